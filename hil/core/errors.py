@@ -1,0 +1,62 @@
+"""One tree of errors, split by who failed, so that a night's log says whom to mend.
+
+Every message names the thing, the place, the value seen and the way out.
+"""
+
+from __future__ import annotations
+
+
+class HilError(Exception):
+    """Base of all errors this bench raises on purpose; the CLI prints them as one line."""
+
+
+class ModelError(HilError):
+    """The network cannot be captured, quantised or cut as asked."""
+
+
+class UnsupportedOperatorError(ModelError):
+    """An operator of the model has no layer here."""
+
+
+class DataError(HilError):
+    """A data set, checkpoint, trace or report input is missing or damaged."""
+
+
+class PlanError(HilError):
+    """A partition cannot be laid out on the board (memory, operator or shape)."""
+
+
+class BuildError(HilError):
+    """The compiler is missing or refused the generated C."""
+
+
+class RigError(HilError):
+    """A rig file is wrong or a part of the bench cannot be found or is busy."""
+
+
+class FlashError(HilError):
+    """The flasher failed to bring the firmware onto the board."""
+
+
+class TargetError(HilError):
+    """The board ran but reported a fault or never answered."""
+
+
+class ProtocolError(HilError):
+    """Bytes on the console do not follow the protocol."""
+
+
+class InstrumentError(HilError):
+    """The meter failed, timed out or delivered an unusable waveform."""
+
+
+class WrongOutputError(HilError):
+    """The board's output differs from the integer reference: the trial is void."""
+
+
+class JournalError(HilError):
+    """The run's journal cannot be read or written."""
+
+
+class SimulationError(HilError):
+    """The simulated chip met something it does not model."""

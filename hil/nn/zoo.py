@@ -1,0 +1,41 @@
+"""The models this bench knows by name, and the one input convention they share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from hil.core.errors import ModelError
+from hil.nn.models.mobilenet_v2 import MobileNetV2
+
+# A pixel p enters as (p - 128) / 64. The int8 input is then p - 128 with scale 1/64: exact,
+# no arithmetic on the host or the board, and zero padding is mid-grey.
+INPUT_OFFSET = 128
+INPUT_SCALE = 1 / 64
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Name and size of a network; enough to build it again."""
+
+    name: str
+    width: float = 1.0
+    classes: int = 10
+    variant: str = "cifar"
+    image: int = 32
+
+
+def build_model(spec: ModelSpec) -> nn.Module:
+    """The untrained network. Raises ModelError for a name that is not known."""
+    if spec.name != "mobilenetv2":
+        raise ModelError(f"no model named {spec.name!r}; known: mobilenetv2")
+    return MobileNetV2(spec.width, spec.classes, spec.variant)
+
+
+def normalise(x: np.ndarray) -> torch.Tensor:
+    """uint8 (N, H, W, 3) to float32 (N, 3, H, W), channels last in memory."""
+    tensor = torch.from_numpy(x).permute(0, 3, 1, 2)
+    return (tensor.to(torch.float32) - INPUT_OFFSET) * INPUT_SCALE
