@@ -30,7 +30,9 @@ uint32_t board_control_clock_hz(void);
 uint32_t board_reset_cause(void);
 void board_chip_id(uint8_t id[16]);
 
-/* Console bytes; get blocks until one has come. put returns when all have left the pin. */
+/* Console bytes; get blocks until one has come. put first lets at least one byte time pass since
+ * the last byte received (half-duplex and simulated UARTs need it) and returns when all have left
+ * the pin. */
 uint8_t board_console_get(void);
 void board_console_put(const uint8_t *data, size_t count);
 

@@ -7,12 +7,19 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Memory:
-    """A memory of the chip. ``use`` lists roles: "code", "weights", "arena", "scratch", "stack"."""
+    """A memory of the chip. ``use`` lists roles: "code", "weights", "arena", "scratch", "stack".
+
+    ``reserved_bytes`` are kept for the board's own code, data and stacks; ``layer_bytes`` for
+    the code of each generated layer. The planner gives the rest away; the linker checks that
+    both allowances were enough.
+    """
 
     name: str
     base: int
     size_bytes: int
     use: tuple[str, ...]
+    reserved_bytes: int = 0
+    layer_bytes: int = 0
 
 
 @dataclass(frozen=True)
