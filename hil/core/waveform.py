@@ -1,0 +1,121 @@
+"""A stretch of supply current, sampled together with the marker pin.
+
+Sample ``i`` covers the time from ``t0_s + i * sample_interval_s`` to the start of the next one.
+Its current is the average over that time and its marker is the pin's level at the middle of it,
+so an edge between two samples of different level lies half an interval around the border of
+the two, and energies need no correction for a delay between the channels.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+
+from hil.core.errors import DataError
+from hil.core.provenance import Origin
+
+# Version of Waveform.to_bytes. 1: first.
+SCHEMA = 1
+_ARRAYS = ("current_a", "marker")
+
+
+@dataclass(frozen=True, eq=False)
+class Waveform:
+    """What a meter delivered; DataError when the parts do not fit together.
+
+    ``t0_s`` counts from the meter's own zero (a virtual meter's: since its bench was switched
+    on). ``overload`` tells that at least one sample was clipped to ``range_a``.
+    ``lost_samples`` were dropped somewhere inside and are *not* in the arrays: times behind
+    the gap are wrong, so a waveform with lost samples has no usable window.
+    """
+
+    t0_s: float
+    sample_interval_s: float
+    current_a: np.ndarray = field(repr=False)
+    marker: np.ndarray = field(repr=False)
+    supply_v: float
+    range_a: float
+    overload: bool
+    lost_samples: int
+    meter: str
+    origin: Origin
+
+    def __post_init__(self) -> None:
+        current, marker = self.current_a, self.marker
+        if current.dtype != np.float32 or marker.dtype != np.bool_:
+            raise DataError(
+                f"a waveform is float32 current and bool marker, got {current.dtype} and "
+                f"{marker.dtype} from {self.meter}"
+            )
+        if current.ndim != 1 or current.shape != marker.shape:
+            raise DataError(
+                f"current {current.shape} and marker {marker.shape} of {self.meter} differ in "
+                "length or are not one row each"
+            )
+        if not (math.isfinite(self.sample_interval_s) and self.sample_interval_s > 0):
+            raise DataError(f"{self.meter}: a sample interval of {self.sample_interval_s} s")
+        if not np.isfinite(current).all():
+            bad = int(np.flatnonzero(~np.isfinite(current))[0])
+            raise DataError(f"{self.meter}: sample {bad} of {len(current)} is {current[bad]}")
+
+    def __len__(self) -> int:
+        return len(self.current_a)
+
+    @property
+    def duration_s(self) -> float:
+        """Time covered by the samples."""
+        return len(self) * self.sample_interval_s
+
+    @property
+    def power_w(self) -> np.ndarray:
+        """Average power of each sample in watts, float64."""
+        return self.current_a.astype(np.float64) * self.supply_v
+
+    def to_bytes(self) -> bytes:
+        """A compressed .npz for the run's attachments; the same waveform gives the same bytes."""
+        scalars = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _ARRAYS}
+        scalars["origin"] = self.origin.value
+        file = io.BytesIO()
+        np.savez_compressed(
+            file,
+            schema=SCHEMA,
+            current_a=self.current_a,
+            marker=np.packbits(self.marker),
+            **scalars,
+        )
+        return file.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Waveform:
+        """The waveform back; DataError when the file is damaged or of another version."""
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as file:
+                content = {name: file[name] for name in file.files}
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
+            raise DataError(f"damaged waveform of {len(data)} bytes: {error}") from error
+        if "schema" not in content or int(content.pop("schema")) != SCHEMA:
+            raise DataError(f"not a waveform of schema {SCHEMA}, it holds: {', '.join(content)}")
+        try:
+            return _from_arrays(content)
+        except KeyError as error:
+            raise DataError(f"damaged waveform: {error} is missing") from error
+
+
+def _from_arrays(content: dict[str, np.ndarray]) -> Waveform:
+    current = content["current_a"]
+    return Waveform(
+        t0_s=float(content["t0_s"]),
+        sample_interval_s=float(content["sample_interval_s"]),
+        current_a=current,
+        marker=np.unpackbits(content["marker"], count=len(current)).astype(np.bool_),
+        supply_v=float(content["supply_v"]),
+        range_a=float(content["range_a"]),
+        overload=bool(content["overload"]),
+        lost_samples=int(content["lost_samples"]),
+        meter=str(content["meter"]),
+        origin=Origin(str(content["origin"])),
+    )
