@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import pickle
 import tarfile
 from dataclasses import dataclass
@@ -27,8 +28,7 @@ class ImageSet:
     def __post_init__(self) -> None:
         if self.x.ndim != 4 or self.x.shape[3] != 3 or self.x.dtype != np.uint8:
             raise DataError(
-                f"{self.name}: images must be uint8 (N, H, W, 3), "
-                f"not {self.x.dtype} {self.x.shape}"
+                f"{self.name}: images must be uint8 (N, H, W, 3), not {self.x.dtype} {self.x.shape}"
             )
         if len(self.x) != len(self.y) or len(self.x) == 0:
             raise DataError(f"{self.name}: {len(self.x)} images with {len(self.y)} labels")
@@ -85,15 +85,13 @@ def _load_pack(path: Path) -> ImageSet:
     if {"blob", "offsets", "labels"} <= arrays.keys():
         x = _decode_jpegs(path, arrays["blob"], arrays["offsets"])
         return ImageSet(path.stem, x, arrays["labels"].astype(np.int64))
-    raise DataError(
-        f"{path}: holds {sorted(arrays)}; expected x, y or blob, offsets, labels"
-    )
+    raise DataError(f"{path}: holds {sorted(arrays)}; expected x, y or blob, offsets, labels")
 
 
 def _decode_jpegs(path: Path, blob: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     data = blob.tobytes()
     images = []
-    for i, (start, stop) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
+    for i, (start, stop) in enumerate(itertools.pairwise(offsets)):
         try:
             with Image.open(io.BytesIO(data[start:stop])) as image:
                 images.append(np.asarray(image.convert("RGB")))
@@ -104,9 +102,7 @@ def _decode_jpegs(path: Path, blob: np.ndarray, offsets: np.ndarray) -> np.ndarr
 
 def _load_cifar10(path: Path, split: str) -> ImageSet:
     members = _cifar_members(path)
-    wanted = (
-        [f"data_batch_{i}" for i in range(1, 6)] if split == "train" else ["test_batch"]
-    )
+    wanted = [f"data_batch_{i}" for i in range(1, 6)] if split == "train" else ["test_batch"]
     xs, ys = [], []
     for name in wanted:
         if name in members:
@@ -141,12 +137,14 @@ def _cifar_members(path: Path) -> dict[str, bytes]:
 class _ArraysOnly(pickle.Unpickler):
     """Unpickles what CIFAR-10 batches hold (NumPy arrays, lists, bytes) and no code."""
 
-    _ALLOWED = {
-        ("numpy", "ndarray"),
-        ("numpy", "dtype"),
-        ("numpy.core.multiarray", "_reconstruct"),
-        ("numpy._core.multiarray", "_reconstruct"),
-    }
+    _ALLOWED = frozenset(
+        {
+            ("numpy", "ndarray"),
+            ("numpy", "dtype"),
+            ("numpy.core.multiarray", "_reconstruct"),
+            ("numpy._core.multiarray", "_reconstruct"),
+        }
+    )
 
     def find_class(self, module: str, name: str):
         if (module, name) not in self._ALLOWED:

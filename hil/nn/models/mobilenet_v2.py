@@ -50,9 +50,7 @@ class InvertedResidual(nn.Module):
         self.skip = stride == 1 and cin == cout
         self.expand = ConvBnRelu6(cin, hidden, 1) if expansion != 1 else None
         self.depthwise = ConvBnRelu6(hidden, hidden, 3, stride, groups=hidden)
-        self.project = nn.Sequential(
-            nn.Conv2d(hidden, cout, 1, bias=False), nn.BatchNorm2d(cout)
-        )
+        self.project = nn.Sequential(nn.Conv2d(hidden, cout, 1, bias=False), nn.BatchNorm2d(cout))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = x if self.expand is None else self.expand(x)
@@ -76,9 +74,7 @@ class MobileNetV2(nn.Module):
         for expansion, cout, repeats, stride in stages:
             cout = round_channels(cout * width)
             for i in range(repeats):
-                blocks.append(
-                    InvertedResidual(channels, cout, stride if i == 0 else 1, expansion)
-                )
+                blocks.append(InvertedResidual(channels, cout, stride if i == 0 else 1, expansion))
                 channels = cout
         head = round_channels(1280 * width)
         blocks.append(ConvBnRelu6(channels, head, 1))
