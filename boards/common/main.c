@@ -4,8 +4,8 @@
 
 int main(void)
 {
+    crc32_init(); /* first: a board may check a kept fault record with it */
     board_init();
-    crc32_init();
     console_run();
     return 0;
 }
