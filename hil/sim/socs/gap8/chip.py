@@ -1,0 +1,313 @@
+"""The virtual GAP8: ``hil.sim.chip.Chip`` on the numba engine.
+
+Memory map, boot state and peripherals as in the GAP SDK's headers (archi/chips/gap) and as
+measured on the vendor simulator; see layout, timing and the devices for each fact.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+
+from hil.core.errors import SimulationError
+from hil.sim.chip import EnergyBins, Fault, MarkerEdge, Stop
+from hil.sim.elf import ElfImage, load_segments
+from hil.sim.socs.gap8 import access, energy, engine, events
+from hil.sim.socs.gap8 import layout as L
+from hil.sim.socs.gap8.bus import Bus
+from hil.sim.socs.gap8.machine import BusFault, Machine
+
+BIN_ROOM = 4096
+POISON = 0xDEADBEEF
+POISON_REGISTER = 0xBAADF00D
+FC_HART = 32 << 5
+# An FC that reads the same value from the same register at the same place again, within this
+# many instructions and without any device write between, is polling.
+POLL_INSTRUCTIONS = 96
+LFSR_SEED = 0xACE1
+
+
+class Gap8:
+    """A GAP8 with its console UART, marker pin (GPIO17) and supply."""
+
+    name = "gap8"
+    supply_v = energy.SUPPLY_V
+
+    def __init__(self) -> None:
+        self._state = L.new_state(BIN_ROOM)
+        self._state.chip[L.PERIOD_FS : L.PERIOD_FS + 2] = 20 * 10**6
+        self._machine = Machine(self._state)
+        self._bus = Bus(self._machine)
+        self._image: ElfImage | None = None
+        self.reset()
+
+    # --- loading and reset -----------------------------------------------------------------------
+
+    def load_elf(self, path: Path) -> None:
+        """Load the program headers and reset. SimulationError names a segment out of memory."""
+        image = load_segments(path, machine="EM_RISCV")
+        for segment in image.segments:
+            size = max(segment.memory_size, 1)
+            if segment.data and access.memory_word(L.FC, segment.address, size) < 0:
+                raise SimulationError(
+                    f"{path}: segment at 0x{segment.address:08x} ({size} bytes) lies outside L2 "
+                    f"(0x{L.L2_BASE:08x}, {L.L2_BYTES} bytes), L1 and FC memory; "
+                    "check the linker script"
+                )
+        self._image = image
+        self.reset()
+
+    def load_words(self, address: int, words: list[int] | np.ndarray) -> None:
+        """Puts words into memory and starts there after the next reset-free run (for tests)."""
+        word = access.memory_word(L.FC, address, 4 * len(words))
+        if word < 0:
+            raise SimulationError(f"{4 * len(words)} bytes at 0x{address:08x} are not memory")
+        self._state.mem[word : word + len(words)] = np.asarray(words, dtype=np.uint32)
+        self._state.code[:] = 0
+        self._state.core[L.FC * L.CORE_SPAN + L.PC] = address
+
+    def reset(self) -> None:
+        """Power-on reset; memory keeps what was loaded, RAM is filled with a poison pattern."""
+        s = self._state
+        s.mem[:] = POISON
+        s.code[:] = 0
+        s.regs[:] = POISON_REGISTER
+        s.regs[::32] = 0
+        s.core[:] = 0
+        s.eu[:] = 0
+        s.banks[:] = 0
+        s.energy[:] = 0
+        s.energy[L.ENERGY_COEFFICIENT : L.ENERGY_COEFFICIENT + L.ENERGY_TERMS] = (
+            energy.coefficients()
+        )
+        s.chip[:] = 0
+        s.chip[L.PERIOD_FS : L.PERIOD_FS + 2] = 20 * 10**6
+        s.chip[L.REPLACEMENT] = LFSR_SEED
+        s.chip[L.BIN_FS] = s.chip[L.BIN_DUE_FS] = round(energy.BIN_S * L.FS_PER_S)
+        s.chip[L.BIN_ROOM] = BIN_ROOM
+        self._machine.clear_pending()
+        self._machine.exit_code = None
+        self._bus.reset()
+        self._fault: Fault | None = None
+        self._bins: deque[float] = deque()
+        self._bins_drained = 0
+        self._polls: dict[tuple[int, int], tuple[int, int]] = {}
+        self._polling = False
+        self._copy_image()
+        self._start_fc()
+
+    def _copy_image(self) -> None:
+        if self._image is None:
+            return
+        as_bytes = self._state.mem.view(np.uint8)
+        for segment in self._image.segments:
+            if not segment.data:
+                continue
+            word = access.memory_word(L.FC, segment.address, 1)
+            at = 4 * word + (segment.address & 3)
+            as_bytes[at : at + len(segment.data)] = np.frombuffer(segment.data, dtype=np.uint8)
+
+    def _start_fc(self) -> None:
+        base = L.FC * L.CORE_SPAN
+        core = self._state.core
+        core[base + L.PC] = self._image.entry if self._image else L.L2_BASE
+        core[base + L.MODE] = L.RUNNING
+        core[base + L.LINE] = -1
+        core[base + L.PCMR] = 1  # counters run after reset
+
+    # --- running ---------------------------------------------------------------------------------
+
+    def run(self, duration_s: float) -> Stop:
+        """Run for at most ``duration_s`` of chip time and say why it stopped."""
+        return self._run_until(self._machine.now_fs + round(duration_s * L.FS_PER_S))
+
+    def idle_until(self, time_s: float) -> None:
+        """Let a WAITING chip wait until ``time_s`` (since reset), drawing its idle power."""
+        until = round(time_s * L.FS_PER_S)
+        if until <= self._machine.now_fs:
+            return
+        self._machine.at(until, lambda: None)  # something to wait for
+        self._delay_polling_fc(until)
+        while self._machine.now_fs < until:
+            if self._run_until(until) in (Stop.EXITED, Stop.FAULT):
+                return
+
+    def _run_until(self, limit_fs: int) -> Stop:
+        if self._fault is not None:
+            return Stop.FAULT
+        if self._machine.exit_code is not None:
+            return Stop.EXITED
+        chip = self._state.chip
+        chip[L.LIMIT_FS] = limit_fs
+        while True:
+            if self._polling:
+                self._polling = False
+                due = self._machine.next_due_fs()
+                if due is None:
+                    return Stop.WAITING
+                self._delay_polling_fc(min(due, limit_fs))
+            reason = engine.run(*self._state.arrays())
+            if reason == L.RUN_LIMIT:
+                return Stop.BUDGET
+            if reason == L.RUN_STALLED:
+                return Stop.WAITING
+            if reason == L.RUN_BINS_FULL:
+                self._take_bins()
+            elif reason == L.RUN_DEVICE:
+                self._machine.run_due()
+                self._polls.clear()
+            elif reason == L.RUN_ACCESS:
+                stop = self._serve_access()
+                if stop is not None:
+                    return stop
+            else:
+                self._take_fault()
+                return Stop.FAULT
+
+    def _take_fault(self) -> None:
+        chip = self._state.chip
+        reason = L.FAULT_TEXT[int(chip[L.FAULT_REASON])]
+        self._fault = Fault(
+            reason, int(chip[L.FAULT_PC]), int(chip[L.FAULT_CORE]), int(chip[L.FAULT_ADDRESS])
+        )
+
+    def _serve_access(self) -> Stop | None:
+        """One load or store of a device register."""
+        chip = self._state.chip
+        address, c = int(chip[L.ACCESS_ADDRESS]), int(chip[L.ACCESS_CORE])
+        answer_fs = self._bus.answer_fs(address)
+        try:
+            if chip[L.ACCESS_STORE]:
+                self._polls.clear()
+                self._bus.write(address, int(chip[L.ACCESS_VALUE]))
+            else:
+                value = self._bus.read(address)
+                self._state.regs[c * 32 + int(chip[L.ACCESS_RD])] = value
+                self._state.regs[c * 32] = 0
+                self._note_poll(c, address, value)
+        except BusFault as refusal:
+            self._fault = Fault(str(refusal), int(chip[L.ACCESS_PC]), c, address)
+            return Stop.FAULT
+        if answer_fs is not None:
+            self._delay(c, answer_fs)
+        return Stop.EXITED if self._machine.exit_code is not None else None
+
+    def _delay(self, c: int, until_fs: int) -> None:
+        """Core ``c`` issues nothing before ``until_fs``."""
+        domain = L.DOMAIN_FC if c == L.FC else L.DOMAIN_CLUSTER
+        at = c * L.CORE_SPAN + L.READY
+        ready = int(events.cycle_at(self._state.chip, domain, until_fs))
+        self._state.core[at] = max(int(self._state.core[at]), ready)
+
+    def _delay_polling_fc(self, until_fs: int) -> None:
+        if self._state.core[L.FC * L.CORE_SPAN + L.MODE] == L.RUNNING:
+            self._delay(L.FC, until_fs)
+
+    def _note_poll(self, c: int, address: int, value: int) -> None:
+        """Recognises an FC that spins on a device register while nothing else can happen."""
+        if c != L.FC or not self._cluster_idle():
+            return
+        core, base = self._state.core, L.FC * L.CORE_SPAN
+        count = int(core[base + L.N_INSTRUCTIONS])
+        key = (int(self._state.chip[L.ACCESS_PC]), address)
+        before = self._polls.get(key)
+        self._polls[key] = (value, count)
+        if before is None or before[0] != value or count - before[1] > POLL_INSTRUCTIONS:
+            return
+        self._polling = address in POLLED_REGISTERS
+
+    def _cluster_idle(self) -> bool:
+        s = self._state
+        ready = s.core[L.READY : L.PE_COUNT * L.CORE_SPAN : L.CORE_SPAN]
+        return bool((ready == L.NEVER).all()) and s.chip[L.DMA_DUE_CYCLE] == L.NEVER
+
+    # --- what the wires see ----------------------------------------------------------------------
+
+    @property
+    def time_s(self) -> float:
+        """Chip time since reset in seconds."""
+        return self._machine.now_fs / L.FS_PER_S
+
+    @property
+    def fault(self) -> Fault | None:
+        """The fault behind ``Stop.FAULT``."""
+        return self._fault
+
+    @property
+    def exit_code(self) -> int | None:
+        """The code behind ``Stop.EXITED``."""
+        return self._machine.exit_code
+
+    @property
+    def printed(self) -> bytes:
+        """Characters stored to the simulator-only output register 0x1A110000."""
+        return bytes(self._bus.printed)
+
+    def uart_feed(self, data: bytes) -> None:
+        """Put bytes on the RX wire: they arrive back to back at the configured baud from now."""
+        self._polls.clear()
+        self._bus.uart.feed(data)
+
+    def uart_drain(self) -> bytes:
+        """Bytes that have left the TX pin since the last call."""
+        return self._bus.uart.drain()
+
+    def marker_drain(self) -> list[MarkerEdge]:
+        """Edges of the marker pin since the last call, in order."""
+        return self._bus.gpio.drain()
+
+    def _take_bins(self) -> None:
+        chip, table = self._state.chip, self._state.energy
+        count = int(chip[L.BIN_COUNT])
+        self._bins.extend(table[L.ENERGY_BINS : L.ENERGY_BINS + count].tolist())
+        chip[L.BIN_COUNT] = 0
+
+    def energy_drain(self) -> EnergyBins:
+        """All complete energy bins since the last call, in order and without gaps."""
+        self._take_bins()
+        first, joules = self._bins_drained, np.array(self._bins, dtype=np.float64)
+        self._bins_drained += len(self._bins)
+        self._bins.clear()
+        return EnergyBins(first, energy.BIN_S, joules)
+
+    def counters(self) -> dict[str, int]:
+        """Clocks and, for each core, what it has counted since reset; see pcer_v1.h."""
+        core = self._state.core
+        counts = {
+            "fc_clock_cycles": self._machine.cycle(L.DOMAIN_FC),
+            "cluster_clock_cycles": self._machine.cycle(L.DOMAIN_CLUSTER),
+            "dma_bytes": int(self._state.dma[L.DMA_BYTES]),
+            "uart_bytes_lost": self._bus.uart.lost,
+        }
+        for c in range(L.CORES):
+            name = "fc" if c == L.FC else f"pe{c}"
+            base = c * L.CORE_SPAN
+            counts[f"{name}_active_cycles"] = self._active_cycles(c)
+            for label, field in _COUNTED:
+                counts[f"{name}_{label}"] = int(core[base + field])
+        return counts
+
+    def _active_cycles(self, c: int) -> int:
+        core, base = self._state.core, c * L.CORE_SPAN
+        cycles = int(core[base + L.N_CYCLES])
+        if core[base + L.MODE] == L.RUNNING:
+            domain = L.DOMAIN_FC if c == L.FC else L.DOMAIN_CLUSTER
+            cycles += self._machine.cycle(domain) - int(core[base + L.AWAKE_SINCE])
+        return cycles
+
+
+# Registers on which firmware waits: UART RX CFG and SADDR, TX CFG, STATUS.
+POLLED_REGISTERS = frozenset({0x1A102200, 0x1A102208, 0x1A102218, 0x1A102220})
+
+_COUNTED = (
+    ("instructions", L.N_INSTRUCTIONS),
+    ("load_stalls", L.N_LOAD_STALL),
+    ("icache_misses", L.N_IMISS),
+    ("loads", L.N_LOAD),
+    ("stores", L.N_STORE),
+    ("l2_accesses_load", L.N_LOAD_EXT),
+    ("l2_accesses_store", L.N_STORE_EXT),
+    ("tcdm_conflicts", L.N_CONFLICT),
+)

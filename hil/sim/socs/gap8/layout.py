@@ -1,0 +1,184 @@
+"""Where the simulated GAP8 keeps its state: indices into a few int64 arrays.
+
+numba steps the chip through flat arrays; the names here are their only documentation. Core 0-7
+are the cluster's processing elements (PE), core 8 is the fabric controller (FC). Clock domain 0
+is the FC's, domain 1 the cluster's. Times in ``*_FS`` are femtoseconds since reset (int64 lasts
+2.5 hours); cycles count edges of one domain's clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+NEVER = 1 << 62
+FS_PER_S = 10**15
+
+PE_COUNT = 8
+FC = 8
+CORES = 9
+DOMAIN_FC, DOMAIN_CLUSTER = 0, 1
+
+# Memory: one uint32 array; word offsets of the parts (memory_map.h of the GAP SDK).
+L2_BASE, L2_BYTES = 0x1C000000, 0x80000
+L1_BASE, L1_BYTES = 0x10000000, 0x10000
+FC_TCDM_BASE, FC_TCDM_BYTES = 0x1B000000, 0x4000
+L2_WORD = 0
+L1_WORD = L2_BYTES // 4
+FC_TCDM_WORD = L1_WORD + L1_BYTES // 4
+MEMORY_WORDS = FC_TCDM_WORD + FC_TCDM_BYTES // 4
+L1_BANKS = 16
+TEST_AND_SET = 0x10100000
+
+# --- core state: core[c * CORE_SPAN + field] -----------------------------------------------------
+CORE_SPAN = 80
+PC, READY, HAZARD, LINE, MODE = 0, 1, 2, 3, 4
+LOOP_START, LOOP_END, LOOP_COUNT = 5, 6, 7  # loop 0; loop 1 at +3
+WAIT_RD, WAIT_KIND, WAIT_PC, AWAKE_SINCE = 11, 12, 13, 14
+IRQ_READY = 15
+COUNT = 16  # 16 event counters since reset in the order of pcer_v1.h
+(
+    N_CYCLES, N_INSTRUCTIONS, N_LOAD_STALL, N_JUMP_STALL, N_IMISS, N_LOAD, N_STORE, N_JUMP,
+    N_BRANCH, N_TAKEN, N_COMPRESSED, N_LOAD_EXT, N_STORE_EXT, N_LOAD_EXT_CYCLES,
+    N_STORE_EXT_CYCLES, N_CONFLICT,
+) = range(COUNT, COUNT + 16)  # fmt: skip
+MSTATUS, MEPC, MCAUSE, MTVEC, MSCRATCH = 34, 35, 36, 37, 38
+PCER, PCMR = 39, 40
+VITERBI0, VITERBI1 = 41, 42
+PCCR = 48  # 16 values: the count when stopped, else raw counter minus the count
+
+# MODE
+HELD, RUNNING, SLEEPING = 0, 1, 2
+# WAIT_KIND of a core sleeping in p.elw or wfi
+WAIT_EVENT, WAIT_EVENT_CLEAR, WAIT_BARRIER, WAIT_MUTEX, WAIT_DISPATCH, WAIT_INTERRUPT = range(6)
+
+# --- event unit: eu[...] -------------------------------------------------------------------------
+EU_SPAN = 4
+EU_MASK, EU_IRQ_MASK, EU_BUFFER = 0, 1, 2  # eu[c * EU_SPAN + field]
+BARRIER = 40  # 8 x (trigger mask, arrived, target mask)
+BARRIER_SPAN, BARRIER_TRIGGER, BARRIER_ARRIVED, BARRIER_TARGET = 3, 0, 1, 2
+DISPATCH_PUSHED, DISPATCH_TEAM = 70, 71
+DISPATCH_VALUE, DISPATCH_MASK, DISPATCH_TAKEN = 72, 80, 88  # 8 each
+MUTEX_OWNER, MUTEX_VALUE = 100, 101  # owner: core, or -1
+EU_WORDS = 104
+EVENT_DMA, EVENT_TIMER_LO, EVENT_TIMER_HI = 8, 10, 11
+EVENT_BARRIER, EVENT_MUTEX, EVENT_DISPATCH = 16, 17, 18
+EVENT_CLUSTER_ON, EVENT_CLOCK_GATE, EVENT_SOC = 22, 23, 27  # FC numbers
+
+# --- MCHAN DMA: dma[...] -------------------------------------------------------------------------
+DMA_IDS = 16
+DMA_SPAN = 8  # dma[id * DMA_SPAN + field]
+DMA_ALLOCATED, DMA_DUE, DMA_COMMAND, DMA_L1, DMA_L2, DMA_2D, DMA_CORE = 0, 1, 2, 3, 4, 5, 6
+DMA_PORT = DMA_IDS * DMA_SPAN  # one command port a core: id, words received, 4 words
+DMA_PORT_SPAN = 8
+DMA_ENGINE_FREE = DMA_PORT + 9 * DMA_PORT_SPAN
+DMA_BYTES = DMA_ENGINE_FREE + 1
+DMA_WORDS = DMA_BYTES + 1
+
+# --- chip scalars: chip[...] ---------------------------------------------------------------------
+NOW_FS, LIMIT_FS, DEVICE_DUE_FS, BIN_DUE_FS = 0, 1, 2, 3
+ORIGIN_FS, ORIGIN_CYCLE, PERIOD_FS = 4, 6, 8  # two each, one a domain
+DMA_DUE_CYCLE = 10  # earliest completion, cluster cycles
+CLUSTER_ON = 11
+DIRTY = 12  # another core, the DMA or the horizon changed: plan again
+VALUE, LATENCY = 13, 14  # result of a slow access
+NOW_CYCLE = 15  # cycle of the domain that executes
+L2_FREE_MILLI = 16  # cluster port to L2: next free time in 1/1000 cycle
+REPLACEMENT = 17  # state of the caches' pseudo-random replacement
+CACHE_ON = 18  # two: FC, cluster
+NOW_DOMAIN = 20
+# access left to the devices in Python
+ACCESS_CORE, ACCESS_ADDRESS, ACCESS_SIZE, ACCESS_STORE, ACCESS_VALUE, ACCESS_RD, ACCESS_PC = range(
+    24, 31
+)
+ACCESS_SIGNED = 31
+FAULT_REASON, FAULT_CORE, FAULT_PC, FAULT_ADDRESS = 32, 33, 34, 35
+BIN_FS, BIN_COUNT, BIN_ROOM = 36, 37, 38
+CHIP_WORDS = 40
+
+# --- instruction caches: cache[...] --------------------------------------------------------------
+# For each domain and each 16-byte line of L2: the cycle from which it can be fetched, NEVER when
+# absent. After them the lines held by every way (the sets' contents).
+LINE_SHIFT = 4
+L2_LINES = L2_BYTES >> LINE_SHIFT
+CACHE_WAYS = 4
+CACHE_SETS = (16, 64)  # FC 1 KB, cluster 4 KB (gap8_revc.json)
+CACHE_TAGS = 2 * L2_LINES
+CACHE_WORDS = CACHE_TAGS + CACHE_WAYS * (CACHE_SETS[0] + CACHE_SETS[1])
+
+# --- why the engine came back --------------------------------------------------------------------
+RUN_LIMIT, RUN_DEVICE, RUN_ACCESS, RUN_FAULT, RUN_STALLED, RUN_BINS_FULL = range(6)
+
+# --- fault reasons -------------------------------------------------------------------------------
+(
+    F_ILLEGAL, F_FETCH, F_UNMAPPED, F_MISALIGNED, F_ECALL, F_EBREAK, F_CSR, F_EVENT_UNIT, F_DMA,
+    F_DMA_RANGE, F_ELW, F_DISPATCH, F_CLUSTER_OFF, F_NO_HANDLER,
+) = range(1, 15)  # fmt: skip
+
+FAULT_TEXT = {
+    F_ILLEGAL: "illegal instruction",
+    F_FETCH: "instruction fetch outside L2",
+    F_UNMAPPED: "access to an unmapped address",
+    F_MISALIGNED: "misaligned or narrow access to a peripheral",
+    F_ECALL: "ecall: this bare-metal chip model has no handler",
+    F_EBREAK: "ebreak",
+    F_CSR: "access to a control register the core does not have",
+    F_EVENT_UNIT: "access to an event unit register that is not modelled",
+    F_DMA: "MCHAN command without an allocated transfer, or an impossible one",
+    F_DMA_RANGE: "MCHAN transfer outside L1 or L2",
+    F_ELW: "p.elw outside the event unit",
+    F_DISPATCH: "dispatch FIFO overrun: a team core lags more than 8 entries",
+    F_CLUSTER_OFF: "access to the cluster while it is off",
+    F_NO_HANDLER: "interrupt without a vector table",
+}
+
+
+@dataclass(frozen=True)
+class State:
+    """All arrays of one chip, in the order the engine takes them."""
+
+    mem: np.ndarray
+    code: np.ndarray
+    regs: np.ndarray
+    core: np.ndarray
+    eu: np.ndarray
+    dma: np.ndarray
+    chip: np.ndarray
+    cache: np.ndarray
+    banks: np.ndarray
+    energy: np.ndarray
+
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """The engine's arguments."""
+        return (self.mem, self.code, self.regs, self.core, self.eu, self.dma, self.chip,
+                self.cache, self.banks, self.energy)  # fmt: skip
+
+
+def new_state(bin_room: int) -> State:
+    """Zeroed arrays with room for ``bin_room`` energy bins."""
+
+    def words(count: int) -> np.ndarray:
+        return np.zeros(count, dtype=np.int64)
+
+    return State(
+        mem=np.zeros(MEMORY_WORDS, dtype=np.uint32),
+        code=words(L2_BYTES // 2),
+        regs=words(CORES * 32),
+        core=words(CORES * CORE_SPAN),
+        eu=words(EU_WORDS),
+        dma=words(DMA_WORDS),
+        chip=words(CHIP_WORDS),
+        cache=words(CACHE_WORDS),
+        banks=words(L1_BANKS),
+        energy=np.zeros(ENERGY_BINS + bin_room, dtype=np.float64),
+    )
+
+
+# --- energy: energy[...] -------------------------------------------------------------------------
+# coefficients and the counts of the previous bin, in the order of energy.COEFFICIENTS; then bins
+ENERGY_TERMS = 8
+ENERGY_COEFFICIENT, ENERGY_PREVIOUS, ENERGY_BINS = 0, ENERGY_TERMS, 2 * ENERGY_TERMS
+(E_SECONDS, E_FC_CYCLES, E_PE_CYCLES, E_L1, E_L2, E_DMA_BYTES, E_IMISS, E_CLUSTER_SECONDS) = range(
+    ENERGY_TERMS
+)

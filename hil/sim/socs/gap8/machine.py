@@ -1,0 +1,138 @@
+"""What the Python devices share: the state, the clock, pending events, faults."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable
+
+from hil.sim.socs.gap8 import events
+from hil.sim.socs.gap8 import layout as L
+from hil.sim.socs.gap8.layout import State
+
+SOC_FIFO_DEPTH = 8
+
+
+class BusFault(Exception):
+    """A device refuses an access; becomes the chip's fault."""
+
+
+class Machine:
+    """Time, scheduled device events and the way from a device to the cores' event units."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.exit_code: int | None = None
+        self._pending: list[tuple[int, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self.soc_events = SocEvents(self)
+
+    @property
+    def now_fs(self) -> int:
+        """Time since reset in femtoseconds."""
+        return int(self.state.chip[L.NOW_FS])
+
+    def period_fs(self, domain: int) -> int:
+        """Clock period of a domain."""
+        return int(self.state.chip[L.PERIOD_FS + domain])
+
+    def cycle(self, domain: int) -> int:
+        """Clock edges of a domain so far."""
+        chip = self.state.chip
+        elapsed = self.now_fs - int(chip[L.ORIGIN_FS + domain])
+        return int(chip[L.ORIGIN_CYCLE + domain]) + elapsed // self.period_fs(domain)
+
+    def set_period(self, domain: int, period_fs: int) -> None:
+        """Changes a domain's clock from its next edge on."""
+        chip = self.state.chip
+        edge = int(events.cycle_at(chip, domain, self.now_fs))
+        chip[L.ORIGIN_FS + domain] = events.cycle_time(chip, domain, edge)
+        chip[L.ORIGIN_CYCLE + domain] = edge
+        chip[L.PERIOD_FS + domain] = period_fs
+
+    def at(self, time_fs: int, action: Callable[[], None]) -> None:
+        """Runs ``action`` when chip time reaches ``time_fs``."""
+        heapq.heappush(self._pending, (max(time_fs, self.now_fs), next(self._order), action))
+        self._publish()
+
+    def clear_pending(self) -> None:
+        """Forgets all scheduled actions."""
+        self._pending.clear()
+        self._publish()
+
+    def next_due_fs(self) -> int | None:
+        """When the next scheduled action is due."""
+        return self._pending[0][0] if self._pending else None
+
+    def run_due(self) -> None:
+        """Runs every action that is due."""
+        while self._pending and self._pending[0][0] <= self.now_fs:
+            _, _, action = heapq.heappop(self._pending)
+            action()
+        self._publish()
+
+    def _publish(self) -> None:
+        self.state.chip[L.DEVICE_DUE_FS] = self._pending[0][0] if self._pending else L.NEVER
+
+    def raise_core_event(self, core: int, event: int) -> None:
+        """Buffers an event in a core's event unit."""
+        s = self.state
+        domain = L.DOMAIN_FC if core == L.FC else L.DOMAIN_CLUSTER
+        s.chip[L.NOW_DOMAIN] = domain
+        s.chip[L.NOW_CYCLE] = events.cycle_at(s.chip, domain, self.now_fs)
+        events.raise_events(s.regs, s.core, s.eu, s.chip, core, 1 << event)
+
+
+class SocEvents:
+    """The SoC event unit (0x1A106000) and the FC's event FIFO (0x1B200F00).
+
+    A set mask bit blocks an event; all are blocked after reset (measured).
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self.reset()
+
+    def reset(self) -> None:
+        """All events blocked, FIFO empty."""
+        self._masks = {0x04: 0xFFFFFFFF, 0x08: 0xFFFFFFFF, 0x0C: 0xFFFFFFFF, 0x10: 0xFFFFFFFF,
+                       0x14: 0xFFFFFFFF, 0x18: 0xFFFFFFFF}  # fmt: skip
+        self._fifo: list[int] = []
+        self.lost = 0
+
+    def raise_event(self, number: int) -> None:
+        """A SoC event: queued for the FC unless masked; lost when the FIFO is full."""
+        high = number >= 32
+        if (self._masks[0x04 if high else 0x08] >> (number & 31)) & 1:
+            return
+        if len(self._fifo) == SOC_FIFO_DEPTH:
+            self.lost += 1
+            return
+        self._fifo.append(number)
+        self._machine.raise_core_event(L.FC, L.EVENT_SOC)
+
+    def pop(self) -> int:
+        """The FIFO register: bit 31 valid, number below; 0 when empty."""
+        if not self._fifo:
+            return 0
+        number = self._fifo.pop(0)
+        if self._fifo:
+            self._machine.raise_core_event(L.FC, L.EVENT_SOC)
+        return 0x80000000 | number
+
+    def read(self, offset: int) -> int:
+        """Mask registers."""
+        if offset not in self._masks:
+            raise BusFault(f"SoC event unit register +0x{offset:x} is not readable")
+        return self._masks[offset]
+
+    def write(self, offset: int, value: int) -> None:
+        """Masks, and EVENT: bit i raises event 48 + i."""
+        if offset == 0:
+            for bit in range(8):
+                if (value >> bit) & 1:
+                    self.raise_event(48 + bit)
+        elif offset in self._masks:
+            self._masks[offset] = value
+        else:
+            raise BusFault(f"SoC event unit has no register +0x{offset:x}")

@@ -1,0 +1,189 @@
+"""MCHAN: the cluster's DMA between L1 and L2 (GAP SDK archi/dma/mchan_v6.h).
+
+A core reads CMD for a transfer number, then writes the command words. The bytes move when the
+transfer completes; meanwhile neither side shows partial data. Transfers run one after another;
+their set-up overlaps. The DMA's own use of L1 banks is not charged to the cores.
+"""
+
+from __future__ import annotations
+
+import numba
+
+from hil.sim.socs.gap8 import layout as L
+from hil.sim.socs.gap8 import timing
+from hil.sim.socs.gap8.events import raise_events
+
+TO_L1, INCREMENT, TWO_D, EVENT, IRQ, BROADCAST = 1 << 16, 1 << 17, 1 << 18, 1 << 19, 1 << 20, 1 << 21
+
+
+@numba.njit
+def allocate(dma, port):
+    """CMD read: a free transfer number for this port, or -1 when all 16 are taken."""
+    for i in range(L.DMA_IDS):
+        if dma[i * L.DMA_SPAN + L.DMA_ALLOCATED] == 0:
+            dma[i * L.DMA_SPAN + L.DMA_ALLOCATED] = 1
+            at = L.DMA_PORT + port * L.DMA_PORT_SPAN
+            dma[at] = i + 1
+            dma[at + 1] = 0
+            return i
+    return -1
+
+
+@numba.njit
+def status(dma):
+    """STATUS: bit i transfer i busy, bit 16 + i allocated."""
+    value = 0
+    for i in range(L.DMA_IDS):
+        at = i * L.DMA_SPAN
+        if dma[at + L.DMA_ALLOCATED] != 0:
+            value |= 1 << (16 + i)
+        if dma[at + L.DMA_DUE] != L.NEVER:
+            value |= 1 << i
+    return value
+
+
+@numba.njit
+def free(dma, mask):
+    """STATUS write: gives transfer numbers back."""
+    for i in range(L.DMA_IDS):
+        if (mask >> i) & 1:
+            dma[i * L.DMA_SPAN + L.DMA_ALLOCATED] = 0
+
+
+@numba.njit
+def _beats(command, two_d):
+    """Cycles the transfer occupies the engine."""
+    count = command & 0xFFFF
+    if command & TWO_D:
+        line = two_d & 0x7FFF
+        lines = (count + line - 1) // line
+        if line < timing.DMA_BEAT_BYTES:
+            cycles = (lines * timing.DMA_SHORT_LINE_EIGHTHS + 7) // 8
+        else:
+            cycles = lines * ((line + timing.DMA_BEAT_BYTES - 1) // timing.DMA_BEAT_BYTES)
+    else:
+        cycles = (count + timing.DMA_BEAT_BYTES - 1) // timing.DMA_BEAT_BYTES
+    if not command & TO_L1:
+        cycles += count // timing.DMA_BURST_BYTES
+    return cycles
+
+
+@numba.njit
+def _plan_next(dma, chip):
+    due = L.NEVER
+    for i in range(L.DMA_IDS):
+        if dma[i * L.DMA_SPAN + L.DMA_DUE] < due:
+            due = dma[i * L.DMA_SPAN + L.DMA_DUE]
+    chip[L.DMA_DUE_CYCLE] = due
+    chip[L.DIRTY] = 1
+
+
+@numba.njit
+def _valid(l1, l2, count, two_d, stride, line):
+    """Whether the transfer stays inside L1 and L2."""
+    if count == 0 or (two_d and line == 0):
+        return False
+    extent = count
+    if two_d:
+        lines = (count + line - 1) // line
+        extent = (lines - 1) * stride + line
+    if l1 < L.L1_BASE or l1 + count > L.L1_BASE + L.L1_BYTES:
+        return False
+    return l2 >= L.L2_BASE and l2 + extent <= L.L2_BASE + L.L2_BYTES
+
+
+@numba.njit
+def write_command(dma, chip, port, value):
+    """CMD write. 0 when accepted, else a fault reason."""
+    at = L.DMA_PORT + port * L.DMA_PORT_SPAN
+    if dma[at] == 0:
+        return L.F_DMA
+    dma[at + 2 + dma[at + 1]] = value
+    dma[at + 1] += 1
+    command = dma[at + 2]
+    needed = 4 if command & TWO_D else 3
+    if dma[at + 1] < needed:
+        return 0
+    if not command & INCREMENT:
+        return L.F_DMA  # fixed-address transfers are for peripherals, which MCHAN does not reach
+    two_d = dma[at + 5] if command & TWO_D else 0
+    l1, l2 = dma[at + 3], dma[at + 4]
+    if l1 < L.L1_BYTES:
+        l1 += L.L1_BASE  # the cluster's alias of L1 at 0
+    if not _valid(l1, l2, command & 0xFFFF, command & TWO_D, two_d >> 16, two_d & 0x7FFF):
+        return L.F_DMA_RANGE
+    record = (dma[at] - 1) * L.DMA_SPAN
+    start = max(chip[L.NOW_CYCLE], dma[L.DMA_ENGINE_FREE])
+    dma[L.DMA_ENGINE_FREE] = start + _beats(command, two_d)
+    dma[record + L.DMA_DUE] = dma[L.DMA_ENGINE_FREE] + timing.DMA_LATENCY
+    dma[record + L.DMA_COMMAND] = command
+    dma[record + L.DMA_L1] = l1
+    dma[record + L.DMA_L2] = l2
+    dma[record + L.DMA_2D] = two_d
+    dma[record + L.DMA_CORE] = port
+    dma[at] = 0
+    _plan_next(dma, chip)
+    return 0
+
+
+@numba.njit
+def _get_byte(mem, at):
+    return (mem[at >> 2] >> (8 * (at & 3))) & 0xFF
+
+
+@numba.njit
+def _put_byte(mem, at, value):
+    shift = 8 * (at & 3)
+    mem[at >> 2] = (mem[at >> 2] & ~(0xFF << shift)) | (value << shift)
+
+
+@numba.njit
+def _copy_line(mem, code, source, target, count):
+    """Copies bytes between byte offsets of ``mem``; words when both sides are aligned."""
+    i = 0
+    if source & 3 == 0 and target & 3 == 0:
+        while i + 4 <= count:
+            mem[(target + i) >> 2] = mem[(source + i) >> 2]
+            i += 4
+    while i < count:
+        _put_byte(mem, target + i, _get_byte(mem, source + i))
+        i += 1
+    if target < L.L2_BYTES:
+        for half in range(max((target >> 1) - 1, 0), (target + count + 1) >> 1):
+            code[half] = 0
+
+
+@numba.njit
+def _move(mem, code, command, l1, l2, two_d):
+    count = command & 0xFFFF
+    inside_l1 = L.L1_WORD * 4 + l1 - L.L1_BASE
+    inside_l2 = L.L2_WORD * 4 + l2 - L.L2_BASE
+    line = two_d & 0x7FFF if command & TWO_D else count
+    stride = two_d >> 16
+    while count > 0:
+        now = min(line, count)
+        if command & TO_L1:
+            _copy_line(mem, code, inside_l2, inside_l1, now)
+        else:
+            _copy_line(mem, code, inside_l1, inside_l2, now)
+        inside_l1 += now
+        inside_l2 += stride
+        count -= now
+
+
+@numba.njit
+def complete_due(mem, code, regs, core, eu, dma, chip):
+    """Finishes every transfer due at or before the current cluster cycle."""
+    for i in range(L.DMA_IDS):
+        record = i * L.DMA_SPAN
+        if dma[record + L.DMA_DUE] > chip[L.NOW_CYCLE]:
+            continue
+        command = dma[record + L.DMA_COMMAND]
+        _move(mem, code, command, dma[record + L.DMA_L1], dma[record + L.DMA_L2],
+              dma[record + L.DMA_2D])  # fmt: skip
+        dma[L.DMA_BYTES] += command & 0xFFFF
+        dma[record + L.DMA_DUE] = L.NEVER
+        for c in range(L.PE_COUNT):
+            if command & EVENT and (command & BROADCAST or c == dma[record + L.DMA_CORE]):
+                raise_events(regs, core, eu, chip, c, 1 << L.EVENT_DMA)
+    _plan_next(dma, chip)

@@ -1,0 +1,152 @@
+"""SoC control (0x1A104000) and cluster control (0x10200000): pads, cluster power, start, end.
+
+CL_BYPASS (0x1A104070) bits used: 3 power, 10 clock gated, 13 reset. The cluster's memory and
+registers are reachable once it is powered, clocked and out of reset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hil.sim.socs.gap8 import layout as L
+from hil.sim.socs.gap8.gpio import Gpio
+from hil.sim.socs.gap8.machine import BusFault, Machine
+
+CL_ISOLATE, CL_BUSY, CL_BYPASS, CORESTATUS = 0x0C, 0x6C, 0x70, 0xA0
+POWER, CLOCK_GATED, RESET = 1 << 3, 1 << 10, 1 << 13
+BYPASS_AT_ENTRY = 0x800
+PADFUN, PADCFG = range(0x140, 0x180, 4), range(0x180, 0x1C0, 4)
+READ_ONLY_ZERO = (CL_BUSY,)
+# Times of the power switch and the clock gate: not published, chosen short but not zero.
+POWER_FS = 10 * 10**9
+CLOCK_GATE_FS = 10**8
+SOC_CLUSTER_POWER, SOC_CLOCK_GATE = 31, 35
+
+FETCH_ENABLE, CLUSTER_CLOCK_GATE, BOOT_ADDRESS = 0x008, 0x020, 0x040
+BOOT_OFFSET = 0x80  # the hardware adds it to the boot address
+
+
+class Cluster:
+    """Power, reset, boot addresses and fetch enables of the eight processing elements."""
+
+    def __init__(self, machine: Machine, reset_peripherals: Callable[[], None]) -> None:
+        self._machine = machine
+        self._reset_peripherals = reset_peripherals
+        self.reset()
+
+    def reset(self) -> None:
+        """Cores held, boot addresses 0."""
+        self._boot = [0] * L.PE_COUNT
+        self._fetch = 0
+        for c in range(L.PE_COUNT):
+            self._hold(c)
+        self._reset_peripherals()
+
+    def power(self, reachable: bool, in_reset: bool) -> None:
+        """Follows CL_BYPASS."""
+        chip = self._machine.state.chip
+        if in_reset or (not reachable and chip[L.CLUSTER_ON]):
+            self.reset()
+        chip[L.CLUSTER_ON] = int(reachable)
+        if reachable and not in_reset:
+            self._follow_fetch()
+
+    def read(self, offset: int) -> int:
+        """Boot addresses. FETCH_EN must not be read: it stops the vendor simulator's cores."""
+        if offset in range(BOOT_ADDRESS, BOOT_ADDRESS + 4 * L.PE_COUNT, 4):
+            return self._boot[(offset - BOOT_ADDRESS) // 4]
+        if offset == FETCH_ENABLE:
+            raise BusFault("FETCH_EN read (write-only here: reading it hangs the vendor simulator)")
+        raise BusFault(f"cluster control has no readable register +0x{offset:x}")
+
+    def write(self, offset: int, value: int) -> None:
+        """FETCH_EN starts and stops cores; boot addresses take effect at the start."""
+        if offset == FETCH_ENABLE:
+            self._fetch = value & 0xFF
+            self._follow_fetch()
+        elif offset in range(BOOT_ADDRESS, BOOT_ADDRESS + 4 * L.PE_COUNT, 4):
+            self._boot[(offset - BOOT_ADDRESS) // 4] = value
+        elif offset != CLUSTER_CLOCK_GATE:
+            raise BusFault(f"cluster control has no writable register +0x{offset:x}")
+
+    def _follow_fetch(self) -> None:
+        core = self._machine.state.core
+        for c in range(L.PE_COUNT):
+            held = core[c * L.CORE_SPAN + L.MODE] == L.HELD
+            if (self._fetch >> c) & 1 and held:
+                self._start(c)
+            elif not (self._fetch >> c) & 1 and not held:
+                self._hold(c)
+
+    def _hold(self, c: int) -> None:
+        core, base = self._machine.state.core, c * L.CORE_SPAN
+        if core[base + L.MODE] == L.RUNNING:
+            active = self._machine.cycle(L.DOMAIN_CLUSTER) - core[base + L.AWAKE_SINCE]
+            core[base + L.N_CYCLES] += max(int(active), 0)
+        core[base + L.MODE] = L.HELD
+        core[base + L.READY] = L.NEVER
+        self._machine.state.chip[L.DIRTY] = 1
+
+    def _start(self, c: int) -> None:
+        core, base = self._machine.state.core, c * L.CORE_SPAN
+        for field in (L.HAZARD, L.MSTATUS, L.MEPC, L.MCAUSE, L.IRQ_READY, L.PCER, L.PCMR):
+            core[base + field] = 0
+        for loop in (0, 3):
+            core[base + L.LOOP_COUNT + loop] = 0
+        cycle = self._machine.cycle(L.DOMAIN_CLUSTER) + 1
+        core[base + L.PC] = self._boot[c] + BOOT_OFFSET
+        core[base + L.MTVEC] = self._boot[c] & 0xFFFFFF00
+        core[base + L.LINE] = -1
+        core[base + L.MODE] = L.RUNNING
+        core[base + L.READY] = cycle
+        core[base + L.AWAKE_SINCE] = cycle
+        self._machine.state.chip[L.DIRTY] = 1
+
+
+class SocControl:
+    """Pads, cluster power and the exit mailbox."""
+
+    def __init__(self, machine: Machine, cluster: Cluster, gpio: Gpio) -> None:
+        self._machine = machine
+        self._cluster = cluster
+        self._gpio = gpio
+        self.reset()
+
+    def reset(self) -> None:
+        """Cluster off; pads at function 0; CL_BYPASS as read at a firmware's entry."""
+        self._registers = {offset: 0 for offset in (*PADFUN, *PADCFG, CORESTATUS, 0x74)}
+        self._registers |= {CL_ISOLATE: 0, CL_BUSY: 0, CL_BYPASS: BYPASS_AT_ENTRY}
+
+    def read(self, offset: int) -> int:
+        """Registers read back what was written."""
+        if offset not in self._registers:
+            raise BusFault(f"SoC control register +0x{offset:x} is not modelled")
+        return self._registers[offset]
+
+    def write(self, offset: int, value: int) -> None:
+        """CORESTATUS bit 31 ends the program with the low bits as exit code."""
+        if offset not in self._registers or offset in READ_ONLY_ZERO:
+            raise BusFault(f"SoC control register +0x{offset:x} is not modelled")
+        old = self._registers[offset]
+        self._registers[offset] = value
+        if offset == CORESTATUS and value >> 31:
+            self._machine.exit_code = value & 0x7FFFFFFF
+        elif offset == CL_BYPASS:
+            self._bypass(old, value)
+        elif offset in PADFUN:
+            self._gpio.pad_function(offset, value)
+
+    def _bypass(self, old: int, value: int) -> None:
+        powered = bool(value & POWER)
+        reachable = powered and not value & CLOCK_GATED and not value & RESET
+        self._cluster.power(reachable, bool(value & RESET))
+        now = self._machine.now_fs
+        if (old ^ value) & POWER:
+            self._machine.at(now + POWER_FS, lambda: self._done(SOC_CLUSTER_POWER))
+        if (old ^ value) & CLOCK_GATED:
+            self._machine.at(now + CLOCK_GATE_FS, lambda: self._done(SOC_CLOCK_GATE))
+
+    def _done(self, number: int) -> None:
+        self._machine.soc_events.raise_event(number)
+        direct = L.EVENT_CLUSTER_ON if number == SOC_CLUSTER_POWER else L.EVENT_CLOCK_GATE
+        self._machine.raise_core_event(L.FC, direct)
