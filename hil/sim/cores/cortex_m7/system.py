@@ -1,0 +1,349 @@
+"""System control space and DWT of the Cortex-M7: identity, caches, FPU switch, SysTick, CYCCNT.
+
+References: Armv7-M ARM (B3, C1), Cortex-M7 TRM DDI 0489. Exceptions are not taken by the
+emulator, so whatever would lead to one (SysTick interrupt, pended interrupts with PRIMASK clear)
+is refused instead of being ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from hil.sim.cores.cortex_m7.bus import BusError
+from hil.sim.cores.cortex_m7.registers import RegisterFile
+
+ALL = 0xFFFFFFFF
+CPUID_R0P1 = 0x410FC271
+VECTKEY, SYSRESETREQ, VECTRESET = 0x05FA, 2, 0
+CCR_DC, CCR_IC = 16, 17
+TRCENA = 24
+LAR_KEY = 0xC5ACCE55
+TICK_ENABLE, TICK_INTERRUPT, TICK_CORE_CLOCK, TICK_COUNTED = 0, 1, 2, 16
+CACHE_OPERATIONS = {
+    0xF50: "ICIALLU",
+    0xF58: "ICIMVAU",
+    0xF5C: "DCIMVAC",
+    0xF60: "DCISW",
+    0xF64: "DCCMVAU",
+    0xF68: "DCCMVAC",
+    0xF6C: "DCCSW",
+    0xF70: "DCCIMVAC",
+    0xF74: "DCCISW",
+    0xF78: "BPIALL",
+}
+NVIC_ENABLE, NVIC_DISABLE = range(0x100, 0x110, 4), range(0x180, 0x190, 4)
+NVIC_PEND, NVIC_CLEAR = range(0x200, 0x210, 4), range(0x280, 0x290, 4)
+NVIC_ACTIVE, NVIC_PRIORITY = range(0x300, 0x310, 4), range(0x400, 0x470, 4)
+
+# CCSIDR: write-back, read and write allocate, sets - 1, ways - 1, eight-word lines.
+CCSIDR_DATA_4K = 0xF003E019  # 32 sets of 4 ways
+CCSIDR_CODE_4K = 0xF007E009  # 64 sets of 2 ways
+
+
+def _scs_layout() -> dict[str, tuple[int, int, int]]:
+    layout = {
+        "ICTR": (0x004, 3, 0),
+        "ACTLR": (0x008, 0, ALL),
+        "SYST_CSR": (0x010, 0, 7),
+        "SYST_RVR": (0x014, 0, 0xFFFFFF),
+        "SYST_CVR": (0x018, 0, 0),
+        "SYST_CALIB": (0x01C, 0, 0),
+        "CPUID": (0xD00, CPUID_R0P1, 0),
+        "ICSR": (0xD04, 0, 0),
+        "VTOR": (0xD08, 0, 0xFFFFFF80),
+        "AIRCR": (0xD0C, 0xFA050000, 0x700),
+        "SCR": (0xD10, 0, 0x16),
+        "CCR": (0xD14, 0x00040200, 0x0003031A),
+        "SHPR1": (0xD18, 0, 0xF0F0F0),
+        "SHPR2": (0xD1C, 0, 0xF0000000),
+        "SHPR3": (0xD20, 0, 0xF0F00000),
+        "SHCSR": (0xD24, 0, 0x00070000),
+        "CFSR": (0xD28, 0, 0),
+        "HFSR": (0xD2C, 0, 0),
+        "DFSR": (0xD30, 0, 0),
+        "MMFAR": (0xD34, 0, ALL),
+        "BFAR": (0xD38, 0, ALL),
+        "AFSR": (0xD3C, 0, 0),
+        "CLIDR": (0xD78, 0x09000003, 0),
+        "CTR": (0xD7C, 0x8303C003, 0),
+        "CCSIDR": (0xD80, 0, 0),
+        "CSSELR": (0xD84, 0, 0xF),
+        "CPACR": (0xD88, 0, 0x00F00000),
+        "MPU_TYPE": (0xD90, 0x00000800, 0),
+        "MPU_CTRL": (0xD94, 0, 7),
+        "MPU_RNR": (0xD98, 0, 7),
+        "MPU_RBAR": (0xD9C, 0, ALL),
+        "MPU_RASR": (0xDA0, 0, ALL),
+        "DHCSR": (0xDF0, 0, 0),
+        "DEMCR": (0xDFC, 0, 1 << TRCENA),
+        "FPCCR": (0xF34, 0xC0000000, 0xC0000000),
+        "FPCAR": (0xF38, 0, ALL),
+        "FPDSCR": (0xF3C, 0, 0x07C00000),
+        "MVFR0": (0xF40, 0x10110021, 0),
+        "MVFR1": (0xF44, 0x11000011, 0),
+        "MVFR2": (0xF48, 0x00000040, 0),
+        "ITCMCR": (0xF90, 0x1, 0x7),
+        "DTCMCR": (0xF94, 0x1, 0x7),
+        "AHBPCR": (0xF98, 0x1, 0x1),
+        "CACR": (0xF9C, 0, 0x7),
+        "AHBSCR": (0xFA0, 0x800, 0xFFFF),
+        "ABFSR": (0xFA8, 0, 0),
+    }
+    for at, operation in CACHE_OPERATIONS.items():
+        layout[operation] = (at, 0, 0)
+    for number, at in enumerate(NVIC_PRIORITY):
+        layout[f"NVIC_IPR{number}"] = (at, 0, 0xF0F0F0F0)
+    return layout
+
+
+class SystemEvents(Protocol):
+    """What the system control space asks of the chip around it."""
+
+    def now_cycles(self) -> float:
+        """Core cycles since power-on at the present access."""
+
+    def reset_requested(self) -> None:
+        """AIRCR.SYSRESETREQ was written."""
+
+    def caches_changed(self, instruction: bool, data: bool) -> None:
+        """CCR's cache enable bits after a write."""
+
+    def instruction_cache_invalidated(self) -> None:
+        """ICIALLU was written."""
+
+    def trace_changed(self) -> None:
+        """DEMCR was written: the cycle counter may start or freeze."""
+
+
+class SysTick:
+    """The 24-bit down counter, computed from the cycle counter. No interrupt."""
+
+    def __init__(self, now_cycles: Callable[[], float]) -> None:
+        self._now = now_cycles
+        self._control = 0
+        self._reload = 0
+        self._value = 0  # at _since
+        self._since = 0.0
+        self._counted = False
+
+    def _update(self) -> None:
+        """Bring the counter to the present cycle."""
+        now = self._now()
+        if self._control >> TICK_ENABLE & 1:
+            # External reference: HCLK / 8 on STM32 (RM0385 section 5.2).
+            divider = 1 if self._control >> TICK_CORE_CLOCK & 1 else 8
+            ticks = int((now - self._since) / divider)
+            self._since += ticks * divider
+            self._count(ticks)
+        else:
+            self._since = now
+
+    def _count(self, ticks: int) -> None:
+        if ticks == 0 or (self._reload == 0 and self._value == 0):
+            return
+        if ticks < self._value:
+            self._value -= ticks
+            return
+        if self._value > 0:
+            self._counted = True  # passed from 1 to 0
+            ticks -= self._value
+        if self._reload == 0:
+            self._value = 0
+            return
+        wraps, rest = divmod(ticks, self._reload + 1)
+        self._counted = self._counted or wraps > 0
+        self._value = 0 if rest == 0 else self._reload + 1 - rest
+
+    def read(self, register: str) -> int:
+        """SYST_CSR, SYST_RVR or SYST_CVR."""
+        self._update()
+        if register == "SYST_RVR":
+            return self._reload
+        if register == "SYST_CVR":
+            return self._value
+        counted, self._counted = self._counted, False
+        return self._control | counted << TICK_COUNTED
+
+    def write(self, register: str, value: int) -> None:
+        """Write one of the three; any write to SYST_CVR clears it."""
+        self._update()
+        if register == "SYST_RVR":
+            self._reload = value & 0xFFFFFF
+        elif register == "SYST_CVR":
+            self._value, self._counted = 0, False
+        elif value >> TICK_INTERRUPT & 1:
+            raise BusError("SysTick interrupt enabled: exceptions are not modelled; poll COUNTFLAG")
+        else:
+            self._control = value & 7
+
+
+class SystemControlSpace:
+    """0xE000E000: SCB, NVIC enables, SysTick, MPU registers, cache maintenance."""
+
+    name = "SCS"
+
+    def __init__(self, events: SystemEvents) -> None:
+        self._file = RegisterFile(self.name, _scs_layout())
+        self._events = events
+        self._mpu = [(0, 0)] * 8
+        self._enabled_irqs = 0
+        self.systick = SysTick(events.now_cycles)
+
+    @property
+    def fp_enabled(self) -> bool:
+        """CPACR gives full access to CP10 and CP11."""
+        return self._file["CPACR"] >> 20 & 0xF == 0xF
+
+    @property
+    def trace_enabled(self) -> bool:
+        """DEMCR.TRCENA."""
+        return self._file.bit("DEMCR", TRCENA)
+
+    @property
+    def vector_table(self) -> int:
+        """VTOR."""
+        return self._file["VTOR"]
+
+    def irq_enabled(self, number: int) -> bool:
+        """The NVIC forwards interrupt ``number``."""
+        return bool(self._enabled_irqs >> number & 1)
+
+    def set_vector_table(self, address: int) -> None:
+        """VTOR as the boot option leaves it."""
+        self._file["VTOR"] = address
+
+    def read(self, offset: int) -> int:
+        if offset in NVIC_ENABLE or offset in NVIC_DISABLE:
+            return self._enabled_irqs >> (offset & 0x7F) * 8 & ALL
+        if offset in NVIC_PEND or offset in NVIC_CLEAR or offset in NVIC_ACTIVE:
+            return 0
+        register = self._file.register(offset)
+        if register in ("SYST_CSR", "SYST_RVR", "SYST_CVR"):
+            return self.systick.read(register)
+        if register == "CCSIDR":
+            return CCSIDR_CODE_4K if self._file["CSSELR"] & 1 else CCSIDR_DATA_4K
+        if register in ("MPU_RBAR", "MPU_RASR"):
+            region = self._mpu[self._file["MPU_RNR"]]
+            return region[register == "MPU_RASR"]
+        return self._file[register]
+
+    def write(self, offset: int, value: int) -> None:
+        if self._write_nvic(offset, value):
+            return
+        register = self._file.register(offset)
+        if register in ("SYST_CSR", "SYST_RVR", "SYST_CVR"):
+            self.systick.write(register, value)
+        elif register == "AIRCR":
+            self._write_aircr(value)
+        elif register in ("CFSR", "HFSR", "DFSR"):
+            self._file[register] &= ~value
+        elif register in ("MPU_RBAR", "MPU_RASR"):
+            self._write_mpu(register, value)
+        elif register == "ICSR" and value:
+            raise BusError(f"ICSR = 0x{value:x}: pending exceptions is not modelled")
+        elif register == "ICIALLU":
+            self._events.instruction_cache_invalidated()
+        else:
+            self._file.store(register, value)
+            if register == "CCR":
+                self._events.caches_changed(
+                    self._file.bit("CCR", CCR_IC), self._file.bit("CCR", CCR_DC)
+                )
+            elif register == "DEMCR":
+                self._events.trace_changed()
+
+    def _write_nvic(self, offset: int, value: int) -> bool:
+        if offset in NVIC_ENABLE:
+            self._enabled_irqs |= value << (offset & 0x7F) * 8
+        elif offset in NVIC_DISABLE:
+            self._enabled_irqs &= ~(value << (offset & 0x7F) * 8)
+        elif offset in NVIC_PEND:
+            raise BusError("NVIC_ISPR: pending an interrupt is not modelled")
+        else:
+            return offset in NVIC_CLEAR  # nothing is ever pended here
+        return True
+
+    def _write_aircr(self, value: int) -> None:
+        if value >> 16 != VECTKEY:
+            return
+        self._file.store("AIRCR", value)
+        if value >> SYSRESETREQ & 1:
+            self._events.reset_requested()
+
+    def _write_mpu(self, register: str, value: int) -> None:
+        number = self._file["MPU_RNR"]
+        if register == "MPU_RBAR" and value >> 4 & 1:
+            number = value & 7
+            self._file["MPU_RNR"] = number
+        base, attributes = self._mpu[number]
+        self._mpu[number] = (
+            (value & 0xFFFFFFE0, attributes) if register == "MPU_RBAR" else (base, value)
+        )
+
+
+DWT_LAYOUT = {
+    "CTRL": (0x000, 0x40000000, 0x1),
+    "CYCCNT": (0x004, 0, 0),
+    "CPICNT": (0x008, 0, 0),
+    "EXCCNT": (0x00C, 0, 0),
+    "SLEEPCNT": (0x010, 0, 0),
+    "LSUCNT": (0x014, 0, 0),
+    "FOLDCNT": (0x018, 0, 0),
+    "PCSR": (0x01C, 0, 0),
+    "LAR": (0xFB0, 0, 0),
+    "LSR": (0xFB4, 0, 0),
+}
+
+
+class Dwt:
+    """The cycle counter behind its software lock: it stays 0 until LAR and TRCENA are written."""
+
+    name = "DWT"
+
+    def __init__(self, now_cycles: Callable[[], float], trace_enabled: Callable[[], bool]) -> None:
+        self._file = RegisterFile(self.name, DWT_LAYOUT)
+        self._now = now_cycles
+        self._trace_enabled = trace_enabled
+        self._locked = True
+        self._held = 0.0  # counter value at _since
+        self._since = 0.0
+        self._running = False
+
+    def _update(self) -> None:
+        now = self._now()
+        if self._running:
+            self._held += now - self._since
+        self._since = now
+        self._running = self._file.bit("CTRL", 0) and self._trace_enabled()
+
+    def trace_changed(self) -> None:
+        """DEMCR was written."""
+        self._update()
+
+    def slept(self, cycles: float) -> None:
+        """The core clock was gated for ``cycles`` up to now: CYCCNT stood still."""
+        self._since += cycles
+
+    def read(self, offset: int) -> int:
+        register = self._file.register(offset)
+        if register == "CYCCNT":
+            self._update()
+            return int(self._held) & ALL
+        if register == "LSR":
+            return 1 | self._locked << 1
+        return self._file[register]
+
+    def write(self, offset: int, value: int) -> None:
+        register = self._file.register(offset)
+        if register == "LAR":
+            self._locked = value != LAR_KEY
+            return
+        if self._locked:
+            return
+        self._update()
+        if register == "CYCCNT":
+            self._held = float(value)
+        else:
+            self._file.store(register, value)
+            self._update()

@@ -1,0 +1,509 @@
+"""The STM32F746 on a Nucleo-F746ZG: memory map, peripherals, console, marker and supply.
+
+Implements :class:`hil.sim.chip.Chip`. Reference: RM0385 (peripherals), DS10916 (memories).
+
+What is exact: instruction semantics (unicorn), the memory map, baud and byte times, the order of
+peripheral accesses, DWT's lock. What is a model: cycles (block costs, see
+:mod:`hil.sim.cores.cortex_m7.schedule`), start-up times of oscillators, energy
+(:mod:`.power`). What is absent is refused by name: exceptions and interrupts, DMA, flash
+programming, every peripheral not listed in ``_windows``.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from hil.core.errors import SimulationError
+from hil.sim.chip import EnergyBins, Fault, MarkerEdge, Stop
+from hil.sim.cores.cortex_m7 import costs
+from hil.sim.cores.cortex_m7.bus import Bus, BusError, Peripheral, Window
+from hil.sim.cores.cortex_m7.core import CoreStop, CortexM7, MemoryRegion
+from hil.sim.cores.cortex_m7.native import Floats, Ints
+from hil.sim.cores.cortex_m7.registers import RegisterFile
+from hil.sim.cores.cortex_m7.system import Dwt, SystemControlSpace
+from hil.sim.elf import ElfImage, Segment, load_segments
+from hil.sim.socs.stm32f7 import power
+from hil.sim.socs.stm32f7.clocks import SYSCFG_LAYOUT, Flash, Pwr, Rcc, check_limits
+from hil.sim.socs.stm32f7.gpio import GpioPort
+from hil.sim.socs.stm32f7.polling import PollWatch
+from hil.sim.socs.stm32f7.timeline import Timeline
+from hil.sim.socs.stm32f7.timer import Timer
+from hil.sim.socs.stm32f7.uart import Usart
+
+FLASH, FLASH_ALIAS, FLASH_BYTES = 0x08000000, 0x00200000, 1 << 20
+ITCM, ITCM_BYTES = 0x00000000, 16 << 10
+RAM, RAM_BYTES = 0x20000000, 320 << 10  # DTCM 64 K, SRAM1 240 K, SRAM2 16 K, contiguous
+FACTORY, UNIQUE_ID, FLASH_SIZE = 0x1FF0F000, 0x1FF0F420, 0x1FF0F442
+PERIPHERALS, PERIPHERAL_BYTES = 0x40000000, 0x00080000
+PRIVATE, PRIVATE_BYTES = 0xE0000000, 0x00100000
+POISON = 0xDEADBEEF
+DBGMCU_IDCODE = 0x10010449  # revision Z of the F74x family
+
+GPIO_LETTERS = "ABCDEFGHIJK"
+MARKER_PORT, MARKER_PIN = "F", 12  # Arduino D8 of the Nucleo-144
+# Console: IRQ number, then (port, pin, alternate function) of TX and RX as wired on the boards.
+CONSOLES = {
+    "USART1": (37, ("A", 9, 7), ("B", 7, 7)),
+    "USART3": (39, ("D", 8, 7), ("D", 9, 7)),
+    "USART6": (71, ("G", 14, 8), ("G", 9, 8)),
+}
+
+
+class PlainRegisters:
+    """Registers that only keep what is written."""
+
+    def __init__(self, name: str, layout: dict[str, tuple[int, int, int]]) -> None:
+        self.name = name
+        self._file = RegisterFile(name, layout)
+
+    def read(self, offset: int) -> int:
+        return self._file[self._file.register(offset)]
+
+    def write(self, offset: int, value: int) -> None:
+        self._file.store(self._file.register(offset), value)
+
+
+class Gated:
+    """A peripheral behind its RCC enable bit: reads 0 and ignores writes while that is clear."""
+
+    def __init__(
+        self, inner: Peripheral, enabled: Callable[[], bool], refused: Callable[[str], None]
+    ) -> None:
+        self.name = inner.name
+        self._inner = inner
+        self._enabled = enabled
+        self._refused = refused
+
+    def read(self, offset: int) -> int:
+        if self._enabled():
+            return self._inner.read(offset)
+        self._refused(f"{self.name} read at 0x{offset:x} while its clock is off: 0")
+        return 0
+
+    def write(self, offset: int, value: int) -> None:
+        if self._enabled():
+            self._inner.write(offset, value)
+        else:
+            self._refused(f"{self.name} written at 0x{offset:x} while its clock is off: ignored")
+
+
+def _memory(size: int) -> np.ndarray:
+    return np.frombuffer(mmap.mmap(-1, size), np.uint8)
+
+
+class Stm32F746:
+    """The virtual Nucleo-F746ZG. ``console`` names the USART whose pins are the wires."""
+
+    name = "stm32f746"
+    supply_v = power.SUPPLY_V
+    timing_model = costs.TIMING_MODEL
+
+    def __init__(self, console: str = "USART3", unique_id: bytes = b"virtual-f746") -> None:
+        if console not in CONSOLES:
+            raise SimulationError(f"console {console!r}: this chip has {', '.join(CONSOLES)}")
+        if len(unique_id) != 12:
+            raise SimulationError(f"unique id of {len(unique_id)} bytes; the chip's has 12")
+        self._console_name = console
+        self._flash = _memory(FLASH_BYTES)
+        self._flash[:] = 0xFF
+        self._itcm = _memory(ITCM_BYTES)
+        self._ram = _memory(RAM_BYTES)
+        self._factory = _memory(4096)
+        self._factory[:] = 0xFF
+        self._burn_factory(unique_id)
+        self.image: ElfImage | None = None
+        self.reset()
+
+    def _burn_factory(self, unique_id: bytes) -> None:
+        at = UNIQUE_ID - FACTORY
+        self._factory[at : at + 12] = np.frombuffer(unique_id, np.uint8)
+        at = FLASH_SIZE - FACTORY
+        self._factory[at : at + 2] = np.frombuffer((FLASH_BYTES >> 10).to_bytes(2, "little"), "u1")
+
+    # Loading and reset
+
+    def load_elf(self, path: Path) -> None:
+        """Flash the program headers' bytes at their load addresses and power on."""
+        image = load_segments(path, "EM_ARM")
+        self._flash[:] = 0xFF
+        for segment in image.segments:
+            self._load(path, segment)
+        self.image = image
+        self.reset()
+
+    def _load(self, path: Path, segment: Segment) -> None:
+        start = segment.virtual_address
+        if not any(
+            base <= start and start + segment.memory_size <= base + size
+            for base, size in (
+                (FLASH, FLASH_BYTES),
+                (FLASH_ALIAS, FLASH_BYTES),
+                (RAM, RAM_BYTES),
+                (ITCM, ITCM_BYTES),
+            )
+        ):
+            raise SimulationError(
+                f"{path}: segment at 0x{start:08x}, {segment.memory_size} bytes, is outside "
+                "flash, ITCM and RAM of the STM32F746; check the linker script"
+            )
+        if not segment.data:
+            return
+        base = FLASH if segment.address >= FLASH else FLASH_ALIAS
+        if not (base <= segment.address and segment.end <= base + FLASH_BYTES):
+            raise SimulationError(
+                f"{path}: segment of {len(segment.data)} bytes is to be stored at "
+                f"0x{segment.address:08x}, which is not flash; give it a load address (AT>FLASH)"
+            )
+        at = segment.address - base
+        self._flash[at : at + len(segment.data)] = np.frombuffer(segment.data, np.uint8)
+
+    def reset(self) -> None:
+        """Power-on reset: RAM poisoned, time and energy start at zero."""
+        for ram in (self._ram, self._itcm):
+            ram.view("<u4")[:] = POISON
+        self._warnings: Counter[str] = Counter()
+        self._resets = 0
+        self._edges: list[MarkerEdge] = []
+        self._level = False
+        self._sent = bytearray()
+        self._bins: list[np.ndarray] = []
+        self._next_bin = 0
+        self._end_s = 0.0
+        self._waiting = self._asleep = self._reset_asked = False
+        memories = [
+            MemoryRegion("ITCM", ITCM, self._itcm),
+            MemoryRegion("flash (ITCM port)", FLASH_ALIAS, self._flash, writable=False),
+            MemoryRegion("flash", FLASH, self._flash, writable=False),
+            MemoryRegion("factory", FACTORY, self._factory, writable=False),
+            MemoryRegion("RAM", RAM, self._ram),
+        ]
+        areas = [(PERIPHERALS, PERIPHERAL_BYTES), (PRIVATE, PRIVATE_BYTES)]
+        self._core = CortexM7(memories, areas)
+        self._timeline = Timeline(lambda: self._core.now_cycles)
+        self._make_peripherals()
+        self._set_clock(first=True)
+        self._boot()
+
+    def _software_reset(self) -> None:
+        """SYSRESETREQ: peripherals start over, memory, time and energy go on."""
+        self._reset_asked = False
+        self._resets += 1
+        self._sent += self._uart.drain()
+        causes = self._rcc
+        self._make_peripherals()
+        self._rcc.take_reset_causes(causes)
+        self._core.set_caches(instruction=False, data=False)
+        self._set_clock()
+        self._marker_changed()
+        self._boot()
+
+    def _boot(self) -> None:
+        vectors = self._flash[:8].view("<u4")
+        self._scs.set_vector_table(FLASH_ALIAS)  # BOOT_ADD0's factory value
+        self._core.start(int(vectors[0]), int(vectors[1]))
+
+    # Construction of the peripherals
+
+    def _make_peripherals(self) -> None:
+        core, timeline = self._core, self._timeline
+        self._pwr = Pwr(timeline)
+        self._flash_interface = Flash(self._clock_changed)
+        self._rcc = Rcc(timeline, self._clock_changed, self._warn)
+        self._scs = SystemControlSpace(self)
+        self._dwt = Dwt(self.now_cycles, lambda: self._scs.trace_enabled)
+        self._ports = {
+            letter: GpioPort(letter, self._marker_changed if letter == MARKER_PORT else None)
+            for letter in GPIO_LETTERS
+        }
+        self._timers = [
+            Timer(name, timeline, lambda: self._rcc.timer_hz(1)) for name in ("TIM2", "TIM5")
+        ]
+        self._watch = PollWatch()
+        self._uarts = {
+            "USART1": self._make_uart("USART1", 0, 2),
+            "USART3": self._make_uart("USART3", 4, 1),
+            "USART6": self._make_uart("USART6", 10, 2),
+        }
+        self._uart = self._uarts[self._console_name]
+        self._dbgmcu = PlainRegisters(
+            "DBGMCU",
+            {
+                "IDCODE": (0, DBGMCU_IDCODE, 0),
+                "CR": (4, 0, 0xE7),
+                "APB1FZ": (8, 0, 0xFFFFFFFF),
+                "APB2FZ": (12, 0, 0xFFFFFFFF),
+            },
+        )
+        core.bus = Bus(self._windows())
+        core.fp_enabled = lambda: self._scs.fp_enabled
+
+    def _make_uart(self, name: str, clock_field: int, bus: int) -> Usart:
+        _, *pins = CONSOLES[name]
+        return Usart(
+            name,
+            self._timeline,
+            lambda: self._rcc.uart_hz(clock_field, bus),
+            lambda: all(self._ports[port].alternate(pin) == af for port, pin, af in pins),
+            self._polled if name == self._console_name else lambda status: None,
+            self._warn,
+        )
+
+    def _windows(self) -> list[Window]:
+        def gated(
+            base: int, inner: Peripheral, register: str, bit: int, stall: float = costs.APB_STALL
+        ) -> Window:
+            peripheral = Gated(inner, lambda: self._rcc.enabled(register, bit), self._unclocked)
+            return Window(base, 0x400, peripheral, stall)
+
+        ports = [
+            gated(0x40020000 + 0x400 * n, self._ports[letter], "AHB1ENR", n, costs.AHB_STALL)
+            for n, letter in enumerate(GPIO_LETTERS)
+        ]
+        syscfg = PlainRegisters("SYSCFG", SYSCFG_LAYOUT)
+        return [
+            *ports,
+            Window(0x40023800, 0x400, self._rcc, costs.AHB_STALL),
+            Window(0x40023C00, 0x400, self._flash_interface, costs.AHB_STALL),
+            gated(0x40000000, self._timers[0], "APB1ENR", 0),
+            gated(0x40000C00, self._timers[1], "APB1ENR", 3),
+            gated(0x40004800, self._uarts["USART3"], "APB1ENR", 18),
+            gated(0x40007000, self._pwr, "APB1ENR", 28),
+            gated(0x40011000, self._uarts["USART1"], "APB2ENR", 4),
+            gated(0x40011400, self._uarts["USART6"], "APB2ENR", 5),
+            gated(0x40013800, syscfg, "APB2ENR", 14),
+            Window(0xE0001000, 0x1000, self._dwt, costs.PRIVATE_STALL),
+            Window(0xE000E000, 0x1000, self._scs, costs.PRIVATE_STALL),
+            Window(0xE0042000, 0x400, self._dbgmcu, costs.PRIVATE_STALL),
+        ]
+
+    def _warn(self, text: str) -> None:
+        self._warnings[text] += 1
+
+    def _unclocked(self, text: str) -> None:
+        self._warnings[text] += 1
+        self._warnings["unclocked"] += 1
+
+    @property
+    def warnings(self) -> dict[str, int]:
+        """What the firmware did that a chip would silently ignore, with counts."""
+        return {text: count for text, count in self._warnings.items() if text != "unclocked"}
+
+    # Clocks and caches
+
+    def _clock_changed(self) -> None:
+        check_limits(self._rcc, self._pwr, self._flash_interface)
+        self._set_clock()
+
+    def _set_clock(self, first: bool = False) -> None:
+        """Take the clock tree as it is now: time base, energy bins, fetch costs, run limit."""
+        core, timeline = self._core, self._timeline
+        hclk = self._rcc.hclk_hz()
+        edge_s = power.BIN_S if first else timeline.seconds_at(core.floats[Floats.BIN_EDGE])
+        core.book_base_energy()
+        timeline.change_clock(hclk)
+        core.floats[Floats.BIN_CYCLES] = power.BIN_S * hclk
+        core.floats[Floats.BIN_EDGE] = timeline.exact_cycles_at(edge_s)
+        self._set_base_power(power.RUN_BASE)
+        core.set_fetch(self._flash_interface.wait_states, self._flash_interface.accelerator)
+        for timer in self._timers:
+            timer.rebase()
+        if not first:
+            core.set_limit(self._limit())
+
+    def _set_base_power(self, model: power.CurrentModel) -> None:
+        self._core.book_base_energy()
+        clock_hz = self._timeline.clock_hz
+        self._core.floats[Floats.BASE_J] = model.power_w(clock_hz) / clock_hz
+
+    def now_cycles(self) -> float:
+        """Core cycles at the access being served (SystemEvents)."""
+        return self._core.now_cycles
+
+    def reset_requested(self) -> None:
+        """AIRCR.SYSRESETREQ (SystemEvents)."""
+        self._reset_asked = True
+        self._core.request_stop()
+
+    def caches_changed(self, instruction: bool, data: bool) -> None:
+        """CCR (SystemEvents)."""
+        self._core.set_caches(instruction, data)
+
+    def trace_changed(self) -> None:
+        """DEMCR (SystemEvents)."""
+        self._dwt.trace_changed()
+
+    def instruction_cache_invalidated(self) -> None:
+        """ICIALLU (SystemEvents)."""
+        self._core.forget_icache()
+
+    # Running
+
+    def run(self, duration_s: float) -> Stop:
+        """See :meth:`hil.sim.chip.Chip.run`."""
+        core = self._core
+        self._end_s = self._timeline.now_s + duration_s
+        self._watch.forget()
+        while True:
+            if self._asleep:
+                stop = self._sleep()
+                if stop is not None:
+                    return stop
+            stop_of_core = core.run(self._limit())
+            self._collect_energy()
+            if stop_of_core is CoreStop.FAULT:
+                return Stop.FAULT
+            if stop_of_core is CoreStop.EXIT:
+                return Stop.EXITED
+            if self._reset_asked:
+                self._software_reset()
+            elif stop_of_core is CoreStop.SLEEP:
+                self._asleep = True
+            elif self._waiting:
+                self._waiting = False
+                return Stop.WAITING
+            elif core.cycles >= self._timeline.cycles_at(self._end_s):
+                return Stop.BUDGET
+
+    def _limit(self) -> float:
+        """Cycle at which the core has to come back: the run's end, or full energy bins."""
+        floats = self._core.floats
+        bins = (self._core.ints[Ints.BIN_CAPACITY] - 2) * floats[Floats.BIN_CYCLES]
+        return min(self._timeline.cycles_at(self._end_s), floats[Floats.BIN_EDGE] + bins)
+
+    def _polled(self, status: int) -> None:
+        """The firmware has read the console's status register."""
+        core = self._core
+        if not self._watch.seen(core.accesses, core.now_cycles, status):
+            return
+        event_s = self._uart.next_event_s()
+        received = status & 0x20
+        if event_s is None and not received:
+            self._waiting = True
+            core.request_stop()
+            return
+        end = self._timeline.cycles_at(self._end_s)
+        until = end if event_s is None else min(end, self._timeline.cycles_at(event_s))
+        core.add_cycles(self._watch.skip(until - core.now_cycles))
+
+    def _sleep(self) -> Stop | None:
+        """Sleep until something wakes the core: None then, else why ``run`` returns."""
+        self._uart.sync()
+        if not self._uart.interrupt:
+            arrival_s = self._wake_s()
+            if arrival_s is None:
+                return Stop.WAITING
+            self._doze(min(arrival_s, self._end_s))
+            if arrival_s > self._end_s:
+                return Stop.BUDGET
+            self._uart.sync()
+        self._asleep = False
+        if not self._core.interrupts_masked:
+            self._core.refuse("an interrupt woke the core: handlers are not modelled; set PRIMASK")
+            return Stop.FAULT
+        return None
+
+    def _wake_s(self) -> float | None:
+        irq = CONSOLES[self._console_name][0]
+        if not (self._uart.interrupt_enabled and self._scs.irq_enabled(irq)):
+            return None
+        return self._uart.next_arrival_s()
+
+    def _doze(self, until_s: float) -> None:
+        """Let time pass with the core clock gated."""
+        cycles = max(0.0, self._timeline.cycles_at(until_s) - self._core.cycles)
+        self._set_base_power(power.SLEEP)
+        self._core.add_cycles(cycles)
+        self._collect_energy()
+        self._set_base_power(power.RUN_BASE)
+        self._dwt.slept(cycles)
+
+    def idle_until(self, time_s: float) -> None:
+        """See :meth:`hil.sim.chip.Chip.idle_until`. Ends early at a byte on the RX wire."""
+        arrival_s = self._uart.next_arrival_s()
+        until_s = time_s if arrival_s is None else min(time_s, arrival_s)
+        if self._asleep:
+            self._doze(until_s)
+        else:  # a polling loop draws run current
+            self._core.add_cycles(max(0.0, self._timeline.cycles_at(until_s) - self._core.cycles))
+            self._collect_energy()
+
+    # Wires
+
+    @property
+    def time_s(self) -> float:
+        """Chip time since power-on in seconds."""
+        return self._timeline.now_s
+
+    @property
+    def clock_hz(self) -> float:
+        """The core clock now in force."""
+        return self._timeline.clock_hz
+
+    @property
+    def fault(self) -> Fault | None:
+        """The fault behind ``Stop.FAULT``."""
+        return self._core.fault
+
+    @property
+    def exit_code(self) -> int | None:
+        """The code behind ``Stop.EXITED``."""
+        return self._core.exit_code
+
+    def uart_feed(self, data: bytes) -> None:
+        """Put bytes on the console's RX wire. Lost if the receiver is not armed."""
+        self._uart.feed(data)
+
+    def uart_drain(self) -> bytes:
+        """Bytes that have left the console's TX pin since the last call."""
+        self._sent += self._uart.drain()
+        sent = bytes(self._sent)
+        self._sent.clear()
+        return sent
+
+    def _marker_changed(self) -> None:
+        level = self._ports[MARKER_PORT].drives_high(MARKER_PIN)
+        if level != self._level:
+            self._level = level
+            self._edges.append(MarkerEdge(self._timeline.now_s, level))
+
+    def marker_drain(self) -> list[MarkerEdge]:
+        """Edges of PF12 since the last call, in order."""
+        edges, self._edges = self._edges, []
+        return edges
+
+    def _collect_energy(self) -> None:
+        self._bins.extend(self._core.drain_bins())
+
+    def energy_drain(self) -> EnergyBins:
+        """Complete 10 us energy bins since the last call. Modelled."""
+        self._collect_energy()
+        energy = np.concatenate(self._bins) if self._bins else np.zeros(0)
+        first = self._next_bin
+        self._bins.clear()
+        self._next_bin += len(energy)
+        return EnergyBins(first, power.BIN_S, energy)
+
+    def counters(self) -> dict[str, int]:
+        """Cycles, instructions, cache and branch events, console bytes, warnings."""
+        ints = self._core.ints
+        return {
+            "cycles": int(self._core.cycles),
+            "instructions": int(ints[Ints.INSTRUCTIONS]),
+            "blocks": int(ints[Ints.BLOCKS]),
+            "branches": int(ints[Ints.BRANCHES]),
+            "mispredicted_branches": int(ints[Ints.MISPREDICTS]),
+            "icache_misses": int(ints[Ints.ICACHE_MISSES]),
+            "peripheral_accesses": self._core.accesses,
+            "uart_bytes_in": self._uart.bytes_in,
+            "uart_bytes_out": self._uart.bytes_out,
+            "uart_overruns": self._uart.overruns,
+            "uart_lost_unready": self._uart.lost_unready,
+            "unclocked_accesses": self._warnings["unclocked"],
+            "warnings": sum(self.warnings.values()),
+            "resets": self._resets,
+        }
