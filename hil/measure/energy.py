@@ -1,0 +1,135 @@
+"""Energy of marked windows: power integrated between the edges, base power included.
+
+A sample is the average over its interval, so a sample that an edge splits holds energy of both
+sides in unknown shares. What is known is the power beside it: the window's energy is that of
+its samples and of one border sample on each side, less what the outside draws in the part of
+the borders that lies outside. For a power that steps at the edges this is exact wherever in a
+sample the edge falls; taking shares of the split samples would be wrong by up to a quarter of
+the step. The power before each window is reported beside: it tells what the board draws without
+working, and is part of the window's energy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hil.core.errors import InstrumentError
+from hil.core.trial import WindowSample
+from hil.core.waveform import Waveform
+from hil.measure.windows import Window, find_windows, fit_duration
+
+# Samples before a window, without the border sample, that tell the base power.
+BASE_SAMPLES = 16
+# Samples beside a border sample that tell the power outside of the window.
+OUTSIDE_SAMPLES = 3
+
+
+@dataclass(frozen=True)
+class PlannedWindow:
+    """What a window was: ``iterations`` passes of ``layer`` in ``cycles`` by the board's count."""
+
+    layer: int
+    iterations: int
+    cycles: int
+
+
+@dataclass(frozen=True)
+class WindowEnergy:
+    """Energy between two edges, base power included.
+
+    ``edge_uncertainty_uj`` is how much it changes when the edges move within their slack.
+    """
+
+    energy_uj: float
+    duration_s: float
+    edge_uncertainty_uj: float
+    base_power_w: float
+
+
+def shortest_gap_s(sample_interval_s: float) -> float:
+    """The gap to leave before each window: two border samples and enough to see the base."""
+    return (2 + 2 * OUTSIDE_SAMPLES) * sample_interval_s
+
+
+def window_energies(waveform: Waveform, windows: Sequence[Window]) -> tuple[WindowEnergy, ...]:
+    """Integrate every window. InstrumentError when there are no quiet samples beside one."""
+    power = waveform.power_w
+    falls = [0, *(window.end + 1 for window in windows)]
+    rises = [*(window.first - 1 for window in windows), len(waveform)]
+    return tuple(
+        _integrate(waveform, power, window, number, slice(falls[number], rises[number + 1]))
+        for number, window in enumerate(windows)
+    )
+
+
+def _integrate(waveform: Waveform, window: Window, number: int, reach: slice) -> WindowEnergy:
+    """One window; ``reach`` are the samples from the last window's border to the next one's."""
+    first, end = window.first - 1, window.end + 1  # with the borders
+    quiet = power[max(reach.start, first - BASE_SAMPLES) : first]
+    before = quiet[-OUTSIDE_SAMPLES:]
+    after = power[end : min(reach.stop, end + OUTSIDE_SAMPLES)]
+    if not len(before) or not len(after):
+        raise InstrumentError(
+            f"{waveform.meter}: no quiet sample {'after' if len(before) else 'before'} window "
+            f"{number} (samples {window.first} to {window.end}); leave a gap of at least 3 samples "
+            "before, between and after windows"
+        )
+    outside = np.median(before) * (window.start - first) + np.median(after) * (end - window.stop)
+    sample_uj = waveform.sample_interval_s * 1e6
+    return WindowEnergy(
+        energy_uj=float((power[first:end].sum() - outside) * sample_uj),
+        duration_s=window.samples * waveform.sample_interval_s,
+        edge_uncertainty_uj=_edge_uncertainty_w(window, before, after) * sample_uj,
+        base_power_w=float(np.median(quiet)),
+    )
+
+
+def _edge_uncertainty_w(window: Window, before: np.ndarray, after: np.ndarray) -> float:
+    """Change of the summed power when the edges move within their slack.
+
+    With a known duration both edges move together: what one side loses at the power before,
+    the other gains at the power after. Else each moves by itself.
+    """
+    if not window.fitted:
+        return float(window.slack * (abs(np.median(before)) + abs(np.median(after))))
+    outside = np.concatenate((before, after))
+    return float(window.slack * (outside.max() - outside.min()))
+
+
+def measure_windows(
+    waveform: Waveform,
+    planned: Sequence[PlannedWindow],
+    clock_hz: float,
+    repeat: int,
+    warmup: bool = False,
+) -> tuple[WindowSample, ...]:
+    """Samples for a trial from one acquisition, in the order in which the board ran them.
+
+    InstrumentError when the waveform does not show exactly these windows, whole and unclipped,
+    each as long as the board has counted.
+    """
+    found = [
+        fit_duration(window, number, plan.cycles / clock_hz, waveform)
+        for number, (window, plan) in enumerate(
+            zip(find_windows(waveform, len(planned)), planned, strict=True)
+        )
+    ]
+    energies = window_energies(waveform, found)
+    return tuple(
+        WindowSample(
+            warmup=warmup,
+            repeat=repeat,
+            layer=plan.layer,
+            iterations=plan.iterations,
+            cycles=plan.cycles,
+            duration_s=energy.duration_s,
+            meter_samples=window.end - window.first,
+            energy_uj=energy.energy_uj,
+            edge_uncertainty_uj=energy.edge_uncertainty_uj,
+            base_power_w=energy.base_power_w,
+        )
+        for plan, window, energy in zip(planned, found, energies, strict=True)
+    )

@@ -1,0 +1,141 @@
+"""Marked windows in a waveform: where the marker pin was high, sample by sample.
+
+The meter samples the marker beside the current, so no clock has to be trusted and no trigger
+delay is known wrongly. A level counts once it has lasted ``min_run`` samples; what is shorter
+is a glitch and belongs to the level around it. The waveform must begin and end with the marker
+low and show exactly the windows that were asked for, else nothing of it is used: a window that
+is missing shifts all others to the wrong layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hil.core.errors import InstrumentError
+from hil.core.waveform import Waveform
+
+# Samples a level must last. One sample is what crosstalk from a neighbouring pin looks like.
+MIN_RUN = 2
+# A sample this close to the range counts as clipped.
+CLIPPED = 0.999
+# How far board and meter may disagree about a window: the tolerance of an uncalibrated RC
+# oscillator (STM32F7 HSI: 1 %) with room, plus a sample an edge.
+CLOCK_TOLERANCE = 0.02
+EDGE_SAMPLES = 2.0
+
+
+@dataclass(frozen=True)
+class Window:
+    """One stretch with the marker high, in samples of the waveform.
+
+    Samples ``first..end-1`` are high. ``start`` and ``stop`` are the edges as fractions of
+    samples (sample i covers i..i+1), each known to ``slack`` samples either way. ``fitted``:
+    their distance is the board's own count.
+    """
+
+    first: int
+    end: int
+    start: float
+    stop: float
+    slack: float = 0.5
+    fitted: bool = False
+
+    @property
+    def samples(self) -> float:
+        """Length in samples, between the edges."""
+        return self.stop - self.start
+
+
+def find_windows(waveform: Waveform, expected: int, min_run: int = MIN_RUN) -> tuple[Window, ...]:
+    """All windows in order. InstrumentError if samples are lost, or the count is not expected."""
+    if waveform.lost_samples:
+        raise InstrumentError(
+            f"{waveform.meter}: {waveform.lost_samples} samples were lost among {len(waveform)}; "
+            "energies over a gap would be guesses, repeat the acquisition (or lower the rate)"
+        )
+    starts, levels = _level_runs(waveform.marker, min_run)
+    if len(starts) == 0:
+        raise InstrumentError(
+            f"{waveform.meter}: no marker level lasts {min_run} of the {len(waveform)} samples; "
+            "check the marker wire, or sample faster"
+        )
+    for level, end, cause in (
+        (levels[0], "begins", "arm the meter before the board starts"),
+        (levels[-1], "ends", "acquire for longer"),
+    ):
+        if level:
+            raise InstrumentError(
+                f"{waveform.meter}: the waveform {end} with the marker high, a window is cut off; "
+                f"{cause}"
+            )
+    rises, falls = starts[1::2], starts[2::2]  # levels alternate, the first and last are low
+    if len(rises) != expected:
+        raise InstrumentError(
+            f"{waveform.meter}: {len(rises)} marked windows in {waveform.duration_s:.4g} s, "
+            f"{expected} were asked for; check marker pin, acquisition length and that a window "
+            f"and the gap before it last at least {min_run} samples"
+        )
+    windows = tuple(
+        Window(int(a), int(b), float(a), float(b)) for a, b in zip(rises, falls, strict=True)
+    )
+    _refuse_overload(waveform, windows)
+    return windows
+
+
+def _level_runs(marker: np.ndarray, min_run: int) -> tuple[np.ndarray, np.ndarray]:
+    """First samples and levels of the marker's stable stretches, levels alternating."""
+    borders = np.flatnonzero(marker[1:] != marker[:-1]) + 1
+    starts = np.concatenate(([0], borders))
+    lengths = np.diff(np.concatenate((starts, [len(marker)])))
+    starts = starts[lengths >= min_run]
+    levels = marker[starts]
+    if len(levels) == 0:
+        return starts, levels
+    changes = np.concatenate(([True], levels[1:] != levels[:-1]))
+    return starts[changes], levels[changes]
+
+
+def _refuse_overload(waveform: Waveform, windows: tuple[Window, ...]) -> None:
+    if not waveform.overload:
+        return
+    clipped = np.flatnonzero(np.abs(waveform.current_a) >= CLIPPED * waveform.range_a)
+    hint = f"choose a range above {waveform.range_a:g} A"
+    if len(clipped) == 0:
+        raise InstrumentError(
+            f"{waveform.meter}: overload was reported and cannot be found in the samples; {hint}"
+        )
+    for number, window in enumerate(windows):
+        # The samples beside the edges count too: a part of them can belong to the window.
+        inside = clipped[(clipped >= window.first - 1) & (clipped <= window.end)]
+        if len(inside):
+            raise InstrumentError(
+                f"{waveform.meter}: {len(inside)} samples of window {number} are clipped, the "
+                f"first is sample {int(inside[0])}; {hint}"
+            )
+
+
+def fit_duration(window: Window, number: int, duration_s: float, waveform: Waveform) -> Window:
+    """Place both edges by the duration that the board has counted.
+
+    The meter knows each edge to half a sample, the board knows their distance far better. The
+    misfit is shared by both edges, at most half a sample each. InstrumentError when board and
+    meter disagree beyond clock tolerance: then one of them is wrong or the windows are others.
+    """
+    counted = duration_s / waveform.sample_interval_s
+    misfit = window.samples - counted
+    if abs(misfit) > EDGE_SAMPLES + CLOCK_TOLERANCE * counted:
+        raise InstrumentError(
+            f"{waveform.meter}: window {number} lasts "
+            f"{window.samples * waveform.sample_interval_s:.6g} s by the marker and "
+            f"{duration_s:.6g} s by the board's counter; check clock settings and sample interval"
+        )
+    shift = min(max(misfit / 2, -0.5), 0.5)
+    return replace(
+        window,
+        start=window.start + shift,
+        stop=window.stop - shift,
+        slack=0.5 - abs(shift),
+        fitted=True,
+    )
