@@ -65,7 +65,9 @@ def window_energies(waveform: Waveform, windows: Sequence[Window]) -> tuple[Wind
     )
 
 
-def _integrate(waveform: Waveform, window: Window, number: int, reach: slice) -> WindowEnergy:
+def _integrate(
+    waveform: Waveform, power: np.ndarray, window: Window, number: int, reach: slice
+) -> WindowEnergy:
     """One window; ``reach`` are the samples from the last window's border to the next one's."""
     first, end = window.first - 1, window.end + 1  # with the borders
     quiet = power[max(reach.start, first - BASE_SAMPLES) : first]
