@@ -14,10 +14,13 @@ import numpy as np
 from hil.core.errors import SimulationError
 from hil.sim.chip import EnergyBins, Fault, MarkerEdge, Stop
 from hil.sim.elf import ElfImage, load_segments
-from hil.sim.socs.gap8 import access, energy, engine, events
+from hil.sim.socs.gap8 import access, energy, engine
 from hil.sim.socs.gap8 import layout as L
 from hil.sim.socs.gap8.bus import Bus
 from hil.sim.socs.gap8.machine import BusFault, Machine
+
+# The engine's address map as a plain Python function.
+_memory_word = access.memory_word.py_func
 
 BIN_ROOM = 4096
 POISON = 0xDEADBEEF
@@ -50,7 +53,7 @@ class Gap8:
         image = load_segments(path, machine="EM_RISCV")
         for segment in image.segments:
             size = max(segment.memory_size, 1)
-            if segment.data and access.memory_word(L.FC, segment.address, size) < 0:
+            if segment.data and _memory_word(L.FC, segment.address, size) < 0:
                 raise SimulationError(
                     f"{path}: segment at 0x{segment.address:08x} ({size} bytes) lies outside L2 "
                     f"(0x{L.L2_BASE:08x}, {L.L2_BYTES} bytes), L1 and FC memory; "
@@ -61,7 +64,7 @@ class Gap8:
 
     def load_words(self, address: int, words: list[int] | np.ndarray) -> None:
         """Puts words into memory and starts there after the next reset-free run (for tests)."""
-        word = access.memory_word(L.FC, address, 4 * len(words))
+        word = _memory_word(L.FC, address, 4 * len(words))
         if word < 0:
             raise SimulationError(f"{4 * len(words)} bytes at 0x{address:08x} are not memory")
         self._state.mem[word : word + len(words)] = np.asarray(words, dtype=np.uint32)
@@ -105,7 +108,7 @@ class Gap8:
         for segment in self._image.segments:
             if not segment.data:
                 continue
-            word = access.memory_word(L.FC, segment.address, 1)
+            word = _memory_word(L.FC, segment.address, 1)
             at = 4 * word + (segment.address & 3)
             as_bytes[at : at + len(segment.data)] = np.frombuffer(segment.data, dtype=np.uint8)
 
@@ -198,7 +201,7 @@ class Gap8:
         """Core ``c`` issues nothing before ``until_fs``."""
         domain = L.DOMAIN_FC if c == L.FC else L.DOMAIN_CLUSTER
         at = c * L.CORE_SPAN + L.READY
-        ready = int(events.cycle_at(self._state.chip, domain, until_fs))
+        ready = self._machine.cycle_at(domain, until_fs)
         self._state.core[at] = max(int(self._state.core[at]), ready)
 
     def _delay_polling_fc(self, until_fs: int) -> None:

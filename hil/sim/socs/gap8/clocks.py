@@ -16,7 +16,7 @@ STATUS, CONF1, CONF2, INTEGRATOR = 0x0, 0x4, 0x8, 0xC
 CLOSED_LOOP = 1 << 31
 # The multiplier that the measured seed INTEGRATOR = 332 (about 70 MHz at DIV 2) stands for.
 MULT_PER_INTEGRATOR = 4272 / 332
-OPEN_LOOP_MULT = 3052  # 50 MHz: frequency of the loop before it is configured (assumed)
+OPEN_LOOP_MULT = 1525  # 50 MHz at DIV 1: the loop before it is configured (assumed)
 
 
 class Fll:

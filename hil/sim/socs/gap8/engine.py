@@ -520,3 +520,18 @@ def _make_run(digest):
 
 
 run = _make_run(SOURCE_DIGEST)
+
+
+def _make_raise_events(digest):
+    """``events.raise_events`` for the devices in Python, cached like ``run``."""
+
+    @numba.njit(cache=True)
+    def raise_core_events(regs, core, eu, chip, c, bits):
+        """Buffers events for core ``c`` at chip[NOW_*]."""
+        if len(digest) != 0:
+            events.raise_events(regs, core, eu, chip, c, bits)
+
+    return raise_core_events
+
+
+raise_core_events = _make_raise_events(SOURCE_DIGEST)

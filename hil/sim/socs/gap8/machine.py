@@ -6,7 +6,7 @@ import heapq
 import itertools
 from collections.abc import Callable
 
-from hil.sim.socs.gap8 import events
+from hil.sim.socs.gap8 import engine
 from hil.sim.socs.gap8 import layout as L
 from hil.sim.socs.gap8.layout import State
 
@@ -42,11 +42,18 @@ class Machine:
         elapsed = self.now_fs - int(chip[L.ORIGIN_FS + domain])
         return int(chip[L.ORIGIN_CYCLE + domain]) + elapsed // self.period_fs(domain)
 
+    def cycle_at(self, domain: int, time_fs: int) -> int:
+        """The first clock edge of a domain at or after a time."""
+        chip, period = self.state.chip, self.period_fs(domain)
+        elapsed = time_fs - int(chip[L.ORIGIN_FS + domain])
+        return int(chip[L.ORIGIN_CYCLE + domain]) + -(-elapsed // period)
+
     def set_period(self, domain: int, period_fs: int) -> None:
         """Changes a domain's clock from its next edge on."""
         chip = self.state.chip
-        edge = int(events.cycle_at(chip, domain, self.now_fs))
-        chip[L.ORIGIN_FS + domain] = events.cycle_time(chip, domain, edge)
+        edge = self.cycle_at(domain, self.now_fs)
+        elapsed = edge - int(chip[L.ORIGIN_CYCLE + domain])
+        chip[L.ORIGIN_FS + domain] += elapsed * self.period_fs(domain)
         chip[L.ORIGIN_CYCLE + domain] = edge
         chip[L.PERIOD_FS + domain] = period_fs
 
@@ -79,8 +86,8 @@ class Machine:
         s = self.state
         domain = L.DOMAIN_FC if core == L.FC else L.DOMAIN_CLUSTER
         s.chip[L.NOW_DOMAIN] = domain
-        s.chip[L.NOW_CYCLE] = events.cycle_at(s.chip, domain, self.now_fs)
-        events.raise_events(s.regs, s.core, s.eu, s.chip, core, 1 << event)
+        s.chip[L.NOW_CYCLE] = self.cycle_at(domain, self.now_fs)
+        engine.raise_core_events(s.regs, s.core, s.eu, s.chip, core, 1 << event)
 
 
 class SocEvents:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from hil.sim.socs.gap8 import access
 from hil.sim.socs.gap8 import layout as L
 from hil.sim.socs.gap8.machine import BusFault, Machine
 
@@ -99,7 +98,8 @@ class Uart:
     def _store_word(self, address: int, word: int) -> None:
         state = self._machine.state
         state.mem[L.L2_WORD + ((address - L.L2_BASE) >> 2)] = word
-        access.forget_code(state.code, address, 4)
+        half = (address - L.L2_BASE) >> 1
+        state.code[max(half - 1, 0) : half + 2] = 0  # as access.forget_code
 
     def _load_byte(self, address: int) -> int:
         word = int(self._machine.state.mem[L.L2_WORD + ((address - L.L2_BASE) >> 2)])
