@@ -1,0 +1,70 @@
+"""Serial ports: opening one for this process alone, and saying why it cannot be opened."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import serial
+from serial.tools import list_ports
+
+from hil.core.errors import RigError
+
+
+def open_port(path: str, baud: int) -> serial.Serial:
+    """Open ``path`` exclusively, 8N1, no flow control.
+
+    RigError: no such port (lists those that exist), no permission, or busy (names the holder).
+    """
+    try:
+        return serial.Serial(path, baud, exclusive=True, write_timeout=None)
+    except (serial.SerialException, OSError, ValueError) as error:
+        raise RigError(_diagnosis(path, baud, error)) from error
+
+
+def _diagnosis(path: str, baud: int, error: Exception) -> str:
+    # pyserial puts the number into its own error when open() fails, and only into the text
+    # when the lock fails, so the port itself is asked.
+    number = getattr(error, "errno", None)
+    if not Path(path).exists():
+        return f"serial port {path} does not exist; {_known_ports()}"
+    if number == errno.EACCES:
+        return f"no permission to open serial port {path}; join the group that owns it (dialout)"
+    if number == errno.EBUSY or "exclusively lock" in str(error):
+        return f"serial port {path} is busy: {holder(path)}; close that program and try again"
+    return f"serial port {path} at {baud} baud cannot be opened: {error}"
+
+
+def _known_ports() -> str:
+    ports = [f"{port.device} ({port.description})" for port in list_ports.comports()]
+    if not ports:
+        return "no serial port is attached; plug in the board or correct [console] port"
+    return "attached are " + ", ".join(sorted(ports)) + "; correct [console] port"
+
+
+def holder(path: str) -> str:
+    """The processes that have ``path`` open, as far as this user may see them (Linux)."""
+    target = os.path.realpath(path)
+    found = []
+    for folder in sorted(Path("/proc").glob("[0-9]*")):
+        if folder.name != str(os.getpid()) and _has_open(folder, target):
+            found.append(f"{_command(folder)} (process {folder.name})")
+    if _has_open(Path("/proc/self"), target):
+        found.append("this very process")
+    return "open in " + ", ".join(found) if found else "by a process this user may not look at"
+
+
+def _has_open(process: Path, target: str) -> bool:
+    try:
+        return any(os.path.realpath(fd) == target for fd in (process / "fd").iterdir())
+    except OSError:  # gone since, or another user's: then it cannot be told
+        return False
+
+
+def _command(process: Path) -> str:
+    try:
+        words = (process / "cmdline").read_bytes().split(b"\0")
+        return b" ".join(words).decode(errors="replace").strip()[:60] or "a kernel thread"
+    except OSError:
+        return "a process that has just ended"

@@ -1,0 +1,261 @@
+"""The virtual bench of one board: a simulated chip behind a serial port, a meter and a probe.
+
+    python -m hil.sim.twin --board gap8 --dir DIR
+
+In DIR it makes ``console`` (a serial port), ``meter.port`` (the TCP port of the SCPI meter on
+127.0.0.1) and ``control.sock`` (the debug probe and switchboard, one JSON object a line):
+
+    {"command": "flash", "elf": "/path/to.elf"}     {"command": "status"}
+    {"command": "reset"}                            {"command": "power", "on": false}
+    {"command": "quit"}
+    {"command": "disturb", "wire": "to_host", "kind": "flip", "after": 3, "count": 1}
+    {"command": "disturb", "wire": "meter", "kind": "mute"}
+
+Answers are ``{"ok": true, ...}`` or ``{"ok": false, "error": "..."}``. Wires to disturb are
+``to_host`` and ``to_board`` (hil.sim.wires.Disturbance) and ``meter`` (kinds mute, truncate,
+disconnect, and lose with ``count`` samples).
+
+Time belongs to the chip. It runs as fast as it can while the firmware computes and stands
+still while the firmware waits for the host, except that a meter which somebody waits for
+lets idle time pass until its acquisition is complete.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hil.core.errors import HilError, SimulationError
+from hil.sim.chip import Chip
+from hil.sim.chips import CHIPS, make_chip
+from hil.sim.meter import VirtualMeter
+from hil.sim.powered_chip import PoweredChip
+from hil.sim.wires import Disturbance, PtyWire
+from hil.sim.wires_lines import LineServer, Reply
+
+SLICE_S = 0.003  # chip time between two looks at the wires
+IDLE_STEP_S = 0.05
+ORPHAN_CHECK_S = 0.5
+METER_FAULTS = ("mute", "truncate", "disconnect", "lose")
+
+
+class Twin:
+    """One board's virtual bench in folder ``directory``; ``run`` serves it until ``quit``."""
+
+    def __init__(
+        self, chip: Chip, board: str, directory: Path, seed: int = 0, parent: int | None = None
+    ) -> None:
+        self.board = board
+        self.directory = directory
+        self.chip = PoweredChip(chip)
+        self.meter = VirtualMeter(chip.supply_v, seed)
+        self._parent = parent
+        self._quit = False
+        self._meter_fault = ""
+        self._selector = selectors.DefaultSelector()
+        self._console = PtyWire(directory / "console")
+        self._selector.register(self._console, selectors.EVENT_READ, self._on_console)
+        self._meter_server = LineServer(self._selector, self._listen_meter(), self._on_meter)
+        # The socket comes last: whoever can connect finds everything else in place.
+        self._control = LineServer(self._selector, self._listen_control(), self._on_control)
+
+    def run(self) -> None:
+        """Serve until ``quit``, a signal, or the end of the parent process."""
+        try:
+            while not self._quit and not self._orphaned():
+                for key, mask in self._selector.select(0 if self._busy else ORPHAN_CHECK_S):
+                    key.data(mask)
+                self._advance()
+        finally:
+            self.close()
+
+    def quit(self, *_signal: object) -> None:
+        """Let ``run`` return."""
+        self._quit = True
+
+    def close(self) -> None:
+        """Take the wires away."""
+        self._control.close()
+        self._meter_server.close()
+        self._selector.unregister(self._console)
+        self._console.close()
+        self._selector.close()
+        for name in ("control.sock", "meter.port"):
+            (self.directory / name).unlink(missing_ok=True)
+
+    # -- set-up -----------------------------------------------------------------------------
+
+    def _listen_meter(self) -> socket.socket:
+        listener = socket.create_server(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        (self.directory / "meter.port").write_text(f"{port}\n", encoding="ascii")
+        return listener
+
+    def _listen_control(self) -> socket.socket:
+        path = self.directory / "control.sock"
+        path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listener.bind(str(path))
+        except OSError as error:  # paths of Unix sockets end at 107 bytes
+            raise SimulationError(f"{path}: no control socket here: {error}") from error
+        listener.listen()
+        return listener
+
+    # -- the loop ---------------------------------------------------------------------------
+
+    @property
+    def _meter_waits(self) -> bool:
+        return self._meter_server.waiting and self.meter.needed_until_s is not None
+
+    @property
+    def _busy(self) -> bool:
+        return self.chip.running or self._meter_waits
+
+    def _orphaned(self) -> bool:
+        return self._parent is not None and os.getppid() != self._parent
+
+    def _advance(self) -> None:
+        if self.chip.running:
+            self.chip.run(SLICE_S)
+        elif self._meter_waits:
+            self._let_time_pass()
+        self._send(self.chip.uart_drain())
+        bins, edges = self.chip.drain()
+        self.meter.feed(self.chip.time_s, bins, edges)
+        if self._meter_server.waiting:
+            self._meter_server.retry()
+
+    def _let_time_pass(self) -> None:
+        if reason := self.chip.halted:
+            self.meter.halt(reason)
+        elif (until_s := self.meter.needed_until_s) is not None:
+            # One bin beyond the end completes the bin in which the end lies.
+            step_s = min(until_s + self.chip.bin_s - self.chip.time_s, IDLE_STEP_S)
+            self.chip.idle_until(self.chip.time_s + step_s)
+
+    def _on_console(self, mask: int) -> None:
+        if mask & selectors.EVENT_WRITE:
+            self._send(b"")
+        if mask & selectors.EVENT_READ:
+            self.chip.feed(self._console.read())
+
+    def _send(self, data: bytes) -> None:
+        if data or self._console.full:
+            self._console.write(data)
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._console.full else 0)
+        if self._selector.get_key(self._console).events != events:
+            self._selector.modify(self._console, events, self._on_console)
+
+    # -- meter ------------------------------------------------------------------------------
+
+    def _on_meter(self, line: str) -> Reply | None:
+        if self._meter_fault == "mute":
+            return None
+        answer = self.meter.execute(line)
+        if answer is None:
+            return None
+        if answer.startswith(b"#") and self._meter_fault in ("truncate", "disconnect"):
+            hang_up = self._meter_fault == "disconnect"
+            self._meter_fault = ""
+            return Reply(answer[: len(answer) // 2], hang_up)
+        return Reply(answer)
+
+    # -- control ----------------------------------------------------------------------------
+
+    def _on_control(self, line: str) -> Reply:
+        try:
+            request = json.loads(line)
+            name = request.pop("command")
+            result = self._commands()[name](**request)
+            answer: dict[str, Any] = {"ok": True, **(result or {})}
+        except HilError as error:
+            answer = {"ok": False, "error": str(error)}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            known = ", ".join(self._commands())
+            answer = {"ok": False, "error": f"not a command: {line!r} ({error}); there are {known}"}
+        return Reply(json.dumps(answer).encode() + b"\n")
+
+    def _commands(self) -> dict[str, Callable[..., dict[str, Any] | None]]:
+        return {
+            "flash": self._flash,
+            "reset": self.chip.reset,
+            "power": self.chip.power,
+            "status": self._status,
+            "disturb": self._disturb,
+            "quit": self.quit,
+        }
+
+    def _flash(self, elf: str) -> dict[str, Any]:
+        return {"elf_sha256": self.chip.flash(Path(elf))}
+
+    def _status(self) -> dict[str, Any]:
+        chip = self.chip.chip
+        return {
+            "board": self.board,
+            "chip": chip.name,
+            "timing_model": getattr(chip, "timing_model", "not stated by the chip"),
+            "double": bool(getattr(chip, "is_double", False)),
+            "supply_v": chip.supply_v,
+            "meter": self.meter.idn,
+            "powered": self.chip.powered,
+            "blank": self.chip.blank,
+            "elf_sha256": self.chip.elf_sha256,
+            "state": self.chip.stop.name.lower(),
+            "halted": self.chip.halted,
+            "time_s": self.chip.time_s,
+            "lost_bytes": self._console.lost_bytes,
+            "counters": {name: int(value) for name, value in chip.counters().items()},
+        }
+
+    def _disturb(self, wire: str, kind: str, after: int = 0, count: int = 1) -> None:
+        if wire in ("to_host", "to_board"):
+            getattr(self._console, wire).disturb(Disturbance(kind, after, count))
+        elif wire != "meter":
+            raise SimulationError(f"no wire {wire!r}; there are to_host, to_board and meter")
+        elif kind not in METER_FAULTS:
+            raise SimulationError(f"no fault {kind!r}; a meter has {', '.join(METER_FAULTS)}")
+        elif kind == "lose":
+            self.meter.lose_next = count
+        else:
+            self._meter_fault = kind
+
+
+def serve(twin: Twin) -> None:
+    """Run ``twin`` as a process's main task."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, twin.quit)
+    twin.run()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; errors go to stderr as one line."""
+    parser = argparse.ArgumentParser(prog="python -m hil.sim.twin", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--board", required=True, choices=sorted(CHIPS))
+    parser.add_argument("--dir", required=True, type=Path, help="folder for the wires' ends")
+    parser.add_argument("--seed", type=int, default=0, help="of the meter's errors and noise")
+    parser.add_argument("--parent", type=int, help="process whose end ends the twin")
+    options = parser.parse_args(arguments)
+    try:
+        serve(
+            Twin(make_chip(options.board), options.board, options.dir, options.seed, options.parent)
+        )
+    except (HilError, OSError) as error:
+        print(f"twin: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.exit(main())
