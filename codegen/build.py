@@ -28,6 +28,7 @@ from hil.core.firmware import Firmware
 ELF_NAME = "firmware.elf"
 COMPILE_TIMEOUT_S = 600.0
 ERROR_LINES = 6
+TELLING = r"\berror\b|undefined reference|undefined symbol|cannot find"  # not warnings, not notes
 BYTES_A_ROW = 8
 
 
@@ -159,8 +160,9 @@ def _refusal(stderr: str, status: int, compiler: Compiler, board: Board) -> Exce
             "allowances reserved_bytes and layer_bytes of board.toml were too small; raise them "
             "or cut the network earlier"
         )
-    lines = [line for line in stderr.splitlines() if "error" in line] or stderr.splitlines()
-    shown = "\n".join(lines[:ERROR_LINES])
+    lines = stderr.splitlines()
+    telling = [line for line in lines if re.search(TELLING, line)] or lines
+    shown = "\n".join(telling[:ERROR_LINES])
     return BuildError(f"{board.name}: {compiler.identity} failed with status {status}:\n{shown}")
 
 

@@ -41,10 +41,13 @@ static inline uint32_t load4(const uint8_t *bytes)
     return ((const unaligned_t *)(const void *)bytes)->word;
 }
 
+/* Folds into the extraction that follows; ACLE's __ror is not in GCC 12. */
+static inline uint32_t rotate_byte(uint32_t word) { return (word >> 8) | (word << 24); }
+
 static inline uint32_t even_s8(uint32_t bytes) { return (uint32_t)__sxtb16(bytes); }
-static inline uint32_t odd_s8(uint32_t bytes) { return (uint32_t)__sxtb16(__ror(bytes, 8)); }
+static inline uint32_t odd_s8(uint32_t bytes) { return (uint32_t)__sxtb16(rotate_byte(bytes)); }
 static inline uint32_t even_u8(uint32_t bytes) { return __uxtb16(bytes); }
-static inline uint32_t odd_u8(uint32_t bytes) { return __uxtb16(__ror(bytes, 8)); }
+static inline uint32_t odd_u8(uint32_t bytes) { return __uxtb16(rotate_byte(bytes)); }
 
 /* Low halves of a and b, high halves of a and b, as one word each (PKHBT, PKHTB). */
 static inline uint32_t low_halves(uint32_t a, uint32_t b) { return (a & 0xFFFFu) | (b << 16); }
