@@ -71,6 +71,13 @@ class Gap8:
         self._state.code[:] = 0
         self._state.core[L.FC * L.CORE_SPAN + L.PC] = address
 
+    def peek_words(self, address: int, count: int) -> np.ndarray:
+        """Words of memory as a debugger reads them (for tests and reports)."""
+        word = _memory_word(L.FC, address, 4 * count)
+        if word < 0:
+            raise SimulationError(f"{4 * count} bytes at 0x{address:08x} are not memory")
+        return self._state.mem[word : word + count].copy()
+
     def reset(self) -> None:
         """Power-on reset; memory keeps what was loaded, RAM is filled with a poison pattern."""
         s = self._state
