@@ -1,0 +1,260 @@
+"""Measure a network on every board of a bench, and let the optimizer ask for more.
+
+suggest -> generate -> build -> flash -> measure -> update. What a report needs is written to
+the run folder: the start document holds the network, accuracies, tails and firmware, the
+trials hold the samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import boards
+from codegen.build import build
+from codegen.generate import feasible_cuts, generate, largest_prefix
+from hil.core.board import Board
+from hil.core.console import PROTOCOL_VERSION
+from hil.core.errors import HilError, JournalError, TargetError
+from hil.core.firmware import Firmware
+from hil.core.network import Network
+from hil.core.provenance import Provenance
+from hil.loop.decide import Decider, board_measurements_wanted, further_workloads
+from hil.loop.expected import Expected
+from hil.loop.session import Report, Session
+from hil.loop.settings import Settings
+from hil.loop.subject import Subject, measure_tails
+from hil.loop.workloads import (
+    energy_sweeps,
+    layer_passes,
+    network_windows,
+    partition_passes,
+    self_test,
+)
+from hil.rig.bench import OpenRig, open_rig
+from hil.rig.rigfile import Rig
+from hil.run.journal import Journal
+from hil.run.reader import JOURNAL, Run
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A board with the firmware of the deepest partition that fits it."""
+
+    board: Board
+    firmware: Firmware
+    refused: dict[str, str]  # cut name -> why it does not fit
+
+
+def prepare(network: Network, board_name: str, folder: Path, toolchain: str = "auto") -> Prepared:
+    """Plan, generate and build for one board; sources and ELF lie in ``folder``."""
+    board = boards.load_board(board_name)
+    prefix = largest_prefix(network, board)
+    firmware = build(generate(network, board, prefix.layers), board, folder, toolchain)
+    refused = {fit.cut.name: fit.reason for fit in feasible_cuts(network, board) if not fit.fits}
+    return Prepared(board, firmware, refused)
+
+
+def run_campaign(
+    rigs: Sequence[Rig],
+    subject: Subject,
+    folder: Path,
+    settings: Settings,
+    resume: bool = False,
+    toolchain: str = "auto",
+    report: Report = print,
+) -> Run:
+    """Measure everything on every rig; returns the run as journalled.
+
+    A board that fails does not stop the others; its error is raised when all are done. With
+    ``resume`` only what ``folder`` has no good trial of is measured.
+    """
+    prepared: dict[str, Prepared] = {}
+    for rig in rigs:
+        report(f"{rig.board}: generate and build")
+        prepared[rig.name] = prepare(
+            subject.network, rig.board, folder / "firmware" / rig.board, toolchain
+        )
+        use = ", ".join(
+            f"{m.memory} {m.used_bytes}/{m.size_bytes}"
+            for m in prepared[rig.name].firmware.memory_use
+        )
+        report(f"{rig.board}: {prepared[rig.name].firmware.layers} layers; bytes used: {use}")
+    with _journal(rigs, subject, prepared, folder, settings, resume, report) as journal:
+        errors = [
+            _measure_rig(rig, prepared[rig.name], subject, journal, settings, report)
+            for rig in rigs
+        ]
+    for error in errors:
+        if error is not None:
+            raise error
+    return Run.load(folder)
+
+
+def _journal(
+    rigs: Sequence[Rig],
+    subject: Subject,
+    prepared: dict[str, Prepared],
+    folder: Path,
+    settings: Settings,
+    resume: bool,
+    report: Report,
+) -> Journal:
+    if resume and (folder / JOURNAL).is_file():
+        _refuse_other_network(Run.load(folder), subject.network)
+        return Journal.resume(folder)
+    tails = measure_tails(subject, settings.tail_repeats, report)
+    environment = {
+        "network": network_summary(subject.network),
+        "accuracy": [
+            {
+                "cut": p.cut,
+                "channels": p.channels,
+                "correct": p.accuracy.correct,
+                "images": p.accuracy.images,
+            }
+            for p in subject.accuracy.points
+        ],
+        "accuracy_data": {"name": subject.accuracy.data, "digest": subject.accuracy.data_digest},
+        "training": subject.checkpoint.record,
+        "tails": {cut: cost.to_dict() for cut, cost in tails.items()},
+        "boards": {rig.board: board_summary(prepared[rig.name]) for rig in rigs},
+        "settings": asdict(settings),
+    }
+    return Journal.create(folder, "+".join(rig.name for rig in rigs), environment)
+
+
+def _refuse_other_network(run: Run, network: Network) -> None:
+    recorded = run.environment["network"]["digest"]
+    if recorded != network.digest:
+        raise JournalError(
+            f"{run.folder}: the run measures network {recorded[:12]}, not {network.digest[:12]} "
+            f"({network.name}); resume with that model, or start a new run"
+        )
+
+
+def network_summary(network: Network) -> dict[str, Any]:
+    """What a report needs of a network: shapes and names, no weights."""
+    return {
+        "name": network.name,
+        "digest": network.digest,
+        "layers": [
+            {
+                "name": layer.name,
+                "op": layer.op.value,
+                "macs": network.macs(i),
+                "output": list(network.tensors[i + 1].shape),
+                "weight_bytes": layer.weight_bytes,
+            }
+            for i, layer in enumerate(network.layers)
+        ],
+        "input": list(network.tensors[0].shape),
+        "cuts": [{"name": cut.name, "layers": cut.layers} for cut in network.cuts],
+    }
+
+
+def board_summary(prepared: Prepared) -> dict[str, Any]:
+    """What a report needs of a board and its image."""
+    firmware, board = prepared.firmware, prepared.board
+    return {
+        "title": board.title,
+        "chip": board.chip,
+        "clock_hz": board.compute_clock_hz,
+        "cores": board.cores,
+        "layers": firmware.layers,
+        "build_id": firmware.build_id,
+        "elf_sha256": firmware.elf_sha256,
+        "toolchain": firmware.toolchain,
+        "memory": [asdict(use) for use in firmware.memory_use],
+        "refused": prepared.refused,
+        "power_source": board.power.source,
+        "notes": list(board.notes),
+    }
+
+
+def _measure_rig(
+    rig: Rig,
+    prepared: Prepared,
+    subject: Subject,
+    journal: Journal,
+    settings: Settings,
+    report: Report,
+) -> HilError | None:
+    """One rig from opening to closing; a failure is journalled and returned."""
+    try:
+        with open_rig(rig) as opened:
+            session = _session(opened, prepared, subject, journal, settings, report)
+            _measure(session, prepared, subject, settings, opened.meter.sample_interval_s)
+    except HilError as error:
+        journal.event("board failed", f"{rig.name}: {error}")
+        report(f"{rig.name}: {error}")
+        return error
+    return None
+
+
+def _session(
+    opened: OpenRig,
+    prepared: Prepared,
+    subject: Subject,
+    journal: Journal,
+    settings: Settings,
+    report: Report,
+) -> Session:
+    identity = opened.ensure_firmware(prepared.firmware)
+    if identity.compute_clock_hz != prepared.board.compute_clock_hz:
+        raise TargetError(
+            f"{opened.rig.board}: runs at {identity.compute_clock_hz} Hz, board.toml says "
+            f"{prepared.board.compute_clock_hz} Hz; is the external clock there?"
+        )
+    origins = opened.origins()
+    provenance = Provenance(
+        cycles_origin=origins.cycles,
+        energy_origin=origins.energy,
+        board=identity.board,
+        chip_id=identity.chip_id,
+        clock_hz=identity.compute_clock_hz,
+        toolchain=prepared.firmware.toolchain,
+        build_id=prepared.firmware.build_id,
+        network=subject.network.name,
+        network_digest=subject.network.digest,
+        timing_model=origins.timing_model,
+        meter=opened.meter.identity,
+        rig=opened.rig.name,
+        protocol=PROTOCOL_VERSION,
+    )
+    expected = Expected(subject.network, subject.images.x[: settings.images])
+    return Session(opened, subject.network, expected, provenance, journal, settings, report)
+
+
+def _measure(
+    session: Session,
+    prepared: Prepared,
+    subject: Subject,
+    settings: Settings,
+    sample_interval_s: float,
+) -> None:
+    layers, inputs = prepared.firmware.layers, session.expected.inputs
+    session.run([self_test(layers, settings)])
+    session.run(layer_passes(inputs, layers, settings))
+    session.run(partition_passes(subject.network, inputs, layers, settings))
+    session.run(energy_sweeps(session.table(), inputs, sample_interval_s, settings))
+    session.run(network_windows(session.table(), inputs, sample_interval_s, settings))
+    _refine(session, prepared, subject, settings)
+
+
+def _refine(session: Session, prepared: Prepared, subject: Subject, settings: Settings) -> None:
+    """While a decision could still change, repeat what the optimizer asks for.
+
+    One pass gives all layers' cycles and one sweep all their energies, so the suggestions only
+    decide which of the two to repeat. Doubts about accuracies or tails are not the board's.
+    """
+    for number in range(settings.refinements):
+        run = session.journal.read()
+        wanted = board_measurements_wanted(Decider.of(run, session.table(), subject.network))
+        if not wanted:
+            return
+        session.journal.event("refine", f"{prepared.board.name}: {'; '.join(wanted.values())}")
+        done = [trial.workload for trial in run.ok_trials() if trial.board == prepared.board.name]
+        session.run(further_workloads(wanted, session.expected.inputs, done, settings, number))

@@ -1,0 +1,250 @@
+"""One board being measured: a workload in, a checked trial out.
+
+The order of trust: the firmware's identity, then its cycle counter, then its outputs, and only
+then its costs. Whatever fails is journalled as a void trial with who failed; a failure that a
+reset may mend is tried once more, and that retry is journalled too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from hil.core.console import RunFlag
+from hil.core.cost import CostTable
+from hil.core.errors import HilError, InstrumentError, ProtocolError, TargetError
+from hil.core.network import Network
+from hil.core.provenance import Provenance
+from hil.core.trial import (
+    OK,
+    WHOLE_NETWORK,
+    Attachment,
+    Event,
+    RunSample,
+    SelfTestSample,
+    Trial,
+    TrialKind,
+    Verdict,
+    WindowSample,
+    Workload,
+    trial_key,
+)
+from hil.core.waveform import Waveform
+from hil.loop.expected import Expected
+from hil.loop.settings import Settings
+from hil.loop.workloads import is_network_window, label
+from hil.measure.energy import PlannedWindow, measure_windows
+from hil.measure.table import cost_table
+from hil.rig.bench import OpenRig
+from hil.run.journal import Journal, utc_now
+from hil.run.reader import Planned
+
+# Failures of the moment: a damaged frame, a meter that missed its trigger, a hung console.
+PASSING = (ProtocolError, InstrumentError, TargetError)
+# The counter and the independent timer run from clocks of the same chip; on a healthy board
+# they differ by the loop's own few cycles.
+SELF_TEST_TOLERANCE = 0.01
+WAVEFORM_MEDIA_TYPE = "application/x-npz"
+
+Report = Callable[[str], None]
+
+
+@dataclass
+class _Parts:
+    """What a trial has gathered so far; kept even when it fails."""
+
+    runs: list[RunSample] = field(default_factory=list)
+    windows: list[WindowSample] = field(default_factory=list)
+    self_tests: list[SelfTestSample] = field(default_factory=list)
+    attachments: list[Attachment] = field(default_factory=list)
+
+
+class Session:
+    """Runs workloads on an open rig whose board runs the right firmware."""
+
+    def __init__(
+        self,
+        rig: OpenRig,
+        network: Network,
+        expected: Expected,
+        provenance: Provenance,
+        journal: Journal,
+        settings: Settings,
+        report: Report,
+    ) -> None:
+        self.rig = rig
+        self.network = network
+        self.expected = expected
+        self.provenance = provenance
+        self.journal = journal
+        self.settings = settings
+        self.report = report
+        self._events: list[Event] = []
+        self._board_image: int | None = None
+        self._meter_armed = False
+        self._cycles_guess = 0.0
+        rig.console.on_event = self._note
+
+    def run(self, workloads: Iterable[Workload]) -> None:
+        """Run those that the journal has no good trial of. Raises the error that voided one."""
+        by_key = {self._key(workload): workload for workload in workloads}
+        plans = [
+            Planned(key, f"{self.provenance.board}: {label(workload)}")
+            for key, workload in by_key.items()
+        ]
+        missing = self.journal.plan(plans)
+        for number, plan in enumerate(missing, 1):
+            self.report(f"{plan.label} ({number}/{len(missing)})")
+            self._run_one(by_key[plan.key])
+
+    def _key(self, workload: Workload) -> str:
+        origin = self.provenance
+        return trial_key(origin.build_id, origin.rig, workload, origin.protocol)
+
+    def _run_one(self, workload: Workload) -> None:
+        error = self._attempt(workload)
+        if error is not None and isinstance(error, PASSING):
+            self.journal.event("retry", f"{label(workload)} after: {error}")
+            self.report(f"  {error}; reset, and once more")
+            self._recover()
+            error = self._attempt(workload)
+        if error is not None:
+            raise error
+
+    def _recover(self) -> None:
+        self.rig.reset_board()
+        self._board_image = None
+
+    def _attempt(self, workload: Workload) -> HilError | None:
+        """Record one trial; returns the error that voided it."""
+        started, parts, verdict, error = utc_now(), _Parts(), OK, None
+        self._events = []
+        try:
+            self._perform(workload, parts)
+        except HilError as failure:
+            error, verdict = failure, Verdict.void(failure)
+        self.journal.record(
+            Trial(
+                key=self._key(workload),
+                workload=workload,
+                provenance=self.provenance,
+                verdict=verdict,
+                started=started,
+                finished=utc_now(),
+                runs=tuple(parts.runs),
+                windows=tuple(parts.windows),
+                self_tests=tuple(parts.self_tests),
+                events=tuple(self._events),
+                attachments=tuple(parts.attachments),
+            )
+        )
+        return error
+
+    def _note(self, what: str, detail: str) -> None:
+        self._events.append(Event(utc_now(), what, detail))
+
+    def _perform(self, workload: Workload, parts: _Parts) -> None:
+        if workload.kind is TrialKind.SELF_TEST:
+            self._self_test(workload, parts)
+            return
+        self._load(workload.image)
+        self.rig.console.set_partition(workload.layers)
+        if workload.kind is TrialKind.ENERGY:
+            if is_network_window(workload):
+                self._network_window(workload, parts)
+            else:
+                self._sweep(workload, parts)
+        else:
+            self._passes(workload, parts)
+
+    def _load(self, image: int) -> None:
+        if self._board_image != image:
+            self._board_image = None
+            self.rig.console.load_input(self.expected.inputs[image].tobytes())
+            self._board_image = image
+
+    def _self_test(self, workload: Workload, parts: _Parts) -> None:
+        for _ in range(workload.repeats):
+            sample = self.rig.console.self_test()
+            parts.self_tests.append(sample)
+            counted, reference = sample.counter_cycles, sample.reference_cycles
+            if reference == 0 or abs(counted / reference - 1) > SELF_TEST_TOLERANCE:
+                raise TargetError(
+                    f"{self.provenance.board}: the cycle counter counted {counted}, an independent "
+                    f"timer {reference} cycles for the same loop; the counter is off or its clock "
+                    "is not what the firmware says. No cost from this board can be trusted"
+                )
+
+    def _passes(self, workload: Workload, parts: _Parts) -> None:
+        """Timed passes; the outputs of each are checked before the next."""
+        flags = RunFlag.DIGEST
+        if workload.kind is TrialKind.NETWORK:
+            flags |= RunFlag.TOTAL_ONLY
+        for repeat in range(workload.warmups + workload.repeats):
+            result = self.rig.console.run(
+                iterations=workload.iterations[0], flags=flags, expected_s=self._expected_s(2)
+            )
+            digests = self.rig.console.read_digests(workload.layers)
+            self.expected.check_digests(workload.image, digests, self.provenance.board)
+            warmup = repeat < workload.warmups
+            parts.runs.append(RunSample(warmup, result.iterations, result.cycles, result.layers))
+            self._cycles_guess = max(self._cycles_guess, result.cycles / result.iterations)
+
+    def _expected_s(self, passes: float) -> float:
+        """Board time of whole passes, from the longest one seen; 2 s before the first."""
+        if not self._cycles_guess:
+            return 2.0
+        return passes * self._cycles_guess / self.provenance.clock_hz
+
+    def _network_window(self, workload: Workload, parts: _Parts) -> None:
+        """One marked window around all passes."""
+        (passes,) = workload.iterations
+        busy_s = self._expected_s(passes)
+        console = self.rig.console
+        # Outputs first, unmarked: the digest pass must not be inside the window.
+        console.run(flags=RunFlag.DIGEST | RunFlag.TOTAL_ONLY, expected_s=self._expected_s(2))
+        digests = console.read_digests(workload.layers)
+        self.expected.check_digests(workload.image, digests, self.provenance.board)
+        with self.rig.meter.acquisition(busy_s) as acquisition:
+            result = console.run(
+                iterations=passes,
+                flags=RunFlag.MARKER | RunFlag.TOTAL_ONLY,
+                expected_s=busy_s,
+            )
+            waveform = acquisition.read()
+        self._keep(waveform, "network", parts)
+        window = PlannedWindow(WHOLE_NETWORK, passes, result.cycles)
+        parts.windows += measure_windows(waveform, (window,), self.provenance.clock_hz, 0)
+        self._check_output(workload)
+
+    def _sweep(self, workload: Workload, parts: _Parts) -> None:
+        """One marked window a layer."""
+        counts, console = workload.iterations, self.rig.console
+        table = self.table()
+        busy_s = (
+            sum(n * row.cycles.median for n, row in zip(counts, table.rows, strict=True))
+            / self.provenance.clock_hz
+            + (len(counts) + 1) * self.settings.gap_us * 1e-6
+        )
+        with self.rig.meter.acquisition(busy_s) as acquisition:
+            cycles = console.repeat_layers(0, self.settings.gap_us, counts, expected_s=busy_s)
+            waveform = acquisition.read()
+        self._keep(waveform, "sweep", parts)
+        windows = tuple(map(PlannedWindow, range(len(counts)), counts, cycles))
+        parts.windows += measure_windows(waveform, windows, self.provenance.clock_hz, 0)
+        self._check_output(workload)
+
+    def _check_output(self, workload: Workload) -> None:
+        size = self.network.tensors[workload.layers].size_bytes
+        output = self.rig.console.read_tensor(workload.layers, size)
+        self.expected.check_output(
+            workload.image, workload.layers, output, self.provenance.board
+        )
+
+    def _keep(self, waveform: Waveform, name: str, parts: _Parts) -> None:
+        data = waveform.to_bytes()
+        parts.attachments.append(self.journal.attach(f"{name}.npz", data, WAVEFORM_MEDIA_TYPE))
+
+    def table(self) -> CostTable:
+        """The board's costs as journalled so far."""
+        return cost_table(self.network, self.provenance, self.journal.finished.values())
