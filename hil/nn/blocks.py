@@ -7,6 +7,7 @@ only, as in the paper.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from torch import nn
@@ -54,44 +55,51 @@ class BlockNames:
         return [(names[path], end) for path, end in ends.items()]
 
     def layer_names(self, layers: Sequence[FloatLayer]) -> list[str]:
-        """Unique names such as stem, block3.expand, block3.add, pool, classifier."""
+        """Names such as stem, block3.expand, block3.add, pool, classifier.
+
+        Letters, digits, underscores and dots, not starting with a digit, and different from
+        each other even when dots become underscores.
+        """
         names = self._block_names(layers)
-        taken: dict[str, int] = {}
+        taken: set[str] = set()
         result = []
         for layer in layers:
-            name = self._layer_name(layer, names)
-            taken[name] = taken.get(name, 0) + 1
-            result.append(name if taken[name] == 1 else f"{name}.{taken[name]}")
+            plain = name = self._layer_name(layer, names)
+            count = 1
+            while name.replace(".", "_") in taken:
+                count += 1
+                name = f"{plain}.{count}"
+            taken.add(name.replace(".", "_"))
+            result.append(name)
         return result
 
     def _layer_name(self, layer: FloatLayer, names: dict[str, str]) -> str:
         block = self.block_of(layer.module)
         head, rest = ("", layer.module) if block is None else (names[block[0]], block[1])
         words = [word for word in rest.split(".") if word and not word.isdigit()]
-        # A layer called in a block's own forward(), such as its skip connection.
-        if not words and (not rest or layer.op is Op.ADD) and layer.op in _LAYER_WORDS:
+        # Numbered children and what forward() calls itself, such as a skip's addition.
+        if not words and layer.op in _LAYER_WORDS:
             words = [_LAYER_WORDS[layer.op]]
         parts = ([head] if head else []) + words
-        name = ".".join(parts) or layer.op.value
-        return name if not name[0].isdigit() else f"layer{name}"
+        name = re.sub(r"[^A-Za-z0-9_.]", "_", ".".join(parts)) or layer.op.value
+        return f"layer{name}" if name[0].isdigit() else name
 
     def _block_names(self, layers: Sequence[FloatLayer]) -> dict[str, str]:
         """Names by block path: singular of the container plus the index.
 
         A first and a last block of one convolution are what papers call stem and head.
         """
-        counts: dict[str, int] = {}
+        contents: dict[str, list[Op]] = {}
         for layer in layers:
             block = self.block_of(layer.module)
             if block is not None:
-                counts[block[0]] = counts.get(block[0], 0) + 1
-        names = {path: self._plain_name(path) for path in counts}
-        paths = list(counts)
-        if len(paths) > 2:
-            if counts[paths[0]] == 1:
-                names[paths[0]] = "stem"
-            if counts[paths[-1]] == 1 and len(self.containers) == 1:
-                names[paths[-1]] = "head"
+                contents.setdefault(block[0], []).append(layer.op)
+        names = {path: self._plain_name(path) for path in contents}
+        paths = list(contents)
+        if len(paths) > 2 and len(self.containers) == 1:
+            for path, name in ((paths[0], "stem"), (paths[-1], "head")):
+                if contents[path] in ([Op.CONV], [Op.POINTWISE]):
+                    names[path] = name
         return names
 
     @staticmethod
@@ -99,6 +107,8 @@ class BlockNames:
         container, _, child = path.rpartition(".")
         if not child.isdigit():
             return child
-        stem = (container.rstrip("s") if container else "block") or "block"
+        stem = container or "block"
+        if stem.endswith("s") and not stem.endswith("ss"):
+            stem = stem[:-1]
         # layer1.0 of a ResNet: the container's own number stays readable.
         return f"{stem}_{child}" if stem[-1].isdigit() else f"{stem}{child}"

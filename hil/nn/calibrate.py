@@ -14,7 +14,7 @@ import torch
 
 from hil.core.errors import ModelError
 from hil.core.network import Op, Tensor
-from hil.nn.float_graph import FloatGraph, GraphModule
+from hil.nn.float_graph import FloatGraph, FloatLayer, GraphModule
 from hil.nn.zoo import INPUT_SCALE, normalise
 
 METHODS = ("minmax", "percentile", "mse")
@@ -72,16 +72,21 @@ def choose_tensors(
         if layer.op is Op.MAXPOOL:
             tensors.append(Tensor(layer.shape, source.scale, source.signed))
             continue
-        seen = observed[i]
-        signed = not (layer.low >= 0 or seen.low >= 0)
+        signed = not _never_negative(layer, [tensors[t] for t in layer.inputs])
         rule = "minmax" if i == len(graph.layers) else method
-        scale = _scale(seen, signed, rule)
+        scale = _scale(observed[i], signed, rule)
         if layer.op is Op.AVGPOOL:
             # The factor source.scale / (window * scale) must stay below one half.
             window = layer.kernel[0] * layer.kernel[1]
             scale = max(scale, source.scale / window * 2.001)
         tensors.append(Tensor(layer.shape, _power_of_two(scale) if power_of_two else scale, signed))
     return tuple(tensors)
+
+
+def _never_negative(layer: FloatLayer, sources: list[Tensor]) -> bool:
+    """For any input, by construction: calibration images prove nothing about others."""
+    keeps_sign = layer.op in (Op.ADD, Op.AVGPOOL) and not any(s.signed for s in sources)
+    return layer.low >= 0 or keeps_sign
 
 
 def _scale(seen: Observed, signed: bool, method: str) -> float:

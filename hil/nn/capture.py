@@ -96,7 +96,7 @@ class _Capture:
         outputs = node.args[0]
         if not isinstance(outputs, tuple | list) or len(outputs) != 1:
             raise ModelError(f"{self.name}: the model must return one tensor")
-        return self.values.get(outputs[0])
+        return self.values.get(outputs[0])  # type: ignore[arg-type]
 
     def _cuts(self, layers: tuple[FloatLayer, ...]) -> tuple[Cut, ...]:
         cuts = [Cut("input", 0)]
@@ -122,9 +122,7 @@ class _Capture:
             return self.values[argument]
         raise self._unsupported(node, "needs activations as input, not constants or scalars")
 
-    def constant(self, argument: Any) -> np.ndarray | None:
-        if argument is None:
-            return None
+    def constant(self, argument: Any) -> np.ndarray:
         return self.constants[argument.name].detach().to(torch.float64).numpy()
 
     def shape(self, tensor: int) -> tuple[int, int, int]:
@@ -256,8 +254,7 @@ def _conv_padding(padding: Any, kernel: list[int]) -> tuple[int, int, int, int]:
 
 
 def _bias(walk: _Capture, bias: Any, cout: int) -> np.ndarray:
-    values = walk.constant(bias)
-    return np.zeros(cout) if values is None else values
+    return np.zeros(cout) if bias is None else walk.constant(bias)
 
 
 def _linear(walk: _Capture, node: fx.Node) -> None:
@@ -280,7 +277,7 @@ def _linear(walk: _Capture, node: fx.Node) -> None:
 
 
 def _batch_norm(walk: _Capture, node: fx.Node) -> None:
-    x, weight, bias, mean, var, training, _, eps = node.args[:8]
+    x, weight, bias, mean, var, training, _, eps, _ = _arguments(node, *[None] * 9)
     walk.require(node, not training, "training mode; call .eval()")
     walk.require(node, mean is not None and var is not None, "without running statistics")
     source = walk.value(node, x)
@@ -296,17 +293,18 @@ def _batch_norm(walk: _Capture, node: fx.Node) -> None:
 def _scale(walk: _Capture, node, source: _Value, gain: np.ndarray, offset: np.ndarray) -> None:
     """Per channel ``x * gain + offset``, folded backwards when that changes nothing else."""
     layer = walk.layers[source.tensor - 1] if source.tensor else None
-    foldable = (
-        layer is not None
-        and layer.weight is not None
-        and (layer.low, layer.high) == (-math.inf, math.inf)
-        and walk.sole_reader(source, node)
-    )
-    if foldable:
-        weight = layer.weight * gain.reshape(-1, *[1] * (layer.weight.ndim - 1))
-        walk.fold(node, source, replace(layer, weight=weight, bias=layer.bias * gain + offset))
+    if layer is None or not _scalable(walk, node, source, layer):
+        walk.emit(node, _per_channel(walk, source, gain, offset), source.flat)
         return
-    walk.emit(node, _per_channel(walk, source, gain, offset), source.flat)
+    weight, bias = layer.parameters()
+    weight = weight * gain.reshape(-1, *[1] * (weight.ndim - 1))
+    walk.fold(node, source, replace(layer, weight=weight, bias=bias * gain + offset))
+
+
+def _scalable(walk: _Capture, node: fx.Node, source: _Value, layer: FloatLayer) -> bool:
+    """A layer with weights and no activation yet, whose output only ``node`` reads."""
+    linear = layer.weight is not None and (layer.low, layer.high) == (-math.inf, math.inf)
+    return linear and walk.sole_reader(source, node)
 
 
 def _per_channel(walk: _Capture, source: _Value, gain, offset) -> FloatLayer:
@@ -374,9 +372,9 @@ def _bounded(layer: FloatLayer, low: float, high: float) -> FloatLayer:
 
 
 def _add(walk: _Capture, node: fx.Node) -> None:
-    first, second = (walk.value(node, argument) for argument in node.args[:2])
+    first, second = walk.value(node, node.args[0]), walk.value(node, node.args[1])
     shapes = walk.shape(first.tensor), walk.shape(second.tensor)
-    walk.require(node, node.kwargs.get("alpha", 1) == 1, "alpha other than 1")
+    walk.require(node, bool(node.kwargs.get("alpha", 1) == 1), "alpha other than 1")
     walk.require(node, shapes[0] == shapes[1], f"broadcasting {shapes[0]} with {shapes[1]}")
     walk.emit(node, FloatLayer("", Op.ADD, (first.tensor, second.tensor), shapes[0]), first.flat)
 
@@ -461,7 +459,7 @@ def _reshape(walk: _Capture, node: fx.Node) -> None:
 
 
 def _dropout(walk: _Capture, node: fx.Node) -> None:
-    walk.require(node, not node.args[2], "training mode; call .eval()")
+    walk.require(node, node.args[2] is False, "training mode; call .eval()")
     _identity(walk, node)
 
 

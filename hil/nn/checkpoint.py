@@ -84,7 +84,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as file:
         encoded = np.frombuffer(json.dumps(header).encode(), np.uint8)
-        np.savez_compressed(file, header=encoded, **checkpoint.weights)
+        arrays: dict[str, Any] = {"header": encoded, **checkpoint.weights}
+        np.savez_compressed(file, **arrays)
     temporary.replace(path)
 
 

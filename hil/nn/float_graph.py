@@ -40,6 +40,12 @@ class FloatLayer:
     high: float = math.inf
     module: str = ""
 
+    def parameters(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weight and bias of a layer that has them; ModelError for one that has not."""
+        if self.weight is None or self.bias is None:
+            raise ModelError(f"layer {self.name}: {self.op.value} without weight and bias")
+        return self.weight, self.bias
+
 
 @dataclass(frozen=True, eq=False)
 class FloatGraph:
@@ -74,6 +80,7 @@ class GraphModule(nn.Module):
     def __init__(self, graph: FloatGraph, first: int = 0):
         super().__init__()
         self.first = first
+        self.specs = graph.layers[first:]
         self.layers = nn.ModuleList(_LayerModule(layer) for layer in graph.layers[first:])
         reads = [t for layer in graph.layers[first:] for t in layer.inputs]
         if any(t < first for t in reads):
@@ -86,14 +93,14 @@ class GraphModule(nn.Module):
     def tensors(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Tensor ``first`` and all after it, each (N, C, H, W)."""
         made = [x]
-        for layer in self.layers:
-            made.append(layer(*(made[t - self.first] for t in layer.inputs)))
+        for spec, layer in zip(self.specs, self.layers, strict=True):
+            made.append(layer(*(made[t - self.first] for t in spec.inputs)))
         return made
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         alive = {self.first: x}
-        for i, layer in enumerate(self.layers):
-            x = layer(*(alive[t] for t in layer.inputs))
+        for i, (spec, layer) in enumerate(zip(self.specs, self.layers, strict=True)):
+            x = layer(*(alive[t] for t in spec.inputs))
             alive = {t: v for t, v in alive.items() if self.last_use[t] > i}
             if self.first + i + 1 in self.last_use:
                 alive[self.first + i + 1] = x
@@ -105,13 +112,13 @@ class _LayerModule(nn.Module):
 
     def __init__(self, layer: FloatLayer):
         super().__init__()
-        self.inputs = layer.inputs
         self.spec = layer
-        self.weight = self.bias = None
+        self.weight: nn.Parameter | None = None
+        self.bias: nn.Parameter | None = None
         if layer.weight is not None:
-            self.weight = nn.Parameter(torch.from_numpy(_torch_layout(layer)))
-        if layer.bias is not None:
-            self.bias = nn.Parameter(torch.from_numpy(layer.bias.copy()))
+            weight, bias = layer.parameters()
+            self.weight = nn.Parameter(torch.from_numpy(_torch_layout(layer.op, weight)))
+            self.bias = nn.Parameter(torch.from_numpy(bias.copy()))
 
     def extra_repr(self) -> str:
         return f"{self.spec.name}: {self.spec.op.value} -> {self.spec.shape}"
@@ -124,29 +131,28 @@ class _LayerModule(nn.Module):
 
     def _one_input(self, x: torch.Tensor) -> torch.Tensor:
         spec = self.spec
-        if spec.op is Op.LINEAR:
-            features = x.permute(0, 2, 3, 1).flatten(1)
-            return functional.linear(features, self.weight, self.bias)[:, :, None, None]
         if spec.op is Op.AVGPOOL:
             return functional.avg_pool2d(x, spec.kernel, spec.stride)
         top, left, bottom, right = spec.pad
+        around = (left, right, top, bottom)
         if spec.op is Op.MAXPOOL:
-            x = functional.pad(x, (left, right, top, bottom), value=-math.inf)
+            x = functional.pad(x, around, value=-math.inf)
             return functional.max_pool2d(x, spec.kernel, spec.stride)
+        assert self.weight is not None
+        if spec.op is Op.LINEAR:
+            features = x.permute(0, 2, 3, 1).flatten(1)
+            return functional.linear(features, self.weight, self.bias)[:, :, None, None]
+        pad = (top, left)
+        if pad != (bottom, right):  # conv2d pads both sides alike
+            x, pad = functional.pad(x, around), (0, 0)
         groups = x.shape[1] if spec.op is Op.DEPTHWISE else 1
-        if (top, left) == (bottom, right):
-            return functional.conv2d(
-                x, self.weight, self.bias, spec.stride, (top, left), groups=groups
-            )
-        x = functional.pad(x, (left, right, top, bottom))
-        return functional.conv2d(x, self.weight, self.bias, spec.stride, groups=groups)
+        return functional.conv2d(x, self.weight, self.bias, spec.stride, pad, groups=groups)
 
 
-def _torch_layout(layer: FloatLayer) -> np.ndarray:
+def _torch_layout(op: Op, weight: np.ndarray) -> np.ndarray:
     """conv (cout, cin, kh, kw); depthwise (c, 1, kh, kw); linear as it is."""
-    weight = layer.weight
-    if layer.op is Op.DEPTHWISE:
+    if op is Op.DEPTHWISE:
         weight = weight[:, None]
-    elif layer.op is not Op.LINEAR:
+    elif op is not Op.LINEAR:
         weight = weight.transpose(0, 3, 1, 2)
     return np.ascontiguousarray(weight, dtype=np.float32)

@@ -9,7 +9,8 @@ whole requantisation a shift: the Q-format of the paper.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -78,26 +79,26 @@ def multiplier_and_shift(factor: float, layer: str) -> tuple[int, int]:
 def _quantise_layer(
     layer: FloatLayer, sources: list[Tensor], out: Tensor, power_of_two: bool
 ) -> Layer:
-    common = {
-        "name": layer.name,
-        "op": layer.op,
-        "inputs": layer.inputs,
-        "kernel": layer.kernel,
-        "stride": layer.stride,
-        "pad": layer.pad,
-        "clamp": _clamp(layer, out),
-    }
+    plain = Layer(
+        layer.name,
+        layer.op,
+        layer.inputs,
+        layer.kernel,
+        layer.stride,
+        layer.pad,
+        clamp=_clamp(layer, out),
+    )
     if layer.op is Op.MAXPOOL:
-        return Layer(**common)
+        return plain
     if layer.op is Op.ADD:
         multiplier, shift = _add_factors(layer.name, sources, out)
-        return Layer(**common, multiplier=multiplier, shift=shift)
+        return replace(plain, multiplier=multiplier, shift=shift)
     if layer.op is Op.AVGPOOL:
         window = layer.kernel[0] * layer.kernel[1]
         factor = sources[0].scale / (window * out.scale)
         multiplier, shift = _factors(layer.name, np.array([factor]))
-        return _checked(Layer(**common, multiplier=multiplier, shift=shift), sources[0])
-    return _checked(Layer(**common, **_mac(layer, sources[0], out, power_of_two)), sources[0])
+        return _checked(replace(plain, multiplier=multiplier, shift=shift), sources[0])
+    return _checked(replace(plain, **_mac(layer, sources[0], out, power_of_two)), sources[0])
 
 
 def _clamp(layer: FloatLayer, out: Tensor) -> tuple[int, int]:
@@ -110,12 +111,9 @@ def _clamp(layer: FloatLayer, out: Tensor) -> tuple[int, int]:
     return low, max(low, high)
 
 
-def _mac(
-    layer: FloatLayer, source: Tensor, out: Tensor, power_of_two: bool
-) -> dict[str, np.ndarray]:
+def _mac(layer: FloatLayer, source: Tensor, out: Tensor, power_of_two: bool) -> dict[str, Any]:
     """weight, bias, multiplier and shift of a layer with weights."""
-    weight = layer.weight.astype(np.float64)
-    bias = layer.bias.astype(np.float64)
+    weight, bias = (array.astype(np.float64) for array in layer.parameters())
     if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
         raise ModelError(f"layer {layer.name}: weights or biases are not finite")
     scale = np.abs(weight).reshape(len(weight), -1).max(axis=1) / 127

@@ -61,7 +61,8 @@ def run_layer(layer: Layer, inputs: Sequence[np.ndarray], output: Tensor) -> np.
                 f"layer {layer.name}: accumulators span {low}..{high}, beyond 32 bits; "
                 "the network was not made by hil.nn.quantise or is damaged"
             )
-        result = requantise(acc, layer.multiplier, layer.shift, layer.clamp)
+        multiplier, shift = _array(layer, "multiplier"), _array(layer, "shift")
+        result = requantise(acc, multiplier, shift, layer.clamp)
     shape = (len(inputs[0]), *output.shape)
     if result.shape != shape:
         raise ModelError(f"layer {layer.name}: makes {result.shape}, network says {shape}")
@@ -87,7 +88,7 @@ def accumulator_bound(layer: Layer, input_tensor: Tensor) -> int:
     largest = 128 if input_tensor.signed else 255
     if layer.op is Op.AVGPOOL:
         return largest * layer.kernel[0] * layer.kernel[1]
-    weight = np.abs(layer.weight.astype(np.int64))
+    weight = np.abs(_array(layer, "weight").astype(np.int64))
     if layer.op is Op.DEPTHWISE:
         sums = weight.sum(axis=(1, 2))
     else:
@@ -106,10 +107,18 @@ def _round_shift_clamp(value: np.ndarray, shift: np.ndarray, clamp: tuple[int, i
     return np.clip(value, clamp[0], clamp[1], out=value)
 
 
+def _array(layer: Layer, key: str) -> np.ndarray:
+    array = getattr(layer, key)
+    if array is None:
+        raise ModelError(f"layer {layer.name}: a {layer.op.value} layer without {key}")
+    return array
+
+
 def _add(layer: Layer, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    total = x.astype(np.int64) * int(layer.multiplier[0])
-    total += y.astype(np.int64) * int(layer.multiplier[1])
-    return _round_shift_clamp(total, layer.shift, layer.clamp)
+    multiplier = _array(layer, "multiplier")
+    total = x.astype(np.int64) * int(multiplier[0])
+    total += y.astype(np.int64) * int(multiplier[1])
+    return _round_shift_clamp(total, _array(layer, "shift"), layer.clamp)
 
 
 def accumulate(layer: Layer, x: np.ndarray, output: Tensor) -> np.ndarray:
@@ -119,17 +128,19 @@ def accumulate(layer: Layer, x: np.ndarray, output: Tensor) -> np.ndarray:
     if layer.op is Op.DEPTHWISE:
         acc = _depthwise(layer, x, output)
     elif layer.op is Op.LINEAR:
-        acc = _product(x.reshape(len(x), 1, 1, -1), layer.weight)
+        acc = _product(x.reshape(len(x), 1, 1, -1), _array(layer, "weight"))
     else:
-        acc = _product(_columns(layer, x, output), layer.weight.reshape(len(layer.weight), -1))
+        weight = _array(layer, "weight")
+        acc = _product(_columns(layer, x, output), weight.reshape(len(weight), -1))
     return acc if layer.bias is None else acc + layer.bias.astype(np.int64)
 
 
 def _depthwise(layer: Layer, x: np.ndarray, output: Tensor) -> np.ndarray:
+    weight = _array(layer, "weight").astype(np.int32)
     acc = np.zeros((len(x), *output.shape), np.int32)
     # 255 * 128 a tap: 65,000 taps fit, far beyond any kernel window.
     for row, column, view in _taps(layer, x, output):
-        acc += view * layer.weight[:, row, column].astype(np.int32)
+        acc += view * weight[:, row, column]
     return acc.astype(np.int64)
 
 

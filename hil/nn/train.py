@@ -69,7 +69,8 @@ def train(
     """
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
-    model = build_model(spec).to(memory_format=torch.channels_last)
+    model = build_model(spec)
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     loss_of = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
     optimizer = torch.optim.SGD(
         _parameter_groups(model, recipe.weight_decay),
@@ -157,7 +158,8 @@ def top1(model: nn.Module, images: ImageSet, batch: int = 256) -> float:
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """No decay on biases, BatchNorm or depthwise filters (MobileNet, section 3.2 there)."""
-    decayed, free = [], []
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
     for module in model.modules():
         for parameter in module.parameters(recurse=False):
             depthwise = isinstance(module, nn.Conv2d) and module.groups > 1
