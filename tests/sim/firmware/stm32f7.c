@@ -163,7 +163,7 @@ static void timers(void)
     put_word(tim_end - tim);
 }
 
-static void float_sum(void)
+__attribute__((noinline)) static void float_sum(void)
 {
     CPACR |= 0xFu << 20;
     __asm__ volatile("dsb\n isb");
@@ -174,7 +174,7 @@ static void float_sum(void)
     put_word((uint32_t)sum);
 }
 
-static void spin(uint32_t count)
+__attribute__((noinline)) static void spin(uint32_t count)
 {
     uint32_t a = 1, b = 2, c = 3;
     CCR |= 1u << 17 | 1u << 16;

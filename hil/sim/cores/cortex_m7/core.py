@@ -29,11 +29,23 @@ from unicorn import (
 )
 from unicorn.arm_const import (
     UC_ARM_REG_CONTROL,
+    UC_ARM_REG_LR,
     UC_ARM_REG_MSP,
     UC_ARM_REG_PC,
     UC_ARM_REG_PRIMASK,
     UC_ARM_REG_R0,
     UC_ARM_REG_R1,
+    UC_ARM_REG_R2,
+    UC_ARM_REG_R3,
+    UC_ARM_REG_R4,
+    UC_ARM_REG_R5,
+    UC_ARM_REG_R6,
+    UC_ARM_REG_R7,
+    UC_ARM_REG_R8,
+    UC_ARM_REG_R9,
+    UC_ARM_REG_R10,
+    UC_ARM_REG_R11,
+    UC_ARM_REG_R12,
     UC_ARM_REG_SP,
     UC_CPU_ARM_CORTEX_M7,
 )
@@ -44,6 +56,7 @@ from hil.sim.chip import Fault
 from hil.sim.cores.cortex_m7 import costs, native
 from hil.sim.cores.cortex_m7.bus import Bus, BusError
 from hil.sim.cores.cortex_m7.native import Area, BlockFloats, BlockInts, Ending, Floats, Ints
+from hil.sim.cores.cortex_m7.op import PC, Op
 from hil.sim.cores.cortex_m7.schedule import BlockCost, analyse, remaining_at
 
 NEVER = 0xFFFFFFFE  # an ``until`` address that no code reaches
@@ -51,6 +64,12 @@ BIN_CAPACITY = 1 << 16
 EXCP_SWI, EXCP_BKPT = 2, 7  # QEMU's numbers, given to the interrupt hook
 BKPT_SEMIHOSTING, WFI, WFE, YIELD = 0xBEAB, 0xBF30, 0xBF20, 0xBF10
 SYS_EXIT, SYS_EXIT_EXTENDED, STOPPED_APPLICATION_EXIT = 0x18, 0x20, 0x20026
+
+_REGISTERS = (
+    UC_ARM_REG_R0, UC_ARM_REG_R1, UC_ARM_REG_R2, UC_ARM_REG_R3, UC_ARM_REG_R4, UC_ARM_REG_R5,
+    UC_ARM_REG_R6, UC_ARM_REG_R7, UC_ARM_REG_R8, UC_ARM_REG_R9, UC_ARM_REG_R10, UC_ARM_REG_R11,
+    UC_ARM_REG_R12, UC_ARM_REG_SP, UC_ARM_REG_LR, UC_ARM_REG_PC,
+)  # fmt: skip
 
 _Resolve = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 
@@ -98,6 +117,9 @@ class CortexM7:
         self.accesses = 0
         self._error: Exception | None = None
         self._accessing = False
+        self._access_address = 0
+        self._last_access_pc = -1
+        self._access_ops: dict[tuple[int, int], int] = {}
         self._make_state()
         self._make_engine(peripheral_areas)
 
@@ -340,7 +362,7 @@ class CortexM7:
             self._fail(f"semihosting call 0x{operation:x} (only exit is modelled)", None)
 
     def _on_read(self, uc: Uc, offset: int, size: int, base: int) -> int:
-        self._accessing = True
+        self._begin_access(base + offset)
         try:
             value, stall = self.bus.read(base + offset, size)
         except BusError as error:
@@ -353,7 +375,7 @@ class CortexM7:
         return value
 
     def _on_write(self, uc: Uc, offset: int, size: int, value: int, base: int) -> None:
-        self._accessing = True
+        self._begin_access(base + offset)
         try:
             stall = self.bus.write(base + offset, size, value)
         except BusError as error:
@@ -364,7 +386,13 @@ class CortexM7:
             self._end_access()
         self.add_cycles(stall)
 
+    def _begin_access(self, address: int) -> None:
+        self._accessing = True
+        self._access_address = address
+        self._access_cycles: float | None = None
+
     def _end_access(self) -> None:
+        self._last_access_pc = self.access_pc()
         self._accessing = False
         self.accesses += 1
         self.ints[Ints.ACCESSES] += 1
@@ -372,15 +400,47 @@ class CortexM7:
     # Blocks
 
     def access_pc(self) -> int:
-        """Address of the instruction that accesses a peripheral now, or of its block."""
+        """Address of the instruction that accesses a peripheral now.
+
+        Unicorn keeps the PC of the block during a peripheral access, but the registers are
+        current: it is the first access behind the last one whose address works out.
+        """
+        block = int(self.ints[Ints.BLOCK])
+        if block < 0:
+            return self.pc
+        place = self._access_ops.get((block, int(self.ints[Ints.ACCESSES])))
+        if place is None:
+            place = self._find_access(self._known[block])
+            self._access_ops[block, int(self.ints[Ints.ACCESSES])] = place
+        return place
+
+    def _find_access(self, cost: BlockCost) -> int:
+        seen = self._last_access_pc if self.ints[Ints.ACCESSES] else -1
+        for op in cost.ops:
+            if op.address > seen and op.access is not None:
+                target = self._effective_address(op)
+                if target & 0xFFFFFFFF == self._access_address:
+                    return op.address
         return int(self.ints[Ints.BLOCK_ADDRESS])
+
+    def _effective_address(self, op: Op) -> int:
+        access = op.access
+        assert access is not None
+        base = (op.address + 4) & ~3 if access.base == PC else self._register(access.base)
+        if access.index is None:
+            return base + access.offset
+        return base + (self._register(access.index) << access.shift)
+
+    def _register(self, number: int) -> int:
+        return int(self._uc.reg_read(_REGISTERS[number]))
 
     def cycles_at_access(self) -> float:
         """The cycle at which the instruction now accessing a peripheral was issued."""
-        block = int(self.ints[Ints.BLOCK])
-        if block < 0:
-            return self.cycles
-        return self.cycles - remaining_at(self._known[block], self.access_pc())
+        if self._access_cycles is None:
+            block = int(self.ints[Ints.BLOCK])
+            behind = 0.0 if block < 0 else remaining_at(self._known[block], self.access_pc())
+            self._access_cycles = self.cycles - behind
+        return self._access_cycles
 
     def _resolve_block(self, address: int, size: int) -> int:
         """Called by the native hook at the first run of a block: learn its cost."""

@@ -1,10 +1,27 @@
-"""Cost of a basic block."""
+"""Cost of a basic block on the dual-issue pipeline of the Cortex-M7.
+
+A list scheduler walks the block in order. Each instruction issues in the first cycle in which its
+operands are ready and the slot rules R1..R13 of :mod:`.costs`' source let it; two at most share a
+cycle. The block's cost is the number of cycles in which it issues or holds the issue stage;
+latencies still running at its end are dropped, except when the block follows itself: then the
+cost is that of one turn in the steady state.
+
+How far to trust it: against the published 99.1 ms of the CMSIS-NN CIFAR-10 network the same rules
+with ideal memory give 91 to 95 ms, 4 to 8 % low. Not modelled: alignment of fetches, unaligned
+accesses, bank conflicts between loads with different base registers (taken as not pairing), the
+pairing of a not-taken branch with its successor.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+from hil.sim.cores.cortex_m7 import costs
+from hil.sim.cores.cortex_m7.costs import LATENCY, Latency
+from hil.sim.cores.cortex_m7.decode import FP_REGISTERS, decode_block
 from hil.sim.cores.cortex_m7.native import Ending
+from hil.sim.cores.cortex_m7.op import PC, SP, Kind, Op
 
 
 @dataclass(frozen=True)
@@ -19,18 +36,176 @@ class BlockCost:
     ending: Ending
     backward: bool
     uses_fp: bool
+    ops: tuple[Op, ...]
+    issued: tuple[int, ...]  # cycle of each instruction, from the block's start
+
+
+class Pipeline:
+    """The issue stage: feeds on instructions, keeps when each register is ready for which use."""
+
+    def __init__(self) -> None:
+        self.cycle = -1  # of the youngest instruction
+        self._older: Op | None = None  # alone in the present cycle; None: no more fit
+        self._free = 0  # first cycle after a holding instruction
+        self._ready: dict[int, tuple[int, Latency]] = {}
+        self._stores_done = 0.0
+
+    def issue(self, op: Op) -> int:
+        """The cycle in which ``op`` issues."""
+        earliest = max(self.cycle, self._free, self._operands_ready(op), self._store_ready(op))
+        older = self._older if earliest == self.cycle else None
+        paired = older is not None and can_pair(older, op)
+        if not paired:
+            earliest = max(earliest, self.cycle + 1)
+        at = earliest
+        holds = _holding_cycles(op)
+        self._free = at + holds if holds > 1 else 0
+        self._older = None if paired or holds or op.ending is not None else op
+        self.cycle = at
+        self._retire(op, at)
+        return at
+
+    @property
+    def end(self) -> int:
+        """The first cycle behind everything issued."""
+        return max(self.cycle + 1, self._free)
+
+    def _operands_ready(self, op: Op) -> int:
+        return max(
+            self._when(op.reads, "alu"),
+            self._when(op.multiplied, "multiply"),
+            self._when(op.accumulated, "accumulate"),
+            self._when(op.addressed, "address"),
+            self._when(op.shifted, "shift"),
+        )
+
+    def _when(self, registers: int, use: str) -> int:
+        latest = 0
+        while registers:
+            register = registers & -registers
+            registers ^= register
+            if register in self._ready:
+                issued, latency = self._ready[register]
+                latest = max(latest, issued + int(getattr(latency, use)))
+        return latest
+
+    def _store_ready(self, op: Op) -> int:
+        """R24: wait while the store buffer is full."""
+        if op.kind not in costs.STORES:
+            return 0
+        backlog = costs.STORE_BUFFER_ENTRIES * costs.NARROW_STORE_DRAIN
+        return math.ceil(self._stores_done - backlog) if self._stores_done > backlog else 0
+
+    def _retire(self, op: Op, at: int) -> None:
+        latency = LATENCY.get(op.kind, costs.LATE)
+        if latency is costs.EARLY and self._used_late(op, at):
+            latency = costs.LATE  # R2: it had to run in the late ALU
+        done = at + max(0, _holding_cycles(op) - 1) if op.kind in costs.MANY else at
+        self._mark(op.writes, done, latency)
+        self._mark(op.base_writes, at, costs.BASE_UPDATE)
+        if op.kind in costs.STORES:
+            self._stores_done = max(self._stores_done, at) + store_drain(op)
+
+    def _used_late(self, op: Op, at: int) -> bool:
+        """An operand came out of the early ALU in this same cycle."""
+        for register, (issued, latency) in self._ready.items():
+            if register & op.reads and issued == at and latency is costs.EARLY:
+                return True
+        return False
+
+    def _mark(self, registers: int, at: int, latency: Latency) -> None:
+        while registers:
+            register = registers & -registers
+            registers ^= register
+            self._ready[register] = (at, latency)
+
+
+def _holding_cycles(op: Op) -> int:
+    """Cycles the instruction has the issue stage for itself; 0 if it may share one."""
+    if op.kind in costs.MANY:
+        return (op.registers + 1) // 2
+    return costs.ALONE.get(op.kind, 0)
+
+
+def can_pair(older: Op, younger: Op) -> bool:
+    """Whether the slot rules let the two issue together; operands are another matter."""
+    if _holding_cycles(older) or _holding_cycles(younger):
+        return False  # R10, R13, R22
+    kinds = {older.kind, younger.kind}
+    if younger.kind is Kind.DSP:
+        return False  # R6: always the older, so never two
+    if older.early_shifter and younger.early_shifter:
+        return False  # R7
+    if Kind.MAC in kinds and (older.kind is younger.kind or kinds & costs.STORES):
+        return False  # R3, R5
+    if older.kind in costs.STORES and younger.kind in costs.STORES:
+        return False  # R9
+    if older.kind in costs.LOADS and younger.kind in costs.LOADS:
+        return _different_banks(older, younger)  # R8
+    if older.kind in costs.FP_ARITHMETIC and younger.kind in costs.FP_ARITHMETIC:
+        return False  # R13
+    return not (older.kind is Kind.BRANCH and younger.kind is Kind.BRANCH)
+
+
+def _different_banks(first: Op, second: Op) -> bool:
+    """R8: address bit 2 is known to differ."""
+    one, other = first.access, second.access
+    if one is None or other is None or one.base != other.base:
+        return False
+    if one.index is not None or other.index is not None or first.base_writes:
+        return False
+    return (one.offset >> 2 ^ other.offset >> 2) & 1 == 1
+
+
+def store_drain(op: Op) -> float:
+    """R24: cycles the write port needs for the store."""
+    if op.kind is Kind.STORE_NARROW:
+        return costs.NARROW_STORE_DRAIN
+    return costs.WORD_STORE_DRAIN * (op.registers + 1) / 2 if op.kind in costs.MANY else 1.0
 
 
 def analyse(code: bytes, address: int) -> BlockCost:
-    """Count instructions; every one costs 0.8 cycles."""
-    count, at, last = 0, 0, 0
-    while at < len(code):
-        last = int.from_bytes(code[at : at + 2], "little")
-        at += 4 if last >> 11 >= 0b11101 else 2
-        count += 1
-    return BlockCost(0.8 * count, 0.8 * count, count, 0, 0.0, Ending.FALL, False, False)
+    """The cost of the block of ``code`` at ``address``."""
+    ops = decode_block(code, address)
+    pipeline = Pipeline()
+    issued = tuple(pipeline.issue(op) for op in ops)
+    cycles = float(pipeline.end)
+    last = ops[-1]
+    repeat = cycles
+    if last.target == address:
+        for op in ops:
+            pipeline.issue(op)
+        drain = sum(store_drain(op) for op in ops if op.kind in costs.STORES)
+        repeat = max(float(pipeline.end) - cycles, drain)
+    touched = 0
+    for op in ops:
+        touched |= op.all_reads | op.writes
+    return BlockCost(
+        cycles=cycles,
+        repeat_cycles=repeat,
+        instructions=len(ops),
+        loads=sum(_outside_tcm(op) for op in ops),
+        energy_j=sum(costs.INSTRUCTION_J[op.kind] * op.registers for op in ops),
+        ending=last.ending or Ending.FALL,
+        backward=last.target is not None and last.target <= last.address,
+        uses_fp=bool(touched & FP_REGISTERS),
+        ops=tuple(ops),
+        issued=issued,
+    )
+
+
+def _outside_tcm(op: Op) -> int:
+    """Loads that may leave the TCM: all but those from the stack, which boards keep in DTCM."""
+    if op.kind in costs.LOADS and op.access is not None and op.access.base not in (SP, PC):
+        return 1
+    if op.kind is Kind.LOAD_MANY and not op.addressed & 1 << SP:
+        return op.registers
+    return 0
 
 
 def remaining_at(cost: BlockCost, address: int) -> float:
-    """Cycles of the block behind the issue of the instruction at ``address``."""
+    """Cycles of the block behind the issue of its instruction at ``address``."""
+    for op, at in zip(cost.ops, cost.issued, strict=True):
+        if op.address == address:
+            return cost.cycles - at
     return 0.0

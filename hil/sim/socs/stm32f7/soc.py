@@ -21,7 +21,7 @@ import numpy as np
 from hil.core.errors import SimulationError
 from hil.sim.chip import EnergyBins, Fault, MarkerEdge, Stop
 from hil.sim.cores.cortex_m7 import costs
-from hil.sim.cores.cortex_m7.bus import Bus, BusError, Peripheral, Window
+from hil.sim.cores.cortex_m7.bus import Bus, Peripheral, Window
 from hil.sim.cores.cortex_m7.core import CoreStop, CortexM7, MemoryRegion
 from hil.sim.cores.cortex_m7.native import Floats, Ints
 from hil.sim.cores.cortex_m7.registers import RegisterFile
