@@ -71,7 +71,12 @@ _REGISTERS = (
     UC_ARM_REG_R12, UC_ARM_REG_SP, UC_ARM_REG_LR, UC_ARM_REG_PC,
 )  # fmt: skip
 
+DWT_BYTES = 0x1000
+
 _Resolve = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+_Write = ctypes.CFUNCTYPE(
+    None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint, ctypes.c_uint64, ctypes.c_void_p
+)
 
 
 class CoreStop(Enum):
@@ -108,17 +113,17 @@ class CortexM7:
         self,
         memories: list[MemoryRegion],
         peripheral_areas: list[tuple[int, int]],
+        dwt_base: int,
     ) -> None:
         self.memories = memories
         self.bus = Bus([])
+        self._dwt_base = dwt_base
         self.fault: Fault | None = None
         self.exit_code: int | None = None
         self.fp_enabled: Callable[[], bool] = lambda: True
-        self.accesses = 0
         self._error: Exception | None = None
         self._accessing = False
         self._access_address = 0
-        self._last_access_pc = -1
         self._access_ops: dict[tuple[int, int], int] = {}
         self._make_state()
         self._make_engine(peripheral_areas)
@@ -132,11 +137,13 @@ class CortexM7:
         self._index = np.full(native.INDEX_ENTRIES, -1, np.int32)
         self._block_ints = np.zeros((native.BLOCK_CAPACITY, BlockInts.COUNT), np.int64)
         self._block_floats = np.zeros((native.BLOCK_CAPACITY, BlockFloats.COUNT), np.float64)
+        self._block_floats[:, BlockFloats.BEHIND :] = np.nan
         self._icache = np.zeros(native.ICACHE_WORDS, np.int64)
         self._known: list[BlockCost] = []
         self._full_bins: list[np.ndarray] = []
         self.forget_icache()
         self._resolve = _Resolve(self._resolve_block)
+        self._dwt_read = _Resolve(self._read_dwt)
         self.ints[Ints.FLOATS] = self.floats.ctypes.data
         self.ints[Ints.INDEX] = self._index.ctypes.data
         self.ints[Ints.BLOCK_INTS] = self._block_ints.ctypes.data
@@ -145,10 +152,12 @@ class CortexM7:
         self.ints[Ints.ICACHE] = self._icache.ctypes.data
         self.ints[Ints.STOP_FUNCTION] = ctypes.cast(uclib.uc_emu_stop, ctypes.c_void_p).value
         self.ints[Ints.RESOLVE_FUNCTION] = ctypes.cast(self._resolve, ctypes.c_void_p).value
+        self.ints[Ints.READ_FUNCTION] = ctypes.cast(self._dwt_read, ctypes.c_void_p).value
         self.ints[Ints.BIN_CAPACITY] = BIN_CAPACITY
         self.ints[Ints.BLOCK] = -1
         self.floats[Floats.BIN_EDGE] = self.floats[Floats.BIN_CYCLES] = np.inf
         self.floats[Floats.ENERGY_SCALE] = 1.0
+        self.floats[Floats.DWT_STALL] = costs.PRIVATE_STALL
         self.floats[Floats.MISPREDICT_CYCLES] = costs.MISPREDICT_CYCLES
         self.set_caches(False, False)
         self.set_fetch(0, False)
@@ -164,7 +173,28 @@ class CortexM7:
             self._uc.mem_map_ptr(memory.base, len(memory.data), rights, memory.data.ctypes.data)
         for base, size in peripheral_areas:
             self._uc.mmio_map(base, size, self._on_read, base, self._on_write, base)
+        self._map_dwt()
         self._add_native_hook()
+
+    def _map_dwt(self) -> None:
+        """The DWT page: native reads, writes through Python like everything else."""
+        base = self._dwt_base
+        self._dwt_write = _Write(
+            lambda _engine, offset, size, value, _data: self._on_write(
+                self._uc, offset, size, value, base
+            )
+        )
+        status = uclib.uc_mmio_map(
+            self._uc._uch,
+            ctypes.c_uint64(base),
+            ctypes.c_uint64(DWT_BYTES),
+            ctypes.c_void_p(native.on_dwt_read.address),
+            ctypes.c_void_p(self.ints.ctypes.data),
+            ctypes.cast(self._dwt_write, ctypes.c_void_p),
+            None,
+        )
+        if status != 0:
+            raise SimulationError(f"unicorn refuses the DWT page at 0x{base:08x}: error {status}")
 
     def _add_native_hook(self) -> None:
         handle = ctypes.c_size_t()
@@ -302,6 +332,16 @@ class CortexM7:
         """Invalidate the instruction cache."""
         self._icache.reshape(-1, 3)[:] = (-1, -1, 0)
 
+    @property
+    def accesses(self) -> int:
+        """Peripheral accesses since power-on."""
+        return int(self.ints[Ints.ALL_ACCESSES])
+
+    def set_cycle_counter(self, base: float, running: bool) -> None:
+        """CYCCNT is the cycle count less ``base`` while it runs; else the DWT is asked."""
+        self.floats[Floats.COUNTER_BASE] = base
+        self.ints[Ints.COUNTER_RUNNING] = running
+
     def read_word(self, address: int) -> int:
         """A word of memory, not of a peripheral; SimulationError where nothing is mapped."""
         try:
@@ -392,10 +432,18 @@ class CortexM7:
         self._access_cycles: float | None = None
 
     def _end_access(self) -> None:
-        self._last_access_pc = self.access_pc()
         self._accessing = False
-        self.accesses += 1
+        self.ints[Ints.ALL_ACCESSES] += 1
         self.ints[Ints.ACCESSES] += 1
+
+    def _read_dwt(self, offset: int, size: int) -> int:
+        """Called by the native callback of the DWT page for what it does not know."""
+        try:
+            return self._on_read(self._uc, offset, size, self._dwt_base)
+        except Exception as error:  # noqa: BLE001 - ctypes would print and drop it; run() raises it
+            self._error = error
+            self._uc.emu_stop()
+            return 0
 
     # Blocks
 
@@ -408,18 +456,22 @@ class CortexM7:
         block = int(self.ints[Ints.BLOCK])
         if block < 0:
             return self.pc
-        place = self._access_ops.get((block, int(self.ints[Ints.ACCESSES])))
+        ordinal = int(self.ints[Ints.ACCESSES])
+        place = self._access_ops.get((block, ordinal))
         if place is None:
-            place = self._find_access(self._known[block])
-            self._access_ops[block, int(self.ints[Ints.ACCESSES])] = place
+            place = self._find_access(self._known[block], block, ordinal)
+            self._access_ops[block, ordinal] = place
         return place
 
-    def _find_access(self, cost: BlockCost) -> int:
-        seen = self._last_access_pc if self.ints[Ints.ACCESSES] else -1
+    def _find_access(self, cost: BlockCost, block: int, ordinal: int) -> int:
+        seen = self._access_ops.get((block, ordinal - 1), -1)
         for op in cost.ops:
             if op.address > seen and op.access is not None:
                 target = self._effective_address(op)
                 if target & 0xFFFFFFFF == self._access_address:
+                    if ordinal < native.KNOWN_ACCESSES:
+                        behind = remaining_at(cost, op.address)
+                        self._block_floats[block, BlockFloats.BEHIND + ordinal] = behind
                     return op.address
         return int(self.ints[Ints.BLOCK_ADDRESS])
 

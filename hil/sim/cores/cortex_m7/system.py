@@ -7,6 +7,7 @@ is refused instead of being ignored.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -301,35 +302,44 @@ class Dwt:
 
     name = "DWT"
 
-    def __init__(self, now_cycles: Callable[[], float], trace_enabled: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        now_cycles: Callable[[], float],
+        trace_enabled: Callable[[], bool],
+        on_change: Callable[[float, bool], None],
+    ) -> None:
         self._file = RegisterFile(self.name, DWT_LAYOUT)
         self._now = now_cycles
         self._trace_enabled = trace_enabled
+        self._on_change = on_change
         self._locked = True
-        self._held = 0.0  # counter value at _since
-        self._since = 0.0
+        self._base = 0.0  # CYCCNT is now - base while it runs
+        self._held = 0.0  # its value while it stands
         self._running = False
 
-    def _update(self) -> None:
-        now = self._now()
-        if self._running:
-            self._held += now - self._since
-        self._since = now
+    def _count(self) -> float:
+        return self._now() - self._base if self._running else self._held
+
+    def _set(self, count: float) -> None:
+        """Give the counter a value now and start or stop it as its switches say."""
         self._running = self._file.bit("CTRL", 0) and self._trace_enabled()
+        self._held = count
+        self._base = self._now() - count
+        self._on_change(self._base, self._running)
 
     def trace_changed(self) -> None:
         """DEMCR was written."""
-        self._update()
+        self._set(self._count())
 
     def slept(self, cycles: float) -> None:
         """The core clock was gated for ``cycles`` up to now: CYCCNT stood still."""
-        self._since += cycles
+        if self._running:
+            self._set(self._count() - cycles)
 
     def read(self, offset: int) -> int:
         register = self._file.register(offset)
         if register == "CYCCNT":
-            self._update()
-            return int(self._held) & ALL
+            return math.floor(self._count()) & ALL
         if register == "LSR":
             return 1 | self._locked << 1
         return self._file[register]
@@ -338,12 +348,9 @@ class Dwt:
         register = self._file.register(offset)
         if register == "LAR":
             self._locked = value != LAR_KEY
-            return
-        if self._locked:
-            return
-        self._update()
-        if register == "CYCCNT":
-            self._held = float(value)
-        else:
+        elif not self._locked and register == "CYCCNT":
+            self._set(float(value))
+        elif not self._locked:
+            count = self._count()
             self._file.store(register, value)
-            self._update()
+            self._set(count)

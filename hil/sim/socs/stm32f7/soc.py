@@ -22,7 +22,7 @@ from hil.core.errors import SimulationError
 from hil.sim.chip import EnergyBins, Fault, MarkerEdge, Stop
 from hil.sim.cores.cortex_m7 import costs
 from hil.sim.cores.cortex_m7.bus import Bus, Peripheral, Window
-from hil.sim.cores.cortex_m7.core import CoreStop, CortexM7, MemoryRegion
+from hil.sim.cores.cortex_m7.core import DWT_BYTES, CoreStop, CortexM7, MemoryRegion
 from hil.sim.cores.cortex_m7.native import Floats, Ints
 from hil.sim.cores.cortex_m7.registers import RegisterFile
 from hil.sim.cores.cortex_m7.system import Dwt, SystemControlSpace
@@ -41,6 +41,7 @@ RAM, RAM_BYTES = 0x20000000, 320 << 10  # DTCM 64 K, SRAM1 240 K, SRAM2 16 K, co
 FACTORY, UNIQUE_ID, FLASH_SIZE = 0x1FF0F000, 0x1FF0F420, 0x1FF0F442
 PERIPHERALS, PERIPHERAL_BYTES = 0x40000000, 0x00080000
 PRIVATE, PRIVATE_BYTES = 0xE0000000, 0x00100000
+DWT_BASE = 0xE0001000
 POISON = 0xDEADBEEF
 DBGMCU_IDCODE = 0x10010449  # revision Z of the F74x family
 
@@ -182,8 +183,13 @@ class Stm32F746:
             MemoryRegion("factory", FACTORY, self._factory, writable=False),
             MemoryRegion("RAM", RAM, self._ram),
         ]
-        areas = [(PERIPHERALS, PERIPHERAL_BYTES), (PRIVATE, PRIVATE_BYTES)]
-        self._core = CortexM7(memories, areas)
+        behind_dwt = DWT_BASE + DWT_BYTES
+        areas = [
+            (PERIPHERALS, PERIPHERAL_BYTES),
+            (PRIVATE, DWT_BASE - PRIVATE),
+            (behind_dwt, PRIVATE + PRIVATE_BYTES - behind_dwt),
+        ]
+        self._core = CortexM7(memories, areas, DWT_BASE)
         self._timeline = Timeline(lambda: self._core.now_cycles)
         self._make_peripherals()
         self._set_clock(first=True)
@@ -215,7 +221,8 @@ class Stm32F746:
         self._flash_interface = Flash(self._clock_changed)
         self._rcc = Rcc(timeline, self._clock_changed, self._warn)
         self._scs = SystemControlSpace(self)
-        self._dwt = Dwt(self.now_cycles, lambda: self._scs.trace_enabled)
+        self._dwt = Dwt(self.now_cycles, lambda: self._scs.trace_enabled, core.set_cycle_counter)
+        core.set_cycle_counter(0.0, False)
         self._ports = {
             letter: GpioPort(letter, self._marker_changed if letter == MARKER_PORT else None)
             for letter in GPIO_LETTERS
@@ -276,7 +283,7 @@ class Stm32F746:
             gated(0x40011000, self._uarts["USART1"], "APB2ENR", 4),
             gated(0x40011400, self._uarts["USART6"], "APB2ENR", 5),
             gated(0x40013800, syscfg, "APB2ENR", 14),
-            Window(0xE0001000, 0x1000, self._dwt, costs.PRIVATE_STALL),
+            Window(DWT_BASE, DWT_BYTES, self._dwt, costs.PRIVATE_STALL),
             Window(0xE000E000, 0x1000, self._scs, costs.PRIVATE_STALL),
             Window(0xE0042000, 0x400, self._dbgmcu, costs.PRIVATE_STALL),
         ]
