@@ -117,7 +117,7 @@ def price(partition: Partition, measured: Measured, radio: Radio) -> Priced:
         latency_s=_latency(device_s, airtime_s, cloud_s, _connection_s(partition, radio)),
         device_uj=device_uj,
         radio_uj=radio_uj,
-        energy_uj=None if device_uj is None else _shifted(device_uj, radio_uj),
+        energy_uj=None if device_uj is None else device_uj.shifted(radio_uj),
         accuracy=measured.accuracy.get(partition.key),
         refused=measured.refused.get(partition.cut, ""),
         unknown=_unknown(unmeasured, device_uj, cloud_s),
@@ -146,7 +146,8 @@ def _latency(
 ) -> Interval | None:
     if device_s is None or cloud_s is None:
         return None
-    return _shifted(independent_sum((_at_least(device_s, connection_s), cloud_s)), airtime_s)
+    ready_s = _at_least(device_s, connection_s)
+    return independent_sum((ready_s, cloud_s)).shifted(airtime_s)
 
 
 def _at_least(interval: Interval, floor: float) -> Interval:
@@ -160,10 +161,6 @@ def _at_least(interval: Interval, floor: float) -> Interval:
     )
 
 
-def _shifted(interval: Interval, by: float) -> Interval:
-    return independent_sum((interval, Interval.exact(by)))
-
-
 def latency_difference(a: Priced, b: Priced, measured: Measured, radio: Radio) -> Interval:
     """Latency of ``a`` minus that of ``b``; both must be known, at the radio's bandwidth.
 
@@ -173,7 +170,8 @@ def latency_difference(a: Priced, b: Priced, measured: Measured, radio: Radio) -
     if a.partition.layers < b.partition.layers:
         return _negated(latency_difference(b, a, measured, radio))
     device = _device_difference(a.partition, b.partition, measured, radio)
-    return _shifted(independent_sum((device, _cloud_difference(a, b))), a.airtime_s - b.airtime_s)
+    computing = independent_sum((device, _cloud_difference(a, b)))
+    return computing.shifted(a.airtime_s - b.airtime_s)
 
 
 def _device_difference(
@@ -216,7 +214,7 @@ def energy_difference(a: Priced, b: Priced, measured: Measured) -> Interval:
         return _negated(energy_difference(b, a, measured))
     rest = measured.segment_uj(b.partition.layers, a.partition.layers)
     assert rest is not None
-    return _shifted(rest, a.radio_uj - b.radio_uj)
+    return rest.shifted(a.radio_uj - b.radio_uj)
 
 
 def _negated(interval: Interval) -> Interval:

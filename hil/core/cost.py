@@ -37,8 +37,7 @@ class Interval:
     confidence: float
 
     def __post_init__(self) -> None:
-        values = (self.median, self.lo, self.hi, self.confidence)
-        if not all(math.isfinite(v) for v in values) or not self.lo <= self.median <= self.hi:
+        if not -math.inf < self.lo <= self.median <= self.hi < math.inf:  # false for NaN
             raise DataError(f"not an interval: median {self.median} in {self.lo}..{self.hi}")
         if self.n < 0 or not 0.0 <= self.confidence <= 1.0:
             raise DataError(f"an interval cannot have n={self.n}, confidence={self.confidence}")
@@ -70,6 +69,10 @@ class Interval:
         return Interval(
             self.median * factor, self.lo * factor, self.hi * factor, self.n, self.confidence
         )
+
+    def shifted(self, by: float) -> Interval:
+        """Every bound plus a constant."""
+        return Interval(self.median + by, self.lo + by, self.hi + by, self.n, self.confidence)
 
     def overlaps(self, other: Interval) -> bool:
         """Whether the two share a point."""

@@ -33,7 +33,7 @@ def cost_table(network: Network, provenance: Provenance, trials: Iterable[Trial]
             f"on rig {provenance.rig}; run its 'layers' workload first"
         )
     layers = max(len(cycles) for _, cycles in passes)
-    windows = _windows(ours)
+    windows = _windows(ours, layers)
     rows = tuple(_row(network, index, passes, windows.get(index, ())) for index in range(layers))
     return CostTable(
         rows,
@@ -52,10 +52,13 @@ def _passes(trials: Iterable[Trial]) -> list[Pass]:
     ]
 
 
-def _windows(trials: Iterable[Trial]) -> dict[int, list[Window]]:
+def _windows(trials: Iterable[Trial], layers: int) -> dict[int, list[Window]]:
+    """Windows by layer; those around a partition only if it has all ``layers``."""
     by_layer: dict[int, list[Window]] = {}
     for trial in trials:
         for window in trial.timed_windows():
+            if window.layer == WHOLE_NETWORK and trial.workload.layers != layers:
+                continue
             run = f"{trial.key[:12]}/{window.repeat}"
             by_layer.setdefault(window.layer, []).append((run, window))
     return by_layer

@@ -122,6 +122,16 @@ def test_table_from_trials_by_hand() -> None:
     assert table.network_energy_uj is not None and table.network_energy_uj.median == 150.0
 
 
+def test_windows_and_runs_of_a_shorter_partition_are_not_the_network() -> None:
+    short_energy = trial(
+        workload(TrialKind.ENERGY, layers=2, iterations=(3,)),
+        windows=(window(WHOLE_NETWORK, 0, 30.0, iterations=3),),
+    )
+    short_run = trial(workload(TrialKind.NETWORK, layers=2), runs=(RunSample(False, 1, 300),))
+    table = cost_table(network(), ORIGIN, [LAYERS, short_energy, short_run])
+    assert table.network_energy_uj is None and table.network_cycles is None
+
+
 def test_void_foreign_and_warmup_samples_do_not_count() -> None:
     void = trial(
         workload(TrialKind.LAYERS, image=1),
