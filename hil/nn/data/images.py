@@ -7,6 +7,8 @@ import io
 import itertools
 import pickle
 import tarfile
+import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -78,7 +80,7 @@ def _load_pack(path: Path) -> ImageSet:
     try:
         with np.load(path) as pack:
             arrays = {key: pack[key] for key in pack.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: not a readable npz pack ({error})") from error
     if {"x", "y"} <= arrays.keys():
         return ImageSet(path.stem, arrays["x"], arrays["y"].astype(np.int64))
@@ -130,7 +132,7 @@ def _cifar_members(path: Path) -> dict[str, bytes]:
                     if handle is not None:
                         members[name] = handle.read()
             return members
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise DataError(f"{path}: not a readable CIFAR-10 archive ({error})") from error
 
 
@@ -152,11 +154,23 @@ class _ArraysOnly(pickle.Unpickler):
         return super().find_class(module, name)
 
 
+# What the pickle module raises on damaged input is not one class (see its documentation).
+_UNPICKLING_ERRORS = (
+    pickle.UnpicklingError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ImportError,
+)
+
+
 def _parse_pickled_batch(path: Path, name: str, data: bytes) -> tuple[np.ndarray, np.ndarray]:
     try:
         batch = _ArraysOnly(io.BytesIO(data), encoding="bytes").load()
         x, y = batch[b"data"], np.asarray(batch[b"labels"], dtype=np.int64)
-    except (pickle.UnpicklingError, EOFError, KeyError, IndexError, TypeError) as error:
+    except _UNPICKLING_ERRORS as error:
         raise DataError(f"{path}: batch {name} is truncated or damaged ({error})") from error
     return _planes_to_nhwc(path, name, np.asarray(x, dtype=np.uint8)), y
 
