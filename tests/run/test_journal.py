@@ -184,6 +184,13 @@ def test_damage_in_the_middle_is_refused(
     assert path.read_bytes() == damaged
 
 
+def python(script: str) -> subprocess.CompletedProcess[str]:
+    """Run a script in a process of its own, with the project in reach."""
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, capture_output=True, text=True, cwd=root, check=False)
+
+
 class FullDisk:
     """Writes ``room`` bytes, then reports a full disk as the kernel does."""
 
@@ -233,7 +240,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 with journal:
     journal.record(trial(1))
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    done = python(script)
     assert "JournalError" in done.stderr and "File too large" in done.stderr
     run = Run.load(tmp_path)
     assert run.ok_trials() == (trial(0),) and run.tail == b""
@@ -250,7 +257,7 @@ with Journal.create(Path({str(tmp_path)!r}), "test", {{}}) as journal:
     journal.record(trial(0))
     os.kill(os.getpid(), signal.SIGKILL)
 """
-    assert subprocess.run([sys.executable, "-c", script]).returncode == -9
+    assert python(script).returncode == -9
     run = Run.load(tmp_path)
     assert run.status is Status.UNFINISHED
     assert [plan.label for plan in run.missing] == ["image 1", "image 2"]
@@ -264,7 +271,7 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
             "import sys; from pathlib import Path; from hil.run.journal import Journal; "
             f"Journal.resume(Path({str(tmp_path)!r}))"
         )
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+        done = python(script)
         assert "another process writes this run" in done.stderr
         assert journal.read().status is Status.UNFINISHED
     with Journal.resume(tmp_path):
