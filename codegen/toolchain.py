@@ -1,4 +1,4 @@
-"""Finds a C compiler for a board: an installed vendor GCC first, else clang of the ziglang wheel."""
+"""Finds a C compiler for a board: an installed vendor GCC, else clang of the ziglang wheel."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import numpy as np
 from codegen.backend import Constant, LayerPlan
 from codegen.names import layer_function
 from codegen.stm32f7.matmul import kind_of
-from codegen.stm32f7.requant import clamp_call, requant_table
+from codegen.stm32f7.requant import clamp_call, requant_table, weight_of
 from hil.core.network import Network
 
 OUTPUTS = 4  # neighbouring outputs of one step; template sums have their number
@@ -80,7 +80,7 @@ def plan_depthwise(network: Network, index: int) -> LayerPlan:
     tile_rows = _tile_rows(out_height, kernel_height, layer.stride[0], row_words)
     plane_words = ((tile_rows - 1) * layer.stride[0] + kernel_height) * row_words
     body_first, body_end = _body(in_width, layer.pad[1], row_words)
-    taps = pack_taps(layer.weight, layer.stride[1])  # type: ignore[arg-type]
+    taps = pack_taps(weight_of(layer), layer.stride[1])
     function = layer_function(network, index)
     context = {
         "in_height": in_height,

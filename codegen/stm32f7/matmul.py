@@ -15,7 +15,7 @@ import numpy as np
 
 from codegen.backend import Constant, LayerPlan
 from codegen.names import layer_function
-from codegen.stm32f7.requant import clamp_call, requant_table
+from codegen.stm32f7.requant import clamp_call, requant_table, weight_of
 from hil.core.network import Network
 
 TILE_OUTPUT_BYTES = 4096  # the data cache (DS10916: 4 KB)
@@ -59,9 +59,7 @@ def interleave_rows(rows: np.ndarray) -> np.ndarray:
     channels, length = rows.shape
     even = np.zeros((channels + channels % 2, length), np.int8)
     even[:channels] = rows
-    return np.ascontiguousarray(
-        even.reshape(-1, 2, length // 4, 4).transpose(0, 2, 1, 3)
-    ).ravel()
+    return np.ascontiguousarray(even.reshape(-1, 2, length // 4, 4).transpose(0, 2, 1, 3)).ravel()
 
 
 def fill_up(rows: np.ndarray) -> np.ndarray:
@@ -79,7 +77,8 @@ def plan_pointwise(network: Network, index: int) -> LayerPlan:
     """1x1 convolution, stride 1, no padding: pixels are rows already."""
     layer = network.layers[index]
     height, width, in_channels = network.tensors[layer.inputs[0]].shape
-    rows = fill_up(layer.weight.reshape(len(layer.weight), -1))  # type: ignore[union-attr]
+    weight = weight_of(layer)
+    rows = fill_up(weight.reshape(len(weight), -1))
     matrix = Matrix(height * width, len(rows), rows.shape[1] // 4)
     context = {**_matmul_context(network, index, matrix), "in_channels": in_channels}
     scratch_bytes = matrix.packed_bytes + matrix.weights_bytes
@@ -90,7 +89,7 @@ def plan_conv2d(network: Network, index: int) -> LayerPlan:
     """Any convolution: patches are packed kernel row by kernel row, each filled up to words."""
     layer = network.layers[index]
     source = network.tensors[layer.inputs[0]]
-    weight: np.ndarray = layer.weight  # type: ignore[assignment]
+    weight = weight_of(layer)
     channels, kernel_height = weight.shape[:2]
     filled = fill_up(weight.reshape(channels, kernel_height, -1))
     row_units = filled.shape[2] // 4
@@ -121,7 +120,7 @@ def plan_conv2d(network: Network, index: int) -> LayerPlan:
 def plan_linear(network: Network, index: int) -> LayerPlan:
     """A matrix times one vector: no packing, no scratch."""
     layer = network.layers[index]
-    rows = fill_up(layer.weight)  # type: ignore[arg-type]
+    rows = fill_up(weight_of(layer))
     context = {
         "channels": len(rows),
         "channel_pairs": -(-len(rows) // 2),
@@ -159,6 +158,4 @@ def _plan(
     comment = f"{rows.shape[0]} channels x {rows.shape[1]}, pairs of channels interleaved by fours"
     weights = Constant(f"{function}_weights", "int8_t", interleave_rows(rows), comment)
     table = requant_table(network.layers[index], len(rows), function)
-    return LayerPlan(
-        f"stm32f7/{template}.c.j2", function, context, (weights, table), scratch_bytes
-    )
+    return LayerPlan(f"stm32f7/{template}.c.j2", function, context, (weights, table), scratch_bytes)

@@ -22,6 +22,13 @@ def rounding_of(shift: int) -> int:
     return (1 << shift) >> 1
 
 
+def weight_of(layer: Layer) -> np.ndarray:
+    """The layer's weights; PlanError when it has none."""
+    if layer.weight is None:
+        raise PlanError(f"layer {layer.name}: {layer.op.value} without weights")
+    return layer.weight
+
+
 def requant_table(layer: Layer, channels: int, function: str) -> Constant:
     """(bias, multiplier, shift) of each channel, an even number of rows."""
     if layer.multiplier is None or layer.shift is None:

@@ -1,0 +1,123 @@
+"""Every kernel of the STM32F746, compiled and run on the simulated chip at awkward sizes.
+
+The layers' outputs must equal the NumPy reference bit for bit; they come back as CRC-32 digests
+over the real console protocol.
+"""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import pytest
+from chains import Step, chain
+from device import Device
+
+import boards
+from codegen.build import build
+from codegen.generate import generate
+from hil.core.console import RunFlag
+from hil.core.network import Network, Op
+from hil.nn import reference
+from hil.nn.random_layers import random_input
+from hil.sim.socs.stm32f7 import Stm32F746
+
+UNSIGNED = {"signed_out": False}
+
+
+def pointwise_chain() -> Network:
+    widths = [(3, True), (7, False), (8, True), (9, False), (31, False), (33, True), (64, True)]
+    steps = [Step(Op.POINTWISE, cout, signed_out=signed) for cout, signed in widths]
+    return chain("pointwise", (5, 7, 1), False, [*steps, Step(Op.POINTWISE, 1)])
+
+
+def conv_chain() -> Network:
+    return chain(
+        "conv",
+        (19, 23, 3),
+        True,
+        [
+            Step(Op.CONV, 7, (3, 3), (1, 1), (1, 1, 1, 1), **UNSIGNED),
+            Step(Op.CONV, 8, (2, 3), (1, 2), (0, 1, 1, 2)),
+            Step(Op.CONV, 9, (5, 1), (2, 1), (2, 0, 2, 0), **UNSIGNED),
+            Step(Op.CONV, 1, (1, 1), (1, 1)),
+            Step(Op.CONV, 33, (3, 3), (3, 2), (1, 1, 0, 0)),
+            Step(Op.POINTWISE, 5, stride=(2, 2)),
+            Step(Op.CONV, 2, (2, 3)),
+        ],
+    )
+
+
+def depthwise_chain() -> Network:
+    return chain(
+        "depthwise",
+        (29, 31, 1),
+        False,
+        [
+            Step(Op.DEPTHWISE, 0, (3, 3), (1, 1), (1, 1, 1, 1)),
+            Step(Op.POINTWISE, 9, **UNSIGNED),
+            Step(Op.DEPTHWISE, 0, (5, 5), (1, 1), (2, 2, 2, 2)),
+            Step(Op.DEPTHWISE, 0, (3, 3), (2, 2), (1, 1, 1, 1), **UNSIGNED),
+            Step(Op.POINTWISE, 31),
+            Step(Op.DEPTHWISE, 0, (2, 4), (1, 1), (0, 1, 1, 2)),
+            Step(Op.DEPTHWISE, 0, (3, 3), (1, 3), (1, 0, 1, 1)),
+            Step(Op.POINTWISE, 8, **UNSIGNED),
+            Step(Op.DEPTHWISE, 0, (7, 1), (2, 1), (3, 0, 3, 0)),
+            Step(Op.DEPTHWISE, 0, (7, 4)),
+        ],
+    )
+
+
+def tall_depthwise() -> Network:
+    """Planes that do not fit the scratch memory: several tiles of rows."""
+    step = Step(Op.DEPTHWISE, 0, (3, 3), (1, 1), (1, 1, 1, 1))
+    return chain("tall", (150, 67, 5), True, [step])
+
+
+def others_chain() -> Network:
+    return chain(
+        "others",
+        (15, 14, 7),
+        True,
+        [
+            Step(Op.ADD),
+            Step(Op.MAXPOOL, 0, (3, 3), (2, 2), (1, 1, 1, 1)),
+            Step(Op.ADD, **UNSIGNED),
+            Step(Op.AVGPOOL, 0, (2, 3), (1, 1), **UNSIGNED),
+            Step(Op.MAXPOOL, 0, (2, 2), (1, 2)),
+            Step(Op.POINTWISE, 33),
+            Step(Op.ADD, **UNSIGNED),
+            Step(Op.AVGPOOL, 0, (6, 2)),
+            Step(Op.LINEAR, 9, **UNSIGNED),
+            Step(Op.LINEAR, 33),
+            Step(Op.LINEAR, 1),
+        ],
+    )
+
+
+CHAINS = [pointwise_chain, conv_chain, depthwise_chain, tall_depthwise, others_chain]
+
+
+@pytest.mark.parametrize("make", CHAINS, ids=lambda make: make.__name__)
+def test_every_layer_is_bit_exact(make, tmp_path: Path) -> None:
+    network = make()
+    board = boards.load_board("stm32f746")
+    firmware = build(generate(network, board), board, tmp_path)
+    chip = Stm32F746()
+    chip.load_elf(firmware.elf)
+    device = Device(chip)
+    device.run_until_waiting()
+    device.take()
+    for seed in (1, 2):
+        image = random_input(network, seed)
+        device.load_input(image)
+        device.run(flags=RunFlag.DIGEST)
+        expected = reference.run(network, image)
+        digests = [zlib.crc32(t.tobytes()) for t in expected[1:]]
+        wrong = [
+            f"{layer.name} {layer.op.value}"
+            for layer, got, want in zip(network.layers, device.digests(), digests, strict=True)
+            if got != want
+        ]
+        assert wrong == []
+        assert chip.warnings == {}
