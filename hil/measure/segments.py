@@ -7,11 +7,10 @@ independent of the rest; their sums join as root sum of squares.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from math import fsum
 
 from hil.core.cost import CostRow, CostTable, Interval, Samples, independent_sum
-from hil.core.errors import DataError
 from hil.measure.intervals import median_interval
 
 
@@ -58,14 +57,3 @@ def prefix_latency_s(table: CostTable, layers: int) -> Interval:
 def prefix_energy_uj(table: CostTable, layers: int) -> Interval | None:
     """Device energy of a partition with ``layers`` layers on the board."""
     return segment_energy_uj(table, 0, layers)
-
-
-def contributions(rows: Iterable[CostRow], energy: bool) -> dict[int, float]:
-    """Half-width of each layer's interval by layer number, in cycles or microjoules."""
-    found: dict[int, float] = {}
-    for row in rows:
-        interval = row.energy_uj if energy else row.cycles
-        if interval is None:
-            raise DataError(f"layer {row.index} ({row.name}) has no measured energy")
-        found[row.index] = (interval.hi - interval.lo) / 2
-    return found
