@@ -7,7 +7,7 @@ trials hold the samples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,10 +33,14 @@ from hil.loop.workloads import (
     partition_passes,
     self_test,
 )
+from hil.nn.network_file import save_network
 from hil.rig.bench import OpenRig, open_rig
 from hil.rig.rigfile import Rig
 from hil.run.journal import Journal
 from hil.run.reader import JOURNAL, Run
+
+# Beside the journal, so that a report needs only the run folder.
+NETWORK_FILE = "network.npz"
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ def run_campaign(
             for m in prepared[rig.name].firmware.memory_use
         )
         report(f"{rig.board}: {prepared[rig.name].firmware.layers} layers; bytes used: {use}")
+    save_network(subject.network, folder / NETWORK_FILE)
     with _journal(rigs, subject, prepared, folder, settings, resume, report) as journal:
         errors = [
             _measure_rig(rig, prepared[rig.name], subject, journal, settings, report)

@@ -1,0 +1,215 @@
+"""The bench as pytest sees it: one campaign a session, one benchmark a layer and partition.
+
+pytest-benchmark times with a clock of our own: it moves only by the time that the board has
+counted, so min, median, `--benchmark-compare` and `--benchmark-compare-fail` are all about the
+device and never about this computer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from hil.core.cost import CostTable
+from hil.core.errors import HilError
+from hil.core.network import Network
+from hil.core.trial import TrialKind
+from hil.loop.campaign import run_campaign
+from hil.loop.report import cost_tables, report_data
+from hil.loop.settings import Settings
+from hil.loop.subject import DEFAULT_MODEL, Subject
+from hil.rig.rigfile import Rig, load_rigs
+from hil.run.journal import new_run_folder
+from hil.run.reader import JOURNAL, Run, list_runs
+from reports.render import render
+
+RUNS = Path("runs")
+
+
+class DeviceClock:
+    """Seconds as counted by a board; pytest-benchmark reads it before and after each round."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def advance(self, duration_s: float) -> None:
+        """One measured round has taken this long on the board."""
+        self.now_s += duration_s
+
+
+DEVICE_CLOCK = DeviceClock()
+
+
+@dataclass
+class Bench:
+    """A measured bench. ``failures`` holds the error of a board that could not be measured."""
+
+    folder: Path
+    network: Network
+    run: Run | None
+    tables: dict[str, CostTable] = field(default_factory=dict)
+    failure: HilError | None = None
+
+    def table(self, board: str) -> CostTable:
+        """The board's costs; the test fails with the campaign's own error if there are none."""
+        if board not in self.tables:
+            pytest.fail(f"{board} was not measured: {self.failure}", pytrace=False)
+        return self.tables[board]
+
+    def skip_unless_fits(self, board: str, layers: int) -> None:
+        """Skip what the board's image does not hold, with the planner's reason."""
+        if self.run is None:
+            pytest.fail(f"no run: {self.failure}", pytrace=False)
+        facts = self.run.environment["boards"][board]
+        if layers > facts["layers"]:
+            refused = facts["refused"]
+            cut = next(c.name for c in self.network.cuts if c.layers >= layers)
+            pytest.skip(f"not in the image of {board}: {refused.get(cut, 'does not fit')}")
+
+
+def load_subject(config: pytest.Config) -> Subject:
+    """The model under test; --model names a file written by `hil release`."""
+    chosen = config.getoption("--model")
+    if chosen is None:
+        return Subject.load()
+    path = Path(chosen)
+    return Subject.load(path.parent, path.name.removesuffix(".int8.npz"))
+
+
+def load_bench_rigs(config: pytest.Config) -> tuple[Rig, ...]:
+    return tuple(load_rigs(config.getoption("--rig")))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Boards of the rig, layers and cuts of the model."""
+    config = metafunc.config
+    try:
+        boards = [rig.board for rig in load_bench_rigs(config)]
+        if "layer_index" in metafunc.fixturenames:
+            names = [layer.name for layer in _subject(config).network.layers]
+            metafunc.parametrize("layer_index", range(len(names)), ids=names)
+        if "cut" in metafunc.fixturenames:
+            cuts = [cut for cut in _subject(config).network.cuts if cut.layers > 0]
+            metafunc.parametrize("cut", cuts, ids=[cut.name for cut in cuts])
+    except HilError as error:
+        raise pytest.UsageError(str(error)) from error
+    if "board" in metafunc.fixturenames:
+        metafunc.parametrize("board", boards)
+
+
+_SUBJECT = pytest.StashKey[Subject]()
+_BENCH = pytest.StashKey[Bench]()
+_REPORT = pytest.StashKey[Path]()
+
+
+def _subject(config: pytest.Config) -> Subject:
+    if _SUBJECT not in config.stash:
+        config.stash[_SUBJECT] = load_subject(config)
+    return config.stash[_SUBJECT]
+
+
+def _run_folder(config: pytest.Config) -> Path:
+    rig = Path(config.getoption("--rig")).stem
+    chosen = config.getoption("--run-dir")
+    if chosen is not None:
+        return Path(chosen)
+    if config.getoption("--resume"):
+        earlier = [run for run in list_runs(RUNS) if run.name.endswith(f"-{rig}")]
+        if earlier:
+            return earlier[-1]
+    return new_run_folder(RUNS, rig)
+
+
+@pytest.fixture(scope="session")
+def bench(pytestconfig: pytest.Config) -> Iterator[Bench]:
+    """The campaign: everything is measured here, once; the tests look at what it found."""
+    terminal = pytestconfig.pluginmanager.get_plugin("terminalreporter")
+    capture = pytestconfig.pluginmanager.get_plugin("capturemanager")
+
+    def report(text: str) -> None:
+        if terminal is not None:
+            with capture.global_and_fixture_disabled():
+                terminal.write_line(f"  {text}")
+
+    subject, folder = _subject(pytestconfig), _run_folder(pytestconfig)
+    settings = Settings(images=pytestconfig.getoption("--images"))
+    resume = bool(pytestconfig.getoption("--resume")) and (folder / JOURNAL).exists()
+    report("")
+    found = Bench(folder, subject.network, None)
+    try:
+        run_campaign(
+            load_bench_rigs(pytestconfig), subject, folder, settings, resume, report=report
+        )
+    except HilError as error:
+        found.failure = error
+    if (folder / JOURNAL).exists():
+        found.run = Run.load(folder)
+        tables = cost_tables(found.run, subject.network)
+        found.tables = {table.provenance.board: table for table in tables}
+    pytestconfig.stash[_BENCH] = found
+    yield found
+
+
+@pytest.fixture(autouse=True)
+def no_wall_clock(request: pytest.FixtureRequest) -> None:
+    """The campaign runs inside the first test's set-up; only the device's time is limited."""
+    request.node.add_marker(pytest.mark.timeout(0))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.timeout(0))
+        item.add_marker(pytest.mark.benchmark(timer=DEVICE_CLOCK, disable_gc=False, warmup=False))
+
+
+def replay(benchmark, samples_s: list[float]) -> None:
+    """Give pytest-benchmark the board's own times, one round a sample."""
+    remaining = iter(samples_s)
+    benchmark.pedantic(lambda: DEVICE_CLOCK.advance(next(remaining)), rounds=len(samples_s))
+
+
+def partition_samples_s(bench: Bench, board: str, layers: int) -> list[float]:
+    """Seconds of every timed pass over a partition."""
+    table = bench.table(board)
+    assert bench.run is not None
+    return [
+        sample.cycles / sample.iterations / table.clock_hz
+        for trial in bench.run.ok_trials()
+        if trial.kind is TrialKind.NETWORK
+        and trial.provenance == table.provenance
+        and trial.workload.layers == layers
+        for sample in trial.timed_runs()
+    ]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """The report is written whatever failed, as long as something was measured."""
+    bench = session.config.stash.get(_BENCH, None)
+    if bench is None or not bench.tables:
+        return
+    try:
+        path = render(report_data(bench.folder), bench.folder / "report.html")
+        session.config.stash[_REPORT] = path
+    except HilError as error:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+        if terminal is not None:
+            terminal.write_line(f"no report: {error}", red=True)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    bench, report = config.stash.get(_BENCH, None), config.stash.get(_REPORT, None)
+    if bench is not None and bench.failure is not None:
+        terminalreporter.write_line(f"the campaign failed: {bench.failure}", red=True)
+    if bench is not None:
+        terminalreporter.write_line(f"run folder: {bench.folder}")
+    if report is not None:
+        terminalreporter.write_line(f"HTML report: {report.resolve()}")

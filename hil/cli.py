@@ -1,0 +1,392 @@
+"""The ``hil`` command: one verb for each step of the bench.
+
+Errors that the bench raises on purpose are printed as one line; the exit status is 1.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console as Terminal
+from rich.table import Table
+
+from hil.core.errors import DataError, HilError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Hardware-in-the-loop bench for networks split between a microcontroller and the cloud.",
+)
+rig_app = typer.Typer(no_args_is_help=True, help="Look at benches: what they are, what is wrong.")
+sim_app = typer.Typer(no_args_is_help=True, help="Simulated chips.")
+app.add_typer(rig_app, name="rig")
+app.add_typer(sim_app, name="sim")
+terminal = Terminal()
+
+RUNS = Path("runs")
+ModelFolder = Annotated[
+    Path | None,
+    typer.Option("--model-dir", help="Folder written by `hil release` (default: shipped model)."),
+]
+ModelName = Annotated[str, typer.Option("--model", help="Name of the released model.")]
+DEFAULT_MODEL = "mobilenetv2-0.35-cifar10"
+
+
+def main() -> None:
+    """Entry point: HilErrors become one line on stderr and exit status 1."""
+    try:
+        app()
+    except HilError as error:
+        print(f"hil: {type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+@app.command(
+    epilog="Example: hil train --data lossy_train.npz --test lossless_test.npz "
+    "--epochs 14 --out training/mobilenetv2-0.35-cifar10"
+)
+def train(
+    data: Annotated[
+        list[Path], typer.Option(help="Training images: .npz packs or CIFAR-10 archives/folders.")
+    ],
+    test: Annotated[Path, typer.Option(help="Test images, in the same formats.")],
+    out: Annotated[Path, typer.Option(help="Folder for checkpoint and log; continues if there.")],
+    width: Annotated[float, typer.Option(help="Width multiplier.")] = 0.35,
+    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 14,
+    batch: Annotated[int, typer.Option(help="Images a step.")] = 128,
+    seed: Annotated[int, typer.Option(help="Seed of weights, order and augmentation.")] = 0,
+) -> None:
+    """Train MobileNetV2 (32x32) with a checkpoint after every epoch."""
+    from hil.nn.data.images import concatenate, load_images
+    from hil.nn.train import TrainRecipe, keep_freed_memory
+    from hil.nn.train import train as run_training
+    from hil.nn.zoo import ModelSpec
+
+    keep_freed_memory()
+    images = concatenate([load_images(path, "train") for path in data])
+    spec = ModelSpec("mobilenetv2", width, classes=int(images.y.max()) + 1)
+    recipe = TrainRecipe(epochs, batch, seed=seed)
+    run_training(spec, recipe, images, load_images(test, "test"), out, report=_say)
+
+
+@app.command(
+    epilog="Example: hil release training/mobilenetv2-0.35-cifar10 --test lossless_test.npz "
+    "--out released"
+)
+def release(
+    training: Annotated[Path, typer.Argument(help="Folder of `hil train` (last.pt and its log).")],
+    test: Annotated[Path, typer.Option(help="Images on which accuracies are taken.")],
+    out: Annotated[Path, typer.Option(help="Folder for the released files.")],
+    method: Annotated[str, typer.Option(help="Calibration: minmax, percentile or mse.")] = "mse",
+) -> None:
+    """Export weights, quantise to int8 and evaluate every split of a trained network."""
+    import shutil
+
+    from hil.nn import assets
+    from hil.nn.data.images import load_images
+    from hil.nn.release import release as write_release
+
+    out.mkdir(parents=True, exist_ok=True)
+    for name in (assets.CALIBRATION, assets.SAMPLES):
+        if not (out / name).exists():
+            shutil.copyfile(assets.FOLDER / name, out / name)
+    result = write_release(
+        training / "last.pt",
+        training / "train_log.jsonl",
+        load_images(test, "test"),
+        out,
+        name=training.resolve().name,
+        method=method,
+        report=_say,
+    )
+    _say(str(result))
+
+
+@app.command(epilog="Example: hil generate --board gap8 --cut block5 --out build/gap8")
+def generate(
+    board: Annotated[str, typer.Option(help="Board to generate for.")],
+    out: Annotated[Path, typer.Option(help="Folder for sources and firmware.elf.")],
+    cut: Annotated[str | None, typer.Option(help="Last cut on the device (default: deepest).")] = None,
+    toolchain: Annotated[str, typer.Option(help="auto, gcc or zig.")] = "auto",
+    model: ModelName = DEFAULT_MODEL,
+    model_dir: ModelFolder = None,
+) -> None:
+    """Generate the C of a device part and build its firmware."""
+    import boards
+    from codegen.build import build
+    from codegen.generate import generate as generate_sources
+    from codegen.generate import largest_prefix
+    from hil.loop.subject import Subject
+
+    network = Subject.load(model_dir, model).network
+    target = boards.load_board(board)
+    chosen = network.cut(cut) if cut else largest_prefix(network, target)
+    firmware = build(generate_sources(network, target, chosen.layers), target, out, toolchain)
+    _say(f"{firmware.elf}: {chosen.name}, {firmware.layers} layers, {firmware.toolchain}")
+    _say(f"build id {firmware.build_id}, ELF sha256 {firmware.elf_sha256}")
+    for use in firmware.memory_use:
+        _say(f"{use.memory}: {use.used_bytes} of {use.size_bytes} bytes")
+
+
+@app.command(epilog="Example: hil measure --rig virtual --out runs/today --resume")
+def measure(
+    rig: Annotated[str, typer.Option(help="Bench: name or TOML file.")] = "virtual",
+    out: Annotated[Path | None, typer.Option(help="Run folder (default: next in runs/).")] = None,
+    resume: Annotated[bool, typer.Option(help="Measure only what the run folder lacks.")] = False,
+    images: Annotated[int, typer.Option(help="Images checked bit for bit.")] = 20,
+    model: ModelName = DEFAULT_MODEL,
+    model_dir: ModelFolder = None,
+    toolchain: Annotated[str, typer.Option(help="auto, gcc or zig.")] = "auto",
+) -> None:
+    """Measure a network on every board of a bench, then write the report."""
+    from hil.loop.campaign import run_campaign
+    from hil.loop.settings import Settings
+    from hil.loop.subject import Subject
+    from hil.rig.rigfile import load_rigs
+    from hil.run.journal import new_run_folder
+
+    if resume and out is None:
+        raise DataError("--resume needs --out: the run folder to go on with")
+    subject, rigs = Subject.load(model_dir, model), load_rigs(rig)
+    folder = out or new_run_folder(RUNS, rig)
+    run_campaign(rigs, subject, folder, Settings(images=images), resume, toolchain, _say)
+    _write_report(folder, folder / "report.html")
+
+
+@app.command(epilog="Example: hil report runs/0001-virtual --out report.html")
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    out: Annotated[Path | None, typer.Option(help="HTML file (default: in the run folder).")] = None,
+) -> None:
+    """Write the HTML report of a run; needs nothing but its folder."""
+    _write_report(run, out or run / "report.html")
+
+
+def _write_report(folder: Path, out: Path) -> None:
+    from hil.loop.report import report_data
+    from reports.render import render
+
+    _say(f"report: {render(report_data(folder), out)}")
+
+
+@app.command(epilog="Example: hil show runs/0001-virtual --board gap8")
+def show(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    board: Annotated[str | None, typer.Option(help="Only this board.")] = None,
+) -> None:
+    """Print the cost of every layer that a run has measured."""
+    for table in _tables(run, board):
+        origin = table.provenance
+        costs = Table(
+            "layer", "op", "cycles", "95 % interval", "n", "MAC/cycle", "us", "uJ",
+            title=f"{origin.board}: cycles {origin.cycles_origin}, energy {origin.energy_origin}",
+        )  # fmt: skip
+        for row in table.rows:
+            median = row.cycles.median
+            costs.add_row(
+                row.name,
+                row.op,
+                f"{median:.0f}",
+                f"{row.cycles.lo:.0f} to {row.cycles.hi:.0f}",
+                str(row.cycles.n),
+                f"{row.macs / median:.2f}" if median else "-",
+                f"{median / table.clock_hz * 1e6:.1f}",
+                f"{row.energy_uj.median:.2f}" if row.energy_uj else "-",
+            )
+        terminal.print(costs)
+
+
+@app.command(
+    epilog="Example: hil optimize runs/0001-virtual --radio ble --target energy --max-latency-ms 300"
+)
+def optimize(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    radio: Annotated[str, typer.Option(help="lora, zigbee, ble or wifi.")] = "ble",
+    target: Annotated[str, typer.Option(help="latency or energy.")] = "latency",
+    board: Annotated[str | None, typer.Option(help="Only this board.")] = None,
+    max_latency_ms: Annotated[float | None, typer.Option(help="Limit.")] = None,
+    max_energy_uj: Annotated[float | None, typer.Option(help="Limit of the device's energy.")] = None,
+    min_accuracy: Annotated[
+        float | None, typer.Option(help="Least top-1 (default: 1 point below the best split).")
+    ] = None,
+    low_kbps: Annotated[float, typer.Option(help="Lower end of the bandwidth range.")] = 50.0,
+    high_kbps: Annotated[float, typer.Option(help="Upper end.")] = 2000.0,
+    every: Annotated[bool, typer.Option(help="List every partition, not only the best.")] = False,
+) -> None:
+    """Print the best partition over a range of bandwidths, and where it changes."""
+    from hil.clio.optimizer import Target
+    from hil.clio.radio import radio as radio_named
+    from hil.loop.decide import Decider
+    from hil.loop.report import bandwidth_grid
+    from hil.nn.network_file import load_network
+    from hil.run.reader import Run
+
+    try:
+        wanted = Target(target)
+    except ValueError:
+        raise DataError(f"no target {target!r}; choose latency or energy") from None
+    network, link = load_network(run / "network.npz"), radio_named(radio)
+    for table in _tables(run, board):
+        decider = Decider.of(Run.load(run), table, network)
+        limits = {
+            "max_latency_s": None if max_latency_ms is None else max_latency_ms / 1e3,
+            "max_energy_uj": max_energy_uj,
+        }
+        if min_accuracy is not None:
+            limits["min_accuracy"] = min_accuracy
+        goal = decider.goal(wanted, **limits)
+        if every:
+            terminal.print(_option_table(decider.price_all(link), decider.board, link.name))
+        swept = decider.sweep(link, goal, bandwidth_grid(low_kbps, high_kbps, 9))
+        terminal.print(_sweep_table(swept, decider.board))
+
+
+def _option_table(options, board: str, radio: str) -> Table:
+    table = Table(
+        "cut", "channels", "bytes", "device ms", "radio ms", "cloud ms", "latency ms", "mJ",
+        "top-1", title=f"{board}, {radio}: every partition",
+    )  # fmt: skip
+    for option in options:
+        part = option.partition
+        table.add_row(
+            part.cut,
+            f"{part.channels}/{part.of_channels}",
+            str(part.wire_bytes),
+            _scaled(option.device_s, 1e3),
+            f"{option.airtime_s * 1e3:.2f}",
+            _scaled(option.cloud_s, 1e3),
+            "does not fit" if option.refused else _scaled(option.latency_s, 1e3),
+            _scaled(option.energy_uj, 1e-3),
+            f"{option.accuracy.median:.1%}" if option.accuracy else "unknown",
+        )
+    return table
+
+
+def _sweep_table(swept, board: str) -> Table:
+    table = Table(
+        "kbit/s", "best partition", "latency ms", "mJ", "top-1", "certain",
+        title=f"{board}, {swept.radio.name}, least {swept.decisions[0].goal.target}",
+        caption="; ".join(
+            f"changes at {s.bandwidth_kbps:.0f} kbit/s" for s in swept.switches
+        ) or "one partition is best over the whole range",
+    )  # fmt: skip
+    for decision in swept.decisions:
+        best = decision.best
+        if best is None:
+            table.add_row(f"{decision.bandwidth_kbps:.0f}", decision.outcome.value, "", "", "", "")
+            continue
+        table.add_row(
+            f"{decision.bandwidth_kbps:.0f}",
+            str(best.partition),
+            _scaled(best.latency_s, 1e3),
+            _scaled(best.energy_uj, 1e-3),
+            f"{best.accuracy.median:.1%}" if best.accuracy else "unknown",
+            "no" if decision.uncertain else "yes",
+        )
+    return table
+
+
+def _scaled(interval, factor: float) -> str:
+    return "-" if interval is None else f"{interval.median * factor:.2f}"
+
+
+@app.command(epilog="Example: hil compare runs/0001-virtual runs/0002-virtual")
+def compare(
+    before: Annotated[Path, typer.Argument(help="Run folder of the baseline.")],
+    after: Annotated[Path, typer.Argument(help="Run folder to judge.")],
+) -> None:
+    """Compare the costs of two runs; exit status 2 when a layer became worse."""
+    from hil.run.compare import compare as compare_tables
+
+    old = {table.provenance.board: table for table in _tables(before, None)}
+    worse = 0
+    for table in _tables(after, None):
+        name = table.provenance.board
+        if name not in old:
+            _say(f"{name}: not in {before}")
+            continue
+        comparison = compare_tables(old[name], table)
+        worse += len(comparison.worse())
+        deltas = Table("layer", "cycles", "%", "verdict", "energy %", "verdict", title=name)
+        for layer in comparison.layers:
+            cycles, energy = layer.cycles, layer.energy_uj
+            deltas.add_row(
+                layer.name,
+                _scaled(cycles.after, 1.0),
+                "-" if cycles.percent is None else f"{cycles.percent:+.2f}",
+                cycles.change.value,
+                "-" if energy.percent is None else f"{energy.percent:+.2f}",
+                energy.change.value,
+            )
+        terminal.print(deltas)
+    if worse:
+        raise typer.Exit(2)
+
+
+def _tables(run: Path, board: str | None):
+    from hil.loop.report import cost_tables
+    from hil.nn.network_file import load_network
+    from hil.run.reader import Run
+
+    loaded = Run.load(run)
+    tables = cost_tables(loaded, load_network(run / "network.npz"))
+    chosen = [t for t in tables if board in (None, t.provenance.board)]
+    if not chosen:
+        known = ", ".join(t.provenance.board for t in tables) or "none"
+        raise DataError(f"{run}: no costs of board {board or 'any'}; boards with costs: {known}")
+    return chosen
+
+
+@rig_app.command(epilog="Example: hil rig check virtual")
+def check(rig: Annotated[str, typer.Argument(help="Bench: name or TOML file.")] = "virtual") -> None:
+    """Open every part of a bench, identify it and say what is wrong."""
+    from hil.rig.bench import check as check_rig
+    from hil.rig.rigfile import load_rigs
+
+    failed = 0
+    for one in load_rigs(rig):
+        table = Table("part", "ok", "detail", title=f"{one.name} ({one.board})")
+        for item in check_rig(one):
+            failed += not item.ok
+            table.add_row(item.name, "yes" if item.ok else "NO", item.detail)
+        terminal.print(table)
+    if failed:
+        raise typer.Exit(1)
+
+
+@rig_app.command("list", epilog="Example: hil rig list")
+def list_rigs() -> None:
+    """Print the benches that are known by name."""
+    from hil.rig.rigfile import known_rigs
+
+    for name, path in known_rigs().items():
+        _say(f"{name}: {path}")
+
+
+@sim_app.command(
+    "run",
+    epilog="Example: hil sim run firmware.elf --board stm32f746 --max-seconds 2",
+)
+def sim_run(
+    elf: Annotated[Path, typer.Argument(help="Bare-metal ELF.")],
+    board: Annotated[str, typer.Option(help="gap8 or stm32f746.")],
+    max_seconds: Annotated[float, typer.Option(help="Simulated seconds at most.")] = 10.0,
+) -> None:
+    """Run any ELF on a simulated chip; prints its UART output, cycles and how it ended."""
+    from hil.sim.runner import run_elf
+
+    raise typer.Exit(run_elf(elf, board, max_seconds))
+
+
+def _say(text: str) -> None:
+    """Progress and results as plain lines: they go to log files as well."""
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,337 @@
+"""A run folder -> report data: costs, decisions and what they rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from hil.clio.optimizer import Decision, Outcome, Target
+from hil.clio.partitions import Partition
+from hil.clio.pricing import price
+from hil.clio.radio import RADIOS, Radio
+from hil.core.cost import CostRow, CostTable
+from hil.core.errors import DataError
+from hil.core.firmware import MemoryUse
+from hil.core.network import Network
+from hil.core.provenance import Origin
+from hil.core.trial import WHOLE_NETWORK, Trial, TrialKind
+from hil.core.waveform import Waveform
+from hil.loop.campaign import NETWORK_FILE
+from hil.loop.decide import ACCURACY_DROP, BANDWIDTHS_KBPS, Decider
+from hil.loop.workloads import label
+from hil.measure.reconcile import Reconciliation, reconcile
+from hil.measure.segments import prefix_energy_uj, segment_cycles
+from hil.measure.table import cost_table
+from hil.measure.windows import find_windows
+from hil.nn.network_file import load_network
+from hil.run.reader import Run
+from reports import model as page
+
+# Curves drawn for a radio and target: the chosen splits and the two baselines.
+MAX_CURVES = 5
+
+
+def report_data(folder: Path) -> page.ReportData:
+    """Everything a report of that run shows. DataError when no board has a cost yet."""
+    run = Run.load(folder)
+    network = load_network(folder / NETWORK_FILE)
+    tables = cost_tables(run, network)
+    if not tables:
+        raise DataError(f"{folder}: no board has good per-layer trials yet; nothing to report")
+    deciders = [Decider.of(run, table, network) for table in tables]
+    boards = tuple(_board(run, network, table) for table in tables)
+    return page.ReportData(
+        title=f"{network.name} on {' and '.join(board.name for board in boards)}",
+        run=_run_info(run, network),
+        boards=boards,
+        radios=tuple(_radio(radio) for radio in RADIOS.values()),
+        decisions=tuple(row for decider in deciders for row in _decisions(decider)),
+        ranges=tuple(row for decider in deciders for row in _ranges(decider)),
+        curves=tuple(row for decider in deciders for row in _curves(decider)),
+        options=tuple(row for decider in deciders for row in _options(decider)),
+        sources=_sources(run),
+        events=run.events,
+    )
+
+
+def cost_tables(run: Run, network: Network) -> tuple[CostTable, ...]:
+    """One table for every board with good per-layer trials, in the order of measuring."""
+    trials = run.ok_trials()
+    newest = {t.board: t.provenance for t in trials if t.kind is TrialKind.LAYERS}
+    return tuple(cost_table(network, provenance, trials) for provenance in newest.values())
+
+
+def _board(run: Run, network: Network, table: CostTable) -> page.BoardReport:
+    name = table.provenance.board
+    facts = run.environment["boards"][name]
+    trials = [t for t in run.ok_trials() if t.provenance == table.provenance]
+    return page.BoardReport(
+        name=name,
+        title=facts["title"],
+        provenance=table.provenance,
+        elf_sha256=facts["elf_sha256"],
+        layers=tuple(_layer(network, row) for row in table.rows),
+        network_cycles=table.network_cycles,
+        network_energy_uj=table.network_energy_uj,
+        cycles_check=_cycles_check(table),
+        energy_check=_energy_check(table),
+        memory=tuple(MemoryUse(**use) for use in facts["memory"]),
+        waveform=_waveform(run, network, trials),
+        good_trials=len(trials),
+        voided=tuple(
+            page.VoidedTrial(label(t.workload), t.verdict.who, t.verdict.reason, t.finished)
+            for t in run.void_trials()
+            if t.board == name
+        ),
+        events=tuple(event for trial in trials for event in trial.events),
+    )
+
+
+def _layer(network: Network, row: CostRow) -> page.LayerRow:
+    return page.LayerRow(
+        index=row.index,
+        name=row.name,
+        op=row.op,
+        block=_block(network, row.index),
+        macs=row.macs,
+        cycles=row.cycles,
+        compute_cycles=row.compute_cycles,
+        copy_cycles=row.copy_cycles,
+        other_cycles=row.other_cycles,
+        energy_uj=row.energy_uj,
+    )
+
+
+def _block(network: Network, index: int) -> str:
+    """The name of the first cut behind the layer: blocks end at cuts."""
+    ends = sorted((cut.layers, cut.name) for cut in network.cuts)
+    return next(name for layers, name in ends if layers > index)
+
+
+def _cycles_check(table: CostTable) -> Reconciliation | None:
+    if table.network_cycles is None:
+        return None
+    return reconcile(segment_cycles(table, 0, len(table.rows)), table.network_cycles)
+
+
+def _energy_check(table: CostTable) -> Reconciliation | None:
+    layers = prefix_energy_uj(table, len(table.rows))
+    if layers is None or table.network_energy_uj is None:
+        return None
+    return reconcile(layers, table.network_energy_uj)
+
+
+def _waveform(run: Run, network: Network, trials: list[Trial]) -> page.WaveformView | None:
+    sweeps = [t for t in trials if t.kind is TrialKind.ENERGY and len(t.windows) > 1]
+    if not sweeps:
+        return None
+    trial = sweeps[0]
+    attachment = trial.attachments[0]
+    waveform = Waveform.from_bytes(run.attachment(attachment))
+    interval = waveform.sample_interval_s
+    found = find_windows(waveform, len(trial.windows))
+    windows = tuple(
+        page.LayerWindow(
+            layer=sample.layer,
+            name="network"
+            if sample.layer == WHOLE_NETWORK
+            else network.layers[sample.layer].name,
+            start_s=window.start * interval,
+            end_s=window.stop * interval,
+            iterations=sample.iterations,
+            energy_uj=sample.energy_uj,
+        )
+        for window, sample in zip(found, trial.windows, strict=True)
+    )
+    return page.WaveformView(
+        sample_rate_hz=1 / interval,
+        start_s=0.0,
+        supply_v=waveform.supply_v,
+        current_a=waveform.current_a,
+        marker=waveform.marker,
+        windows=windows,
+        meter=waveform.meter,
+        file=attachment.name,
+        sha256=attachment.sha256,
+    )
+
+
+def _radio(radio: Radio) -> page.RadioInfo:
+    return page.RadioInfo(radio.name, radio.bandwidth_kbps, radio.tx_power_w, radio.source)
+
+
+def _split(partition: Partition) -> page.Split:
+    return page.Split(
+        partition.cut,
+        partition.layers,
+        partition.channels,
+        partition.of_channels,
+        partition.wire_bytes,
+    )
+
+
+def _decisions(decider: Decider) -> Iterator[page.DecisionRow]:
+    # BLE first: the paper's own radio gives the headline.
+    for radio in sorted(RADIOS.values(), key=lambda r: r.name != "BLE"):
+        for target in Target:
+            yield _decision(decider, radio, decider.decide(radio, decider.goal(target)))
+
+
+def _decision(decider: Decider, radio: Radio, decision: Decision) -> page.DecisionRow:
+    best = decision.best
+    limit = decision.goal.min_accuracy
+    found = best is not None
+    return page.DecisionRow(
+        board=decider.board,
+        radio=radio.name,
+        bandwidth_kbps=radio.bandwidth_kbps,
+        target=page.Target(decision.goal.target.value),
+        split=_split(best.partition) if best else None,
+        latency_s=best.latency_s if best else None,
+        energy_uj=best.energy_uj if best else None,
+        accuracy=best.accuracy if best else None,
+        rival=_split(decision.rivals[0].option.partition) if decision.rivals else None,
+        doubts=decision.doubts,
+        limits=""
+        if limit is None
+        else f"top-1 at least {limit:.1%} (at most {ACCURACY_DROP:.0%} below the best split)",
+        why_none="" if found else _why(decision.outcome),
+    )
+
+
+def _why(outcome: Outcome) -> str:
+    return outcome.value
+
+
+def _ranges(decider: Decider) -> Iterator[page.BestRange]:
+    for radio in RADIOS.values():
+        for target in Target:
+            sweep = decider.sweep(radio, decider.goal(target))
+            start = sweep.decisions[0].bandwidth_kbps
+            best = sweep.decisions[0].best
+            current = best.partition if best else None
+            for switch in sweep.switches:
+                yield _range(decider, radio, target, start, switch.bandwidth_kbps, current)
+                start, current = switch.bandwidth_kbps, switch.above
+            end = sweep.decisions[-1].bandwidth_kbps
+            yield _range(decider, radio, target, start, end, current)
+
+
+def _range(
+    decider: Decider,
+    radio: Radio,
+    target: Target,
+    start: float,
+    end: float,
+    partition: Partition | None,
+) -> page.BestRange:
+    return page.BestRange(
+        decider.board,
+        radio.name,
+        page.Target(target.value),
+        start,
+        end,
+        None if partition is None else _split(partition),
+    )
+
+
+def _curves(decider: Decider) -> Iterator[page.BandwidthCurve]:
+    for radio in RADIOS.values():
+        for target in Target:
+            decisions = decider.sweep(radio, decider.goal(target)).decisions
+            chosen = [d.best.partition for d in decisions if d.best]
+            ends = [decider.candidates[0], decider.candidates[-1]]
+            for partition in list(dict.fromkeys([*ends, *chosen]))[:MAX_CURVES]:
+                yield from _curve(decider, radio, target, partition)
+
+
+def _curve(
+    decider: Decider, radio: Radio, target: Target, partition: Partition
+) -> Iterator[page.BandwidthCurve]:
+    values = []
+    for bandwidth in BANDWIDTHS_KBPS:
+        priced = price(partition, decider.measured, radio.at(bandwidth))
+        value = priced.latency_s if target is Target.LATENCY else priced.energy_uj
+        if value is None or priced.refused:
+            return
+        values.append(value.median)
+    yield page.BandwidthCurve(
+        decider.board,
+        radio.name,
+        page.Target(target.value),
+        _split(partition),
+        BANDWIDTHS_KBPS,
+        tuple(values),
+    )
+
+
+def _options(decider: Decider) -> Iterator[page.PartitionRow]:
+    priced = {radio.name: decider.price_all(radio) for radio in RADIOS.values()}
+    first = next(iter(priced.values()))
+    for number, option in enumerate(first):
+        links = tuple(
+            page.LinkCost(
+                radio=name,
+                latency_s=options[number].airtime_s,
+                energy_uj=options[number].radio_uj,
+                total_latency_s=options[number].latency_s,
+                total_energy_uj=options[number].energy_uj,
+            )
+            for name, options in priced.items()
+        )
+        yield page.PartitionRow(
+            board=decider.board,
+            split=_split(option.partition),
+            device_s=option.device_s,
+            device_uj=option.device_uj,
+            cloud_s=option.cloud_s,
+            accuracy=option.accuracy,
+            links=links,
+            refused=option.refused,
+        )
+
+
+def _sources(run: Run) -> tuple[page.NumberSource, ...]:
+    tails = list(run.environment["tails"].values())
+    host = f"{tails[0]['host']}, {tails[0]['threads']} threads, torch {tails[0]['torch_version']}"
+    data = run.environment["accuracy_data"]
+    power = "; ".join(
+        f"{name}: {facts['power_source']}" for name, facts in run.environment["boards"].items()
+    )
+    return (
+        page.NumberSource("cloud latency", Origin.MEASURED, f"tails timed on this host: {host}"),
+        page.NumberSource("radio latency and energy", Origin.MODELLED, "bytes / bandwidth x power"),
+        page.NumberSource(
+            "accuracy",
+            Origin.MEASURED,
+            f"top-1 on data set {data['name']} ({data['digest'][:12]}), integer device part and "
+            "float tail; the network was not trained for slices",
+        ),
+        page.NumberSource("power of a virtual board", Origin.MODELLED, power),
+    )
+
+
+def _run_info(run: Run, network: Network) -> page.RunInfo:
+    environment = {
+        "network digest": network.digest,
+        "training": ", ".join(f"{k} {v}" for k, v in run.environment["training"].items()),
+        "folder": run.folder.name,
+    }
+    return page.RunInfo(
+        name=run.name,
+        network=network.name,
+        status=run.status.value,
+        started=run.started,
+        stopped=run.stopped,
+        reason=run.reason,
+        planned=len(run.planned),
+        finished=len(run.finished_keys),
+        environment=environment,
+    )
+
+
+def bandwidth_grid(low_kbps: float, high_kbps: float, count: int) -> tuple[float, ...]:
+    """Bandwidths with equal ratios between neighbours."""
+    return tuple(float(b) for b in np.geomspace(low_kbps, high_kbps, count))
