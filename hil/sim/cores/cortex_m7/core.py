@@ -73,6 +73,10 @@ _REGISTERS = (
 
 DWT_BYTES = 0x1000
 
+# Plain integers for the paths that every peripheral access takes.
+_CYCLES, _BIN_EDGE = int(Floats.CYCLES), int(Floats.BIN_EDGE)
+_BLOCK, _ACCESSES, _ALL_ACCESSES = int(Ints.BLOCK), int(Ints.ACCESSES), int(Ints.ALL_ACCESSES)
+
 _Resolve = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 _Write = ctypes.CFUNCTYPE(
     None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint, ctypes.c_uint64, ctypes.c_void_p
@@ -124,7 +128,7 @@ class CortexM7:
         self._error: Exception | None = None
         self._accessing = False
         self._access_address = 0
-        self._access_ops: dict[tuple[int, int], int] = {}
+        self._access_places: dict[tuple[int, int], tuple[int, float]] = {}
         self._make_state()
         self._make_engine(peripheral_areas)
 
@@ -133,6 +137,7 @@ class CortexM7:
     def _make_state(self) -> None:
         self.ints = np.zeros(Ints.COUNT, np.int64)
         self.floats = np.zeros(Floats.COUNT, np.float64)
+        self._fast_ints, self._fast_floats = memoryview(self.ints), memoryview(self.floats)
         self.bins = np.zeros(BIN_CAPACITY, np.float64)
         self._index = np.full(native.INDEX_ENTRIES, -1, np.int32)
         self._block_ints = np.zeros((native.BLOCK_CAPACITY, BlockInts.COUNT), np.int64)
@@ -253,7 +258,7 @@ class CortexM7:
     @property
     def cycles(self) -> float:
         """Core clock cycles since power-on, the current block counted whole."""
-        return float(self.floats[Floats.CYCLES])
+        return self._fast_floats[_CYCLES]
 
     @property
     def pc(self) -> int:
@@ -324,8 +329,8 @@ class CortexM7:
 
     def add_cycles(self, cycles: float) -> None:
         """Let time pass without instructions (stalls, skipped polling, sleep)."""
-        self.floats[Floats.CYCLES] += cycles
-        if self.floats[Floats.CYCLES] >= self.floats[Floats.BIN_EDGE]:
+        self._fast_floats[_CYCLES] += cycles
+        if self._fast_floats[_CYCLES] >= self._fast_floats[_BIN_EDGE]:
             native.flush_bins(self.ints, self.floats, self.bins)
 
     def forget_icache(self) -> None:
@@ -335,7 +340,7 @@ class CortexM7:
     @property
     def accesses(self) -> int:
         """Peripheral accesses since power-on."""
-        return int(self.ints[Ints.ALL_ACCESSES])
+        return self._fast_ints[_ALL_ACCESSES]
 
     def set_cycle_counter(self, base: float, running: bool) -> None:
         """CYCCNT is the cycle count less ``base`` while it runs; else the DWT is asked."""
@@ -433,8 +438,8 @@ class CortexM7:
 
     def _end_access(self) -> None:
         self._accessing = False
-        self.ints[Ints.ALL_ACCESSES] += 1
-        self.ints[Ints.ACCESSES] += 1
+        self._fast_ints[_ALL_ACCESSES] += 1
+        self._fast_ints[_ACCESSES] += 1
 
     def _read_dwt(self, offset: int, size: int) -> int:
         """Called by the native callback of the DWT page for what it does not know."""
@@ -448,32 +453,42 @@ class CortexM7:
     # Blocks
 
     def access_pc(self) -> int:
-        """Address of the instruction that accesses a peripheral now.
+        """Address of the instruction that accesses a peripheral now."""
+        if self._fast_ints[_BLOCK] < 0:
+            return self.pc
+        return self._access_place()[0]
+
+    def cycles_at_access(self) -> float:
+        """The cycle at which the instruction now accessing a peripheral was issued."""
+        if self._access_cycles is None:
+            behind = 0.0 if self._fast_ints[_BLOCK] < 0 else self._access_place()[1]
+            self._access_cycles = self._fast_floats[_CYCLES] - behind
+        return self._access_cycles
+
+    def _access_place(self) -> tuple[int, float]:
+        """(address of the accessing instruction, cycles of its block behind it), looked up once.
 
         Unicorn keeps the PC of the block during a peripheral access, but the registers are
         current: it is the first access behind the last one whose address works out.
         """
-        block = int(self.ints[Ints.BLOCK])
-        if block < 0:
-            return self.pc
-        ordinal = int(self.ints[Ints.ACCESSES])
-        place = self._access_ops.get((block, ordinal))
+        key = self._fast_ints[_BLOCK], self._fast_ints[_ACCESSES]
+        place = self._access_places.get(key)
         if place is None:
-            place = self._find_access(self._known[block], block, ordinal)
-            self._access_ops[block, ordinal] = place
+            place = self._access_places[key] = self._find_access(*key)
         return place
 
-    def _find_access(self, cost: BlockCost, block: int, ordinal: int) -> int:
-        seen = self._access_ops.get((block, ordinal - 1), -1)
+    def _find_access(self, block: int, ordinal: int) -> tuple[int, float]:
+        cost = self._known[block]
+        seen = self._access_places.get((block, ordinal - 1), (-1, 0.0))[0]
         for op in cost.ops:
             if op.address > seen and op.access is not None:
                 target = self._effective_address(op)
                 if target & 0xFFFFFFFF == self._access_address:
+                    behind = remaining_at(cost, op.address)
                     if ordinal < native.KNOWN_ACCESSES:
-                        behind = remaining_at(cost, op.address)
                         self._block_floats[block, BlockFloats.BEHIND + ordinal] = behind
-                    return op.address
-        return int(self.ints[Ints.BLOCK_ADDRESS])
+                    return op.address, behind
+        return int(self.ints[Ints.BLOCK_ADDRESS]), 0.0
 
     def _effective_address(self, op: Op) -> int:
         access = op.access
@@ -485,14 +500,6 @@ class CortexM7:
 
     def _register(self, number: int) -> int:
         return int(self._uc.reg_read(_REGISTERS[number]))
-
-    def cycles_at_access(self) -> float:
-        """The cycle at which the instruction now accessing a peripheral was issued."""
-        if self._access_cycles is None:
-            block = int(self.ints[Ints.BLOCK])
-            behind = 0.0 if block < 0 else remaining_at(self._known[block], self.access_pc())
-            self._access_cycles = self.cycles - behind
-        return self._access_cycles
 
     def _resolve_block(self, address: int, size: int) -> int:
         """Called by the native hook at the first run of a block: learn its cost."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-CERTAIN_AFTER = 3  # reads that must look alike before anything is skipped
+CERTAIN_AFTER = 2  # reads that must look alike before anything is skipped
 LONGEST_TURN_CYCLES = 400.0  # reads further apart are work that looks at the register in passing
 
 

@@ -319,6 +319,8 @@ class Stm32F746:
         core.set_fetch(self._flash_interface.wait_states, self._flash_interface.accelerator)
         for timer in self._timers:
             timer.rebase()
+        for uart in self._uarts.values():
+            uart.clock_changed()
         if not first:
             core.set_limit(self._limit())
 

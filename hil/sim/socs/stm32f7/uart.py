@@ -59,6 +59,7 @@ class Usart:
         self._routed = routed
         self._on_poll = on_poll
         self._warn = warn
+        self._byte_s: float | None = None
         self._sending: tuple[float, int] | None = None  # (end of its stop bit, byte)
         self._holding: int | None = None
         self._complete = True  # TC
@@ -80,13 +81,15 @@ class Usart:
     @property
     def byte_s(self) -> float | None:
         """Seconds of one frame on the wire, None while the baud rate is not set."""
-        rate = self._file["BRR"]
+        return self._byte_s
+
+    def clock_changed(self) -> None:
+        """The kernel clock or a register that sets the frame's length has changed."""
+        rate: float = self._file["BRR"]
         if self._file.bit("CR1", OVER8):
-            rate = ((rate & 0xFFF0) | (rate & 7) << 1) / 2
-        if rate < 8:
-            return None
+            rate = ((self._file["BRR"] & 0xFFF0) | (self._file["BRR"] & 7) << 1) / 2
         bits = 11 if self._file["CR2"] & CR2_MODELLED else 10
-        return bits * rate / self._clock_hz()
+        self._byte_s = None if rate < 8 else bits * rate / self._clock_hz()
 
     def feed(self, data: bytes) -> None:
         """Bytes start on the RX wire now, behind those already on it."""
@@ -132,6 +135,8 @@ class Usart:
 
     def sync(self) -> None:
         """Let everything happen that is due by now."""
+        if self._sending is None and not self._arriving and self._idle_at_s is None:
+            return
         now_s = self._timeline.now_s
         while self._sending is not None and self._sending[0] <= now_s:
             self._finish_byte()
@@ -226,6 +231,7 @@ class Usart:
             self._warn(f"{self.name}_BRR written while the USART is enabled: ignored")
         else:
             self._file.store(register, value)
+            self.clock_changed()
             if not self._file.bit("CR1", UE):
                 self._received, self._overrun, self._idle, self._complete = None, False, False, True
 
