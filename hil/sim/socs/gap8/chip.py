@@ -71,6 +71,15 @@ class Gap8:
         self._state.code[:] = 0
         self._state.core[L.FC * L.CORE_SPAN + L.PC] = address
 
+    def poke_bytes(self, address: int, data: bytes) -> None:
+        """Stores bytes as a debugger does (for tests)."""
+        word = _memory_word(L.FC, address, len(data))
+        if word < 0:
+            raise SimulationError(f"{len(data)} bytes at 0x{address:08x} are not memory")
+        at = 4 * word + (address & 3)
+        self._state.mem.view(np.uint8)[at : at + len(data)] = np.frombuffer(data, dtype=np.uint8)
+        self._state.code[:] = 0
+
     def peek_words(self, address: int, count: int) -> np.ndarray:
         """Words of memory as a debugger reads them (for tests and reports)."""
         word = _memory_word(L.FC, address, 4 * count)
@@ -153,10 +162,10 @@ class Gap8:
         chip[L.LIMIT_FS] = limit_fs
         while True:
             if self._polling:
-                self._polling = False
                 due = self._machine.next_due_fs()
                 if due is None:
                     return Stop.WAITING
+                self._polling = False
                 self._delay_polling_fc(min(due, limit_fs))
             reason = engine.run(*self._state.arrays())
             if reason == L.RUN_LIMIT:

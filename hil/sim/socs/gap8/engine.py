@@ -316,6 +316,7 @@ def _make_domain_stepper(digest):
                                 op == ops.ELW,
                             )  # fmt: skip
                         if status == access.FAULT:
+                            chip[L.FAULT_ADDRESS] = address
                             return np.int64(L.RUN_FAULT)
                         if status == access.RETRY:
                             core[base + L.READY] = cycle + 1
