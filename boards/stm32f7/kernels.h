@@ -104,7 +104,7 @@ static inline int32_t clamp(int32_t value, int32_t low, int32_t high)
  * Matrix product by blocks of two pixels and two channels
  * ---------------------------------------------------------------------------------------- */
 
-/* Expands 4 * units bytes of two rows; their words alternate, as dot_2x2() reads them. */
+/* Expands 4 * units bytes of two rows; their words alternate, as the dot products read them. */
 #define DEFINE_EXPAND_PAIR(kind)                                                                  \
     static inline uint32_t *expand_pair_##kind(uint32_t *out, const uint8_t *first,               \
                                                const uint8_t *second, uint32_t units)             \
@@ -148,45 +148,66 @@ typedef struct {
 } block_t;
 
 /* Adds 4 * units products to each sum. Every SMLAD pairs with a load, and a loaded word is used
- * two cycles later at the earliest (a load feeds a multiplicand with one cycle between), so the
- * loop takes 9 cycles for 16 products when all data are in DTCM. It reads one unit ahead, past the
+ * two cycles later at the earliest (a load feeds a multiplicand with one cycle between), so a unit
+ * takes 8 cycles for 16 products when all data are in DTCM. The last unit reads ahead, past the
  * end of both buffers by 16 bytes; nothing uses those words. Written in assembly because compilers
  * merge the loads into LDRD and LDM, which pair with nothing. */
-static inline block_t dot_2x2(const uint32_t *pixels, const uint32_t *weights, uint32_t units,
-                              block_t s)
+#define DOT_FIRST_LOADS                                                                           \
+    "ldr   %[a0], [%[pixels]], #4            \n"                                                  \
+    "ldr   %[w0], [%[weights]], #4           \n"                                                  \
+    "ldr   %[a1], [%[pixels]], #4            \n"                                                  \
+    "ldr   %[w1], [%[weights]], #4           \n"
+#define DOT_UNIT                                                                                  \
+    "smlad %[s00], %[a0], %[w0], %[s00]      \n"                                                  \
+    "ldr   %[x], [%[pixels]], #4             \n"                                                  \
+    "smlad %[s01], %[a0], %[w1], %[s01]      \n"                                                  \
+    "ldr   %[y], [%[weights]], #4            \n"                                                  \
+    "smlad %[s11], %[a1], %[w1], %[s11]      \n"                                                  \
+    "ldr   %[a0], [%[pixels]], #4            \n"                                                  \
+    "smlad %[s10], %[a1], %[w0], %[s10]      \n"                                                  \
+    "ldr   %[w1], [%[weights]], #4           \n"                                                  \
+    "smlad %[s10], %[a0], %[y], %[s10]       \n"                                                  \
+    "ldr   %[a1], [%[pixels], #4]            \n"                                                  \
+    "smlad %[s11], %[a0], %[w1], %[s11]      \n"                                                  \
+    "ldr   %[w0], [%[weights]], #4           \n"                                                  \
+    "smlad %[s01], %[x], %[w1], %[s01]       \n"                                                  \
+    "ldr   %[a0], [%[pixels]], #8            \n"                                                  \
+    "smlad %[s00], %[x], %[y], %[s00]        \n"                                                  \
+    "ldr   %[w1], [%[weights]], #4           \n"
+
+/* For long sums: a loop, one cycle more a unit. */
+static inline block_t dot_2x2_loop(const uint32_t *pixels, const uint32_t *weights, uint32_t units,
+                                   block_t s)
 {
     uint32_t a0, a1, w0, w1, x, y;
-    __asm__ volatile(
-        "ldr   %[a0], [%[pixels]], #4            \n"
-        "ldr   %[w0], [%[weights]], #4           \n"
-        "ldr   %[a1], [%[pixels]], #4            \n"
-        "ldr   %[w1], [%[weights]], #4           \n"
-        ".balign 8                               \n"
-        "1:                                      \n"
-        "smlad %[s00], %[a0], %[w0], %[s00]      \n"
-        "ldr   %[x], [%[pixels]], #4             \n"
-        "smlad %[s01], %[a0], %[w1], %[s01]      \n"
-        "ldr   %[y], [%[weights]], #4            \n"
-        "smlad %[s11], %[a1], %[w1], %[s11]      \n"
-        "ldr   %[a0], [%[pixels]], #4            \n"
-        "smlad %[s10], %[a1], %[w0], %[s10]      \n"
-        "ldr   %[w1], [%[weights]], #4           \n"
-        "smlad %[s10], %[a0], %[y], %[s10]       \n"
-        "ldr   %[a1], [%[pixels], #4]            \n"
-        "smlad %[s11], %[a0], %[w1], %[s11]      \n"
-        "ldr   %[w0], [%[weights]], #4           \n"
-        "smlad %[s01], %[x], %[w1], %[s01]       \n"
-        "ldr   %[a0], [%[pixels]], #8            \n"
-        "smlad %[s00], %[x], %[y], %[s00]        \n"
-        "ldr   %[w1], [%[weights]], #4           \n"
-        "subs  %[units], %[units], #1            \n"
-        "bne   1b                                \n"
-        : [s00] "+r"(s.p0c0), [s01] "+r"(s.p0c1), [s10] "+r"(s.p1c0), [s11] "+r"(s.p1c1),
-          [pixels] "+r"(pixels), [weights] "+r"(weights), [units] "+r"(units), [a0] "=&r"(a0),
-          [a1] "=&r"(a1), [w0] "=&r"(w0), [w1] "=&r"(w1), [x] "=&r"(x), [y] "=&r"(y)
-        :
-        : "cc", "memory");
+    __asm__ volatile(DOT_FIRST_LOADS
+                     ".balign 8                               \n"
+                     "1:                                      \n" DOT_UNIT
+                     "subs  %[units], %[units], #1            \n"
+                     "bne   1b                                \n"
+                     : [s00] "+r"(s.p0c0), [s01] "+r"(s.p0c1), [s10] "+r"(s.p1c0),
+                       [s11] "+r"(s.p1c1), [pixels] "+r"(pixels), [weights] "+r"(weights),
+                       [units] "+r"(units), [a0] "=&r"(a0), [a1] "=&r"(a1), [w0] "=&r"(w0),
+                       [w1] "=&r"(w1), [x] "=&r"(x), [y] "=&r"(y)
+                     :
+                     : "cc", "memory");
     return s;
 }
+
+/* For short sums, whose loop would cost a mispredicted branch each: a function for one length. */
+#define DEFINE_DOT_2X2_UNROLLED(units)                                                            \
+    static inline block_t dot_2x2_unrolled(const uint32_t *pixels, const uint32_t *weights,       \
+                                           block_t s)                                             \
+    {                                                                                             \
+        uint32_t a0, a1, w0, w1, x, y;                                                            \
+        __asm__ volatile(DOT_FIRST_LOADS ".rept %c[count] \n" DOT_UNIT ".endr \n"                 \
+                         : [s00] "+r"(s.p0c0), [s01] "+r"(s.p0c1), [s10] "+r"(s.p1c0),            \
+                           [s11] "+r"(s.p1c1), [pixels] "+r"(pixels), [weights] "+r"(weights),    \
+                           [a0] "=&r"(a0), [a1] "=&r"(a1), [w0] "=&r"(w0), [w1] "=&r"(w1),        \
+                           [x] "=&r"(x), [y] "=&r"(y)                                             \
+                         : [count] "i"(units)                                                     \
+                         : "cc", "memory");                                                       \
+        return s;                                                                                 \
+    }
 
 #endif

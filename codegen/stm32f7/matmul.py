@@ -21,6 +21,7 @@ from hil.core.network import Network
 TILE_OUTPUT_BYTES = 4096  # the data cache (DS10916: 4 KB)
 SHORTEST_TILE = 16
 LONGEST_TILE = 64
+LONGEST_UNROLLED = 16  # units of 64 bytes of code: a quarter of the instruction cache
 PACKED_BYTES = 24 * 1024  # of the 64 KB DTCM; the rest is for stack, state and activations
 
 
@@ -140,6 +141,7 @@ def _matmul_context(network: Network, index: int, matrix: Matrix) -> dict[str, A
         "tile": matrix.tile,
         "units": matrix.units,
         "weights_at": matrix.packed_bytes,
+        "unrolled": matrix.units <= LONGEST_UNROLLED,
         "whole_pairs": matrix.channels % 2 == 0,
         "kind": kind_of(network.tensors[layer.inputs[0]].signed),
         **clamp_call(*layer.clamp),

@@ -31,6 +31,8 @@ static void pack(uint32_t first, uint32_t count)
     }
 }
 
+DEFINE_DOT_2X2_UNROLLED(UNITS)
+
 static inline uint32_t output_byte(int32_t sum, requant_t q)
 {
     return (uint8_t)__ssat(requantise(sum, q), 8);
@@ -43,7 +45,7 @@ static void multiply(uint8_t *out, uint32_t pair, uint32_t count)
     const requant_t q1 = requant_of(layer_00_under_test_requant, 2 * pair + 1);
     const block_t bias = {q0.bias, q1.bias, q0.bias, q1.bias};
     for (uint32_t pixel = 0; pixel < count; pixel += 2) {
-        block_t sums = dot_2x2(packed + pixel * UNITS * 2, weights, UNITS, bias);
+        block_t sums = dot_2x2_unrolled(packed + pixel * UNITS * 2, weights, bias);
         uint8_t *second = pixel + 1 < count ? out + CHANNELS : out;
         *(uint16_t *)(void *)second = output_byte(sums.p1c0, q0) | output_byte(sums.p1c1, q1) << 8;
         *(uint16_t *)(void *)out = output_byte(sums.p0c0, q0) | output_byte(sums.p0c1, q1) << 8;
