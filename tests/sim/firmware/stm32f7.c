@@ -223,6 +223,7 @@ __attribute__((noreturn)) void Reset_Handler(void)
         case 'c': cycle_counter(); break;
         case 't': timers(); break;
         case 'v': float_sum(); break;
+        case 'k': __asm__ volatile("vmov s0, r0"); break;
         case 'p': put_word(REG(get_word())); break;
         case 'q': { uint32_t at = get_word(); REG(at) = get_word(); put('Q'); break; }
         case 's': spin(get_word()); break;

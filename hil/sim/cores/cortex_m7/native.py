@@ -304,7 +304,7 @@ def on_block(engine, address_u, size_u, user):  # type: ignore[no-untyped-def]
     """Unicorn's block hook: ``void (uc_engine *, uint64_t address, uint32_t size, void *)``."""
     address, size = types.int64(address_u), types.int64(size_u)
     ints = carray(user, (_N_INTS,))
-    floats = carray(_float_pointer(ints[_I_FLOATS]), (_N_FLOATS,))
+    floats = carray(_float_pointer(ints[_I_FLOATS]), (_N_FLOATS,))  # type: ignore[call-arg]
     if floats[_F_CYCLES] >= floats[_F_LIMIT]:
         ints[_I_STOPPED] = 1
         _call_stop(ints[_I_STOP], engine)
@@ -350,7 +350,7 @@ def on_block(engine, address_u, size_u, user):  # type: ignore[no-untyped-def]
 def on_dwt_read(_engine, offset, size, user):  # type: ignore[no-untyped-def]
     """Unicorn's read callback of the DWT page: CYCCNT without Python, which delays poll a lot."""
     ints = carray(user, (_N_INTS,))
-    floats = carray(_float_pointer(ints[_I_FLOATS]), (_N_FLOATS,))
+    floats = carray(_float_pointer(ints[_I_FLOATS]), (_N_FLOATS,))  # type: ignore[call-arg]
     block, ordinal = ints[_I_BLOCK], ints[_I_ACCESSES]
     known = offset == CYCCNT and size == 4 and block >= 0 and ordinal < KNOWN_ACCESSES
     if known and ints[_I_RUNNING]:
