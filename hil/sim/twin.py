@@ -23,7 +23,6 @@ lets idle time pass until its acquisition is complete.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import selectors
@@ -78,7 +77,7 @@ class Twin:
         finally:
             self.close()
 
-    def quit(self, *_signal: object) -> None:
+    def quit(self) -> None:
         """Let ``run`` return."""
         self._quit = True
 
@@ -233,7 +232,8 @@ class Twin:
 def serve(twin: Twin) -> None:
     """Run ``twin`` as a process's main task."""
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, twin.quit)
+        # An exception, since a mere flag would be seen only when select() comes back.
+        signal.signal(number, lambda *_: sys.exit(0))
     twin.run()
 
 
@@ -257,5 +257,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        sys.exit(main())
+    sys.exit(main())

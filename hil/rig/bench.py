@@ -1,0 +1,259 @@
+"""A rig opened: twin started, parts locked, console, flasher and meter connected.
+
+with open_rig(load_rig("virtual-gap8")) as rig:
+    identity = rig.ensure_firmware(firmware)
+    rig.console.run(...)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hil.core.errors import FlashError, HilError, InstrumentError, RigError, TargetError
+from hil.core.firmware import Firmware
+from hil.core.provenance import Origin
+from hil.rig import firmware as firmware_of
+from hil.rig.console import Console, OnEvent, Timeouts, ignore_event
+from hil.rig.flashers.virtual import TwinStatus, VirtualFlasher
+from hil.rig.lock import locked
+from hil.rig.messages import Identity
+from hil.rig.meter import Meter
+from hil.rig.meters import open_meter
+from hil.rig.rigfile import MeterSpec, Rig
+from hil.rig.twin_process import TwinCommand, TwinProcess, twin_command
+
+
+@dataclass(frozen=True)
+class Origins:
+    """Where this rig's numbers come from, for their provenance."""
+
+    cycles: Origin
+    energy: Origin
+    timing_model: str
+
+
+@dataclass(frozen=True)
+class Places:
+    """A rig's ports and addresses, placeholders replaced."""
+
+    port: str
+    control: str
+    resource: str
+
+
+@dataclass
+class OpenRig:
+    """A rig in use. Close it by leaving the ``with`` block of ``open_rig``."""
+
+    rig: Rig
+    console: Console
+    flasher: VirtualFlasher
+    meter: Meter
+    status: TwinStatus
+
+    def ensure_firmware(self, firmware: Firmware) -> Identity:
+        """Flash unless this very build runs; see hil.rig.firmware."""
+        if firmware.board != self.rig.board:
+            raise RigError(
+                f"rig {self.rig.name} is for board {self.rig.board}, the firmware for "
+                f"{firmware.board}; choose another rig or build for this board"
+            )
+        return firmware_of.ensure_firmware(self.console, self.flasher, firmware)
+
+    def reset_board(self) -> Identity:
+        """Pull reset; power-cycle if the board stays silent. TargetError if it still does."""
+        self.console.discard_input()
+        self.flasher.reset()
+        try:
+            return self.console.wait_hello()
+        except TargetError as error:
+            self.console.on_event("power-cycle", f"{error}; {self.flasher.state()}")
+        self.console.discard_input()
+        self.flasher.power(False)
+        self.flasher.power(True)
+        return self.console.wait_hello()
+
+    def origins(self) -> Origins:
+        """A virtual chip's cycles are simulated and its energies modelled."""
+        return Origins(Origin.SIMULATED, Origin.MODELLED, self.status.timing_model)
+
+    def diagnose(self) -> str:
+        """The board as its probe sees it: the first thing to ask when the console is silent."""
+        return self.flasher.state()
+
+
+@dataclass(frozen=True)
+class CheckItem:
+    """One part of a bench, and what was found."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+@contextmanager
+def open_rig(
+    rig: Rig,
+    on_event: OnEvent = ignore_event,
+    command: TwinCommand = twin_command,
+    allow_double: bool = False,
+) -> Iterator[OpenRig]:
+    """Open every part of ``rig``; close them all on leaving.
+
+    RigError: twin, port or lock; FlashError: probe; InstrumentError: meter. ``command`` starts
+    the twin and ``allow_double`` accepts a firmware double in it; both are for tests.
+    """
+    with ExitStack() as stack:
+        places = _start(rig, stack, command)
+        _lock(rig, places, stack)
+        flasher = _open_flasher(rig, places, stack)
+        status = flasher.status()
+        _check_twin(rig, status, allow_double)
+        meter = _open_meter(rig, places, stack)
+        console = stack.enter_context(_open_console(rig, places, on_event))
+        yield OpenRig(rig, console, flasher, meter, status)
+
+
+def check(
+    rig: Rig, command: TwinCommand = twin_command, allow_double: bool = False
+) -> list[CheckItem]:
+    """Open everything one by one, identify it, and say what is wrong and how to mend it.
+
+    A part that fails does not keep the others from being checked. A board without firmware is
+    not a failure of the bench.
+    """
+    found = [CheckItem("rig file", True, f"{rig.path}: {rig.name}, board {rig.board}")]
+    with ExitStack() as stack:
+        try:
+            places = _start(rig, stack, command)
+            _lock(rig, places, stack)
+        except HilError as error:
+            return [*found, CheckItem("twin and locks", False, str(error))]
+        what = "parts are free" if rig.virtual is None else f"twin started, port {places.port}"
+        found.append(CheckItem("twin and locks", True, what))
+        flasher, item = _check_flasher(rig, places, stack, allow_double)
+        found += [item, _check_console(rig, places, flasher, stack)]
+        found.append(_check_meter(rig, places, stack))
+    return found
+
+
+# -- parts ----------------------------------------------------------------------------------
+
+
+def _start(rig: Rig, stack: ExitStack, command: TwinCommand) -> Places:
+    values: dict[str, object] = {}
+    if rig.virtual is not None:
+        twin = TwinProcess(rig.board, rig.virtual.seed, rig.virtual.start_s, command)
+        stack.callback(twin.close)
+        values = {"dir": twin.directory, "meter_port": twin.meter_port}
+    return Places(
+        rig.console.port.format(**values),
+        rig.flasher.control.format(**values),
+        rig.meter.resource.format(**values),
+    )
+
+
+def _lock(rig: Rig, places: Places, stack: ExitStack) -> None:
+    """A twin of our own is nobody else's; every other part is locked."""
+    if rig.virtual is None:
+        parts = (
+            f"serial port {os.path.realpath(places.port)}",
+            f"probe {os.path.realpath(places.control)}",
+            f"meter {places.resource}",
+        )
+        stack.enter_context(locked(parts, rig.name))
+
+
+def _open_flasher(rig: Rig, places: Places, stack: ExitStack) -> VirtualFlasher:
+    flasher = VirtualFlasher(Path(places.control), rig.flasher.timeout_s)
+    stack.callback(flasher.close)
+    return flasher
+
+
+def _check_twin(rig: Rig, status: TwinStatus, allow_double: bool) -> None:
+    if status.double and not allow_double:
+        raise RigError(
+            f"rig {rig.name}: the twin hosts a firmware double ({status.timing_model}); its "
+            "numbers are no costs. Start the twin with python -m hil.sim.twin"
+        )
+    if status.board != rig.board:
+        raise RigError(
+            f"rig {rig.name} is for board {rig.board}, the twin at {rig.flasher.control} is a "
+            f"{status.board}; correct [flasher] control"
+        )
+
+
+def _open_meter(rig: Rig, places: Places, stack: ExitStack) -> Meter:
+    spec = rig.meter
+    meter = open_meter(spec.kind, places.resource, spec.timeout_s, rig.slowdown)
+    stack.callback(meter.close)
+    meter.identify()
+    _check_serial(spec, places.resource, meter.identity)
+    meter.configure(spec.sample_rate_hz, spec.range_a)
+    return meter
+
+
+def _check_serial(spec: MeterSpec, resource: str, identity: str) -> None:
+    found = [field.strip() for field in identity.split(",")]
+    if spec.serial and spec.serial not in found[2:3]:
+        raise InstrumentError(
+            f"{resource} is {identity!r}, the rig file wants serial {spec.serial!r}; correct "
+            "[meter] resource or serial"
+        )
+
+
+def _open_console(rig: Rig, places: Places, on_event: OnEvent) -> Console:
+    spec = rig.console
+    timeouts = Timeouts(spec.answer_s, spec.hello_s, rig.slowdown)
+    return Console(places.port, spec.baud, timeouts, on_event)
+
+
+# -- checks ---------------------------------------------------------------------------------
+
+
+def _check_flasher(
+    rig: Rig, places: Places, stack: ExitStack, allow_double: bool
+) -> tuple[VirtualFlasher | None, CheckItem]:
+    try:
+        flasher = _open_flasher(rig, places, stack)
+        _check_twin(rig, flasher.status(), allow_double)
+        return flasher, CheckItem("flasher", True, f"{rig.flasher.kind}: {flasher.state()}")
+    except (FlashError, RigError) as error:
+        return None, CheckItem("flasher", False, str(error))
+
+
+def _check_console(
+    rig: Rig, places: Places, flasher: VirtualFlasher | None, stack: ExitStack
+) -> CheckItem:
+    try:
+        console = stack.enter_context(_open_console(rig, places, ignore_event))
+    except RigError as error:
+        return CheckItem("console", False, str(error))
+    if flasher is None:
+        return CheckItem("console", True, f"{places.port} opens; nobody asked who answers there")
+    try:
+        found = firmware_of.running(console, flasher)
+    except HilError as error:
+        return CheckItem("console", False, str(error))
+    if isinstance(found, str):
+        return CheckItem("console", True, f"{places.port}: {found}; a measurement flashes it")
+    ok = found.board == rig.board
+    hint = "" if ok else f"; the rig file says {rig.board}: correct board or [console] port"
+    return CheckItem("console", ok, f"{places.port}: {found}{hint}")
+
+
+def _check_meter(rig: Rig, places: Places, stack: ExitStack) -> CheckItem:
+    try:
+        meter = _open_meter(rig, places, stack)
+    except (InstrumentError, RigError) as error:
+        return CheckItem("meter", False, str(error))
+    return CheckItem(
+        "meter",
+        True,
+        f"{meter.identity}: a sample every {meter.sample_interval_s * 1e6:g} us up to "
+        f"{meter.range_a:g} A",
+    )

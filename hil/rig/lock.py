@@ -1,0 +1,77 @@
+"""One user at a time for each part of a bench, on this computer."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from hil.core.errors import RigError
+
+# Shared by all users of the computer, since the boards are.
+FOLDER = Path(tempfile.gettempdir()) / "hil-locks"
+
+
+@contextmanager
+def locked(parts: Sequence[str], rig: str) -> Iterator[None]:
+    """Hold all ``parts`` (a port's real path, a VISA resource, a probe) while in the block.
+
+    RigError at once, naming the holder, when one of them is in use.
+    """
+    try:
+        FOLDER.mkdir(mode=0o1777, exist_ok=True)
+    except OSError as error:
+        raise RigError(f"{FOLDER}: no folder for locks: {error}") from error
+    with ExitStack() as stack:
+        for part in sorted(set(parts)):
+            stack.enter_context(_locked_part(part, rig))
+        yield
+
+
+@contextmanager
+def _locked_part(part: str, rig: str) -> Iterator[None]:
+    stem = FOLDER / hashlib.sha256(part.encode()).hexdigest()[:24]
+    note = stem.with_suffix(".json")
+    lock = FileLock(stem.with_suffix(".lock"), timeout=0, mode=0o666)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise RigError(f"{part} is in use by {_holder(note)}; wait for it or stop it") from error
+    except OSError as error:
+        raise RigError(f"{part}: cannot lock {lock.lock_file}: {error}") from error
+    try:
+        note.write_text(json.dumps(_me(rig)), encoding="utf-8")
+        yield
+    finally:
+        note.unlink(missing_ok=True)
+        lock.release()
+
+
+def _me(rig: str) -> dict[str, str | int]:
+    return {
+        "user": getpass.getuser(),
+        "pid": os.getpid(),
+        "command": " ".join(sys.argv)[:80],
+        "rig": rig,
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _holder(note: Path) -> str:
+    try:
+        who = json.loads(note.read_text(encoding="utf-8"))
+        return (
+            f"{who['user']}, process {who['pid']} ({who['command']}) on rig {who['rig']} "
+            f"since {who['since']}"
+        )
+    except (OSError, ValueError, KeyError) as error:
+        return f"somebody who left no note ({error})"

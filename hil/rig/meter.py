@@ -1,0 +1,74 @@
+"""What every power meter offers, whatever it speaks underneath."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from hil.core.waveform import Waveform
+
+# An acquisition is longer than the work it watches: the host's estimate may be short, and
+# request and answer take their time. Both are idle samples that cost nothing.
+MARGIN = 1.1
+SLACK_S = 0.02
+
+
+class Meter(Protocol):
+    """A meter that samples current and marker together.
+
+    All methods raise InstrumentError, which names the instrument and the command. ``identity``
+    is known after ``identify``, ``sample_interval_s`` and ``range_a`` after ``configure``: the
+    values the instrument really uses, not those asked for.
+    """
+
+    identity: str
+    sample_interval_s: float
+    range_a: float
+
+    def identify(self) -> str:
+        """Vendor, model, serial and version."""
+
+    def configure(self, sample_rate_hz: float, range_a: float) -> None:
+        """Set up for acquisitions up to ``range_a`` amperes."""
+
+    def arm(self, duration_s: float) -> None:
+        """Start sampling; when this returns, the samples are being taken."""
+
+    def read(self) -> Waveform:
+        """Wait until the acquisition has ended and fetch it."""
+
+    def abort(self) -> None:
+        """Give up an acquisition that nobody will read."""
+
+    def close(self) -> None:
+        """Give the instrument back."""
+
+    def acquisition(self, busy_s: float) -> AbstractContextManager[Acquisition]:
+        """``with meter.acquisition(busy_s) as acquisition: work(); acquisition.read()``."""
+
+
+@dataclass
+class Acquisition:
+    """An acquisition under way."""
+
+    meter: Meter
+    is_read: bool = False
+
+    def read(self) -> Waveform:
+        """The samples, once."""
+        self.is_read = True
+        return self.meter.read()
+
+
+@contextmanager
+def acquire(meter: Meter, busy_s: float) -> Iterator[Acquisition]:
+    """Sample while the board works for about ``busy_s``; aborted unless read in the block."""
+    meter.arm(busy_s * MARGIN + SLACK_S)
+    acquisition = Acquisition(meter)
+    try:
+        yield acquisition
+    finally:
+        if not acquisition.is_read:
+            meter.abort()

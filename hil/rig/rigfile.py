@@ -1,0 +1,290 @@
+"""Rig files: one TOML describes one bench place, strictly checked.
+
+    name = "virtual-gap8"
+    board = "gap8"                       # a folder of boards/
+    [console]                            # keys: see ConsoleSpec
+    [flasher]                            # FlasherSpec
+    [meter]                              # MeterSpec
+    [virtual]                            # VirtualSpec; starts a twin, absent on real benches
+
+A bench of several boards is a file with ``name`` and ``rigs = [names of rig files]``. A name is
+looked up as NAME.toml in boards/rigs, then in ./rigs; anything that ends in .toml is a path.
+Ports and addresses may hold ``{dir}`` and ``{meter_port}``, which the twin's folder and the
+virtual meter's TCP port replace.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import MISSING, Field, dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import boards
+from hil.core.errors import RigError
+
+SHIPPED = Path(boards.__file__).parent / "rigs"
+LOCAL = Path("rigs")
+
+# What exists, and what is only known by name: the latter is refused with another message.
+FLASHER_KINDS = ("virtual",)
+METER_KINDS = ("scpi_digitizer",)
+FLASHERS_WANTED = ("openocd", "pyocd", "st-flash")
+METERS_WANTED = ("n6705c", "dmm6500", "oscilloscope", "joulescope", "ppk2", "lpm01a")
+
+_Spec = TypeVar("_Spec")
+
+
+@dataclass(frozen=True)
+class ConsoleSpec:
+    """The serial port and how long it may take to answer (seconds of this computer)."""
+
+    port: str
+    baud: int
+    answer_s: float = 2.0
+    hello_s: float = 5.0
+
+
+@dataclass(frozen=True)
+class FlasherSpec:
+    """``control``: the twin's socket, for kind "virtual"."""
+
+    kind: str
+    control: str
+    timeout_s: float = 30.0
+
+
+@dataclass(frozen=True)
+class MeterSpec:
+    """``serial``, when given, must be the instrument's own (third field of *IDN?)."""
+
+    kind: str
+    resource: str
+    sample_rate_hz: float
+    range_a: float
+    timeout_s: float = 5.0
+    serial: str = ""
+
+
+@dataclass(frozen=True)
+class VirtualSpec:
+    """The twin to start. ``slowdown``: how many times slower than the chip's time it may run."""
+
+    seed: int = 0
+    slowdown: float = 1.0
+    start_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class Rig:
+    """One board on one bench place. ``path`` is the file it was read from."""
+
+    name: str
+    board: str
+    console: ConsoleSpec
+    flasher: FlasherSpec
+    meter: MeterSpec
+    virtual: VirtualSpec | None
+    path: Path
+
+    @property
+    def slowdown(self) -> float:
+        """How many times slower than the board's time things may happen."""
+        return 1.0 if self.virtual is None else self.virtual.slowdown
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One or several rigs that are measured together."""
+
+    name: str
+    rigs: tuple[Rig, ...]
+    path: Path
+
+
+def load_bench(name: str) -> Bench:
+    """The bench or the single rig called ``name`` (or in the file ``name``)."""
+    path = find(name)
+    data = _read(path)
+    if "rigs" not in data:
+        rig = _rig(data, path)
+        return Bench(rig.name, (rig,), path)
+    _check_keys(data, ("name", "rigs"), f"{path}")
+    title = _typed(data.get("name"), str, f"{path}: name")
+    names = data["rigs"]
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+        raise RigError(f"{path}: rigs: {names!r} is not a list of rig names")
+    if len(set(names)) != len(names):
+        raise RigError(f"{path}: rigs: the same rig twice in {names}")
+    return Bench(title, tuple(_load_beside(n, path) for n in names), path)
+
+
+def load_rig(name: str) -> Rig:
+    """The single rig called ``name``; RigError when that is a bench of several."""
+    bench = load_bench(name)
+    if len(bench.rigs) != 1:
+        names = ", ".join(rig.name for rig in bench.rigs)
+        raise RigError(f"{bench.path}: a bench of {len(bench.rigs)} rigs; name one of: {names}")
+    return bench.rigs[0]
+
+
+def known_names() -> list[str]:
+    """Names of all rig and bench files in the search path."""
+    return sorted({path.stem for folder in (LOCAL, SHIPPED) for path in folder.glob("*.toml")})
+
+
+def find(name: str) -> Path:
+    """The file of a rig name or path."""
+    if name.endswith(".toml"):
+        path = Path(name)
+        if not path.is_file():
+            raise RigError(f"rig file {path} does not exist")
+        return path
+    for folder in (SHIPPED, LOCAL):
+        path = folder / f"{name}.toml"
+        if path.is_file():
+            return path
+    raise RigError(
+        f"no rig {name!r}{_nearest(name, known_names())} in {SHIPPED} or ./{LOCAL}; "
+        f"there are: {', '.join(known_names())}. A path must end in .toml"
+    )
+
+
+def _load_beside(name: str, bench: Path) -> Rig:
+    """A bench's rig: a file beside the bench file first, so that a folder can be moved."""
+    beside = bench.parent / f"{name}.toml"
+    try:
+        rig = load_rig(str(beside) if beside.is_file() else name)
+    except RigError as error:
+        raise RigError(f"{bench}: {error}") from error
+    return rig
+
+
+# -- reading --------------------------------------------------------------------------------
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RigError(f"{path}: cannot read the rig: {error}") from error
+
+
+_TABLES: dict[str, type] = {
+    "console": ConsoleSpec,
+    "flasher": FlasherSpec,
+    "meter": MeterSpec,
+    "virtual": VirtualSpec,
+}
+
+
+def _rig(data: dict[str, Any], path: Path) -> Rig:
+    _check_keys(data, ("name", "board", *_TABLES), f"{path}")
+    _check_present(data, ("name", "board", "console", "flasher", "meter"), f"{path}")
+    board = _choice(data["board"], boards.BOARDS, f"{path}: board")
+    specs: dict[str, Any] = {
+        key: _spec(kind, data[key], path, key) for key, kind in _TABLES.items() if key in data
+    }
+    rig = Rig(
+        name=_typed(data["name"], str, f"{path}: name"),
+        board=board,
+        console=specs["console"],
+        flasher=specs["flasher"],
+        meter=specs["meter"],
+        virtual=specs.get("virtual"),
+        path=path,
+    )
+    _check_values(rig)
+    return rig
+
+
+def _spec(kind: type[_Spec], table: Any, path: Path, name: str) -> _Spec:
+    place = f"{path}: [{name}]"
+    if not isinstance(table, dict):
+        raise RigError(f"{place} is a table, not {table!r}")
+    known: Sequence[Field[Any]] = fields(kind)  # type: ignore[arg-type]
+    _check_keys(table, [f.name for f in known], place)
+    _check_present(table, [f.name for f in known if f.default is MISSING], place)
+    hints = get_type_hints(kind)
+    return kind(**{key: _typed(table[key], hints[key], f"{place} {key}") for key in table})
+
+
+def _typed(value: Any, wanted: type, place: str) -> Any:
+    if wanted is float and type(value) is int:
+        return float(value)
+    if type(value) is not wanted:
+        names = {str: "a text", int: "a whole number", float: "a number"}
+        raise RigError(f"{place}: {value!r} is not {names[wanted]}")
+    return value
+
+
+def _check_keys(table: dict[str, Any], known: Sequence[str], place: str) -> None:
+    for key in table:
+        if key not in known:
+            raise RigError(
+                f"{place}: unknown key {key!r}{_nearest(key, known)}; known: {', '.join(known)}"
+            )
+
+
+def _check_present(table: dict[str, Any], needed: Sequence[str], place: str) -> None:
+    missing = [key for key in needed if key not in table]
+    if missing:
+        raise RigError(f"{place}: missing {', '.join(missing)}")
+
+
+def _choice(value: Any, known: Sequence[str], place: str) -> str:
+    text = _typed(value, str, place)
+    if text not in known:
+        raise RigError(f"{place}: no {text!r}{_nearest(text, known)}; known: {', '.join(known)}")
+    return text
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _check_values(rig: Rig) -> None:
+    _check_kind(rig.flasher.kind, FLASHER_KINDS, FLASHERS_WANTED, f"{rig.path}: [flasher] kind")
+    _check_kind(rig.meter.kind, METER_KINDS, METERS_WANTED, f"{rig.path}: [meter] kind")
+    positive = {
+        "[console] baud": rig.console.baud,
+        "[console] answer_s": rig.console.answer_s,
+        "[console] hello_s": rig.console.hello_s,
+        "[flasher] timeout_s": rig.flasher.timeout_s,
+        "[meter] sample_rate_hz": rig.meter.sample_rate_hz,
+        "[meter] range_a": rig.meter.range_a,
+        "[meter] timeout_s": rig.meter.timeout_s,
+    }
+    if rig.virtual is not None:
+        positive["[virtual] slowdown"] = rig.virtual.slowdown
+        positive["[virtual] start_s"] = rig.virtual.start_s
+        if rig.virtual.seed < 0:
+            raise RigError(f"{rig.path}: [virtual] seed: {rig.virtual.seed} is negative")
+    for place, value in positive.items():
+        if not 0 < value < float("inf"):
+            raise RigError(f"{rig.path}: {place}: {value} is not a number above 0")
+    places = (rig.console.port, rig.flasher.control, rig.meter.resource)
+    for place in places:
+        try:
+            place.format(dir="", meter_port="")
+        except (KeyError, IndexError, ValueError) as error:
+            raise RigError(
+                f"{rig.path}: {place!r}: only {{dir}} and {{meter_port}} are replaced"
+            ) from error
+    if rig.virtual is None and any("{" in place for place in places):
+        raise RigError(
+            f"{rig.path}: {{dir}} and {{meter_port}} are a twin's; add a [virtual] table to start "
+            "one, or name the places"
+        )
+
+
+def _check_kind(kind: str, known: Sequence[str], wanted: Sequence[str], place: str) -> None:
+    if kind in wanted:
+        raise RigError(
+            f"{place}: {kind!r} is planned and has no driver in this version; "
+            f"there are: {', '.join(known)}"
+        )
+    _choice(kind, known, place)

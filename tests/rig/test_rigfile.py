@@ -1,0 +1,124 @@
+"""Rig files: the shipped ones load, and each kind of mistake is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hil.core.errors import RigError
+from hil.rig.rigfile import SHIPPED, known_names, load_bench, load_rig
+
+GOOD = """
+name = "mine"
+board = "gap8"
+[console]
+port = "{dir}/console"
+baud = 1_000_000
+[flasher]
+kind = "virtual"
+control = "{dir}/control.sock"
+[meter]
+kind = "scpi_digitizer"
+resource = "TCPIP0::127.0.0.1::{meter_port}::SOCKET"
+sample_rate_hz = 100_000
+range_a = 0.1
+[virtual]
+seed = 3
+"""
+
+
+def write(folder: Path, text: str, name: str = "mine") -> str:
+    path = folder / f"{name}.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_shipped_rigs_load() -> None:
+    bench = load_bench("virtual")
+    assert bench.name == "virtual"
+    assert [rig.board for rig in bench.rigs] == ["gap8", "stm32f746"]
+    for rig in bench.rigs:
+        assert load_rig(rig.name) == rig
+        assert rig.name == rig.path.stem and rig.virtual is not None and rig.slowdown > 1
+    assert {path.stem for path in SHIPPED.glob("*.toml")} <= set(known_names())
+
+
+def test_values_and_defaults(tmp_path: Path) -> None:
+    rig = load_rig(write(tmp_path, GOOD))
+    assert rig.console.baud == 1_000_000 and rig.console.answer_s == 2.0
+    assert rig.meter.sample_rate_hz == 100_000.0 and rig.meter.serial == ""
+    assert rig.virtual is not None and rig.virtual.seed == 3 and rig.slowdown == 1.0
+
+
+def test_local_folder_and_benches_of_its_rigs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "rigs").mkdir()
+    write(tmp_path / "rigs", GOOD)
+    write(tmp_path / "rigs", 'name = "both"\nrigs = ["mine", "virtual-gap8"]', "both")
+    monkeypatch.chdir(tmp_path)
+    assert [rig.name for rig in load_bench("both").rigs] == ["mine", "virtual-gap8"]
+    with pytest.raises(RigError, match="bench of 2 rigs; name one of: mine, virtual-gap8"):
+        load_rig("both")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (
+            "baud",
+            "bauds",
+            r"\[console\]: unknown key 'bauds' \(did you mean 'baud'\?\); known: port",
+        ),
+        ("[meter]", "[metre]", r"unknown key 'metre' \(did you mean 'meter'\?\)"),
+        ("seed = 3", "sede = 3", r"\[virtual\]: unknown key 'sede' \(did you mean 'seed'\?\)"),
+        ('board = "gap8"', 'board = "gap9"', r"board: no 'gap9' \(did you mean 'gap8'\?\); known"),
+        ('board = "gap8"', "", "missing board"),
+        ("range_a = 0.1", "", r"\[meter\]: missing range_a"),
+        ("1_000_000", '"fast"', r"\[console\] baud: 'fast' is not a whole number"),
+        ("1_000_000", "1e6", "not a whole number"),
+        ("1_000_000", "true", "not a whole number"),
+        ("1_000_000", "0", r"\[console\] baud: 0 is not a number above 0"),
+        ("range_a = 0.1", "range_a = -1", r"range_a: -1.0 is not a number above 0"),
+        ("range_a = 0.1", "range_a = nan", "not a number above 0"),
+        ("seed = 3", "seed = -3", "seed: -3 is negative"),
+        ("{dir}/console", "{folder}/console", r"only \{dir\} and \{meter_port\}"),
+        ("[virtual]\nseed = 3", "", r"are a twin's; add a \[virtual\] table"),
+        ('"virtual"', '"openocd"', r"\[flasher\] kind: 'openocd' is planned and has no driver"),
+        ('"virtual"', '"virtul"', r"no 'virtul' \(did you mean 'virtual'\?\)"),
+        ('"scpi_digitizer"', '"ppk2"', "'ppk2' is planned"),
+        ("[virtual]", "[virtual", "cannot read the rig"),
+        ('name = "mine"', "name = 3", "name: 3 is not a text"),
+        ('name = "mine"', "console = 3", r"missing name|\[console\]|cannot read"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, old: str, new: str, says: str) -> None:
+    assert old in GOOD
+    path = write(tmp_path, GOOD.replace(old, new, 1))
+    with pytest.raises(RigError, match=says) as caught:
+        load_rig(path)
+    assert "mine.toml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('name = "b"\nrigs = []', "not a list of rig names"),
+        ('name = "b"\nrigs = "virtual-gap8"', "not a list of rig names"),
+        ('name = "b"\nrigs = ["virtual-gap8", "virtual-gap8"]', "twice"),
+        ('name = "b"\nrigs = ["virtual-gap"]', r"did you mean 'virtual-gap8'"),
+        ('name = "b"\nrigs = ["virtual"]', "bench of 2 rigs"),
+        ('name = "b"\nrigs = ["virtual-gap8"]\nboard = "gap8"', "unknown key 'board'"),
+    ],
+)
+def test_mistakes_of_a_bench(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(RigError, match=says):
+        load_bench(write(tmp_path, text, "b"))
+
+
+def test_unknown_names_list_the_known() -> None:
+    with pytest.raises(RigError, match=r"did you mean 'virtual'.*virtual-gap8"):
+        load_bench("virtuel")
+    with pytest.raises(RigError, match="does not exist"):
+        load_bench("virtuel.toml")
