@@ -153,6 +153,7 @@ class CortexM7:
         self._block_floats[:, BlockFloats.BEHIND :] = np.nan
         self._icache = np.zeros(native.ICACHE_WORDS, np.int64)
         self._known: list[BlockCost] = []
+        self._blocks: dict[tuple[int, bytes], int] = {}
         self._full_bins: list[np.ndarray] = []
         self.forget_icache()
         self._resolve = _Resolve(self._resolve_block)
@@ -169,7 +170,6 @@ class CortexM7:
         self.ints[Ints.BIN_CAPACITY] = BIN_CAPACITY
         self.ints[Ints.BLOCK] = -1
         self.floats[Floats.BIN_EDGE] = self.floats[Floats.BIN_CYCLES] = np.inf
-        self.floats[Floats.ENERGY_SCALE] = 1.0
         self.floats[Floats.DWT_STALL] = costs.PRIVATE_STALL
         self.floats[Floats.MISPREDICT_CYCLES] = costs.MISPREDICT_CYCLES
         self.set_caches(False, False)
@@ -527,9 +527,14 @@ class CortexM7:
         if cost.uses_fp and not self.fp_enabled():
             self._fail("FP instruction while CPACR keeps the FPU off (NOCP)", None, address)
             return -1
-        block = len(self._known)
+        # The same code seen again: the emulator cut the block elsewhere in the meantime.
+        block = self._blocks.get((address, code), len(self._known))
+        if block < len(self._known):
+            self._index[at] = block
+            return block
         if block >= native.BLOCK_CAPACITY:
             raise SimulationError(f"more than {native.BLOCK_CAPACITY} blocks; code rewrites itself")
+        self._blocks[address, code] = block
         self._known.append(cost)
         self._fill_tables(block, cost, address, size)
         self._index[at] = block

@@ -73,10 +73,9 @@ class Floats(IntEnum):
     ALIAS_LINE_CYCLES = 11  # the same through the ITCM flash port (ART accelerator)
     RAM_LINE_CYCLES = 12
     LOAD_STALL_CYCLES = 13  # expected stall of a load that may leave the TCM
-    ENERGY_SCALE = 14  # of the blocks' own energy, follows the core voltage
-    COUNTER_BASE = 15  # CYCCNT is CYCLES less this while it counts
-    DWT_STALL = 16  # of one read of CYCCNT
-    COUNT = 17
+    COUNTER_BASE = 14  # CYCCNT is CYCLES less this while it counts
+    DWT_STALL = 15  # of one read of CYCCNT
+    COUNT = 16
 
 
 class BlockInts(IntEnum):
@@ -151,7 +150,7 @@ _F_BASE_J, _F_PENDING = int(Floats.BASE_J), int(Floats.PENDING_J)
 _F_MISPREDICT, _F_MISS = int(Floats.MISPREDICT_CYCLES), int(Floats.LINE_MISS_CYCLES)
 _F_MISS_J, _F_AXI = int(Floats.LINE_MISS_J), int(Floats.AXI_LINE_CYCLES)
 _F_ALIAS, _F_RAM = int(Floats.ALIAS_LINE_CYCLES), int(Floats.RAM_LINE_CYCLES)
-_F_LOAD_STALL, _F_SCALE = int(Floats.LOAD_STALL_CYCLES), int(Floats.ENERGY_SCALE)
+_F_LOAD_STALL = int(Floats.LOAD_STALL_CYCLES)
 _B_SIZE, _B_INSTRUCTIONS = int(BlockInts.SIZE), int(BlockInts.INSTRUCTIONS)
 _B_ENDING, _B_NEXT = int(BlockInts.ENDING), int(BlockInts.NEXT)
 _B_PREDICTOR, _B_AREA = int(BlockInts.PREDICTOR), int(BlockInts.AREA)
@@ -338,7 +337,7 @@ def on_block(engine, address_u, size_u, user):  # type: ignore[no-untyped-def]
     ints[_I_BLOCKS] += 1
     ints[_I_INSTRUCTIONS] += blocks[block, _B_INSTRUCTIONS]
     floats[_F_CYCLES] += cycles
-    floats[_F_PENDING] += costs[block, _C_ENERGY] * floats[_F_SCALE]
+    floats[_F_PENDING] += costs[block, _C_ENERGY]
     if floats[_F_CYCLES] >= floats[_F_EDGE]:
         bins = carray(_float_pointer(ints[_I_BINS]), (ints[_I_BIN_CAPACITY],))
         flush_bins(ints, floats, bins)

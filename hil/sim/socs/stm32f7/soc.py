@@ -190,6 +190,7 @@ class Stm32F746:
             (behind_dwt, PRIVATE + PRIVATE_BYTES - behind_dwt),
         ]
         self._core = CortexM7(memories, areas, DWT_BASE)
+        self._core.floats[Floats.LINE_MISS_J] = power.FLASH_LINE_J
         self._timeline = Timeline(lambda: self._core.now_cycles)
         self._make_peripherals()
         self._set_clock(first=True)
