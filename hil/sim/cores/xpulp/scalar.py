@@ -18,7 +18,7 @@ WORD = 0xFFFFFFFF
 MSB = 0x80000000
 
 
-@numba.njit
+@numba.njit(forceinline=True)
 def sx(value):
     """The signed reading of a 32-bit word."""
     return (value << 32) >> 32
@@ -198,7 +198,7 @@ def slow_scalar(op, a, b, d, imm):
     return _divide(op, a, b) & WORD
 
 
-@numba.njit
+@numba.njit(forceinline=True)
 def scalar(op, a, b, d, imm):
     """rd of a scalar operation. ``b`` is already the register or the immediate, as a word."""
     if op == ops.ADD:

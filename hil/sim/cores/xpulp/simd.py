@@ -13,28 +13,28 @@ from hil.sim.cores.xpulp import ops
 WORD = 0xFFFFFFFF
 
 
-@numba.njit
+@numba.njit(forceinline=True)
 def _byte(value, lane):
     """Byte ``lane`` as a signed number."""
     return (value << (56 - 8 * lane)) >> 56
 
 
-@numba.njit
+@numba.njit(forceinline=True)
 def _half(value, lane):
     return (value << (48 - 16 * lane)) >> 48
 
 
-@numba.njit
+@numba.njit(forceinline=True)
 def _byte_u(value, lane):
     return (value >> (8 * lane)) & 0xFF
 
 
-@numba.njit
+@numba.njit(forceinline=True)
 def _half_u(value, lane):
     return (value >> (16 * lane)) & 0xFFFF
 
 
-@numba.njit
+@numba.njit(forceinline=True)
 def _dot(op, a, b):
     """Sum of lane products; dotusp takes a unsigned and b signed."""
     if op == ops.V_DOTSP + 1:
@@ -218,7 +218,7 @@ def _pack(op, a, b, d):
     return (d & 0xFFFF0000) | two
 
 
-@numba.njit
+@numba.njit(forceinline=True)
 def simd(op, a, b, d):
     """rd of a packed operation; ``b`` is already broadcast, ``d`` is the old rd."""
     if op >= ops.V_SDOTSP and op <= ops.V_SDOTUSP + 1:
