@@ -114,3 +114,14 @@ def test_refusal_of_a_tensor_larger_than_any_region() -> None:
     network = graph([64, 4096], [(0,)])
     with pytest.raises(PlanError, match=r"tensor 1 of layer 0 \(layer0\), 4096 bytes in one piece"):
         plan_arena(network, 1, (Region("a", 4000), Region("b", 4000)))
+
+
+def test_the_bound_is_reached_where_first_fit_alone_misses_it() -> None:
+    """Two inverted residual blocks, 8 channels and 48: the expanded pair, the skip, the input."""
+    narrow, wide = 8192, 49152
+    sizes = [3072, narrow, wide, wide, narrow, narrow, wide, wide, narrow, narrow]
+    reads = [(0,), (1,), (2,), (3,), (4, 1), (5,), (6,), (7,), (8, 5)]
+    network = graph(sizes, reads)
+    bound = 3072 + narrow + 2 * wide
+    plan = plan_arena(network, 9, (Region("ram", bound + OVERREAD_BYTES),))
+    assert plan.peak_bytes == bound and plan.used_bytes["ram"] == bound

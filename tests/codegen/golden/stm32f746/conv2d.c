@@ -18,12 +18,12 @@ enum {
     PAD_TOP = 1,
     PAD_LEFT = 1,
     OUT_WIDTH = 3,
-    ROW_UNITS = 3,     /* a kernel row, filled up to whole words by zero weights */
-    CHANNELS = 5,      /* of the output */
+    ROW_UNITS = 3, /* a kernel row, filled up to whole words by zero weights */
+    CHANNELS = 5, /* of the output */
     CHANNEL_PAIRS = 3,
     PIXELS = 9,
-    TILE = 10,          /* pixels packed at a time */
-    UNITS = 9,         /* groups of four products a sum */
+    TILE = 10, /* pixels packed at a time */
+    UNITS = 9, /* groups of four products a sum */
 };
 
 /* Scratch: packed pixels of a tile, and the weights of two channels */

@@ -18,10 +18,10 @@ enum {
     PAD_LEFT = 1,
     OUT_HEIGHT = 6,
     OUT_WIDTH = 6,
-    TILE_ROWS = 6,      /* output rows made from one packing */
-    ROW_WORDS = 5,      /* a padded input row of one channel, two halfwords a word */
-    PLANE_WORDS = 40,   /* the input rows of a tile */
-    BODY_FIRST = 1,     /* words whose two pixels both lie in the image */
+    TILE_ROWS = 6, /* output rows made from one packing */
+    ROW_WORDS = 5, /* a padded input row of one channel, two halfwords a word */
+    PLANE_WORDS = 40, /* the input rows of a tile */
+    BODY_FIRST = 1, /* words whose two pixels both lie in the image */
     BODY_END = 3,
 };
 

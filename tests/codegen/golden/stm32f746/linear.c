@@ -7,9 +7,9 @@
 #include "layers.h"
 
 enum {
-    CHANNELS = 3,      /* of the output */
+    CHANNELS = 3, /* of the output */
     CHANNEL_PAIRS = 2,
-    UNITS = 2,         /* groups of four products a sum */
+    UNITS = 2, /* groups of four products a sum */
 };
 
 /* Each weight is used once: it is expanded in registers, next to its product. */

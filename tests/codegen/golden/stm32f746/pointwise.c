@@ -8,11 +8,11 @@
 
 enum {
     IN_CHANNELS = 5,
-    CHANNELS = 4,      /* of the output */
+    CHANNELS = 4, /* of the output */
     CHANNEL_PAIRS = 2,
     PIXELS = 9,
-    TILE = 10,          /* pixels packed at a time */
-    UNITS = 2,         /* groups of four products a sum */
+    TILE = 10, /* pixels packed at a time */
+    UNITS = 2, /* groups of four products a sum */
 };
 
 /* Scratch: packed pixels of a tile, and the weights of two channels */
