@@ -3,13 +3,14 @@
 
 /* 9 instructions an element; LOAD_X and LOAD_Y are the funct3 of p.lb (0) or p.lbu (4). */
 #define ADD(name, LOAD_X, LOAD_Y)                                                                  \
-    void name(const void *step, layer_probe_t *probe)                                              \
+    void name(const void *shape, const void *step, layer_probe_t *probe)                           \
     {                                                                                              \
-        const add_tile_t *tile = &((const add_step_t *)step)->tile;                                \
+        const add_shape_t *layer = shape;                                                          \
+        const add_step_t *tile = step;                                                             \
         const share_t share = share_of(tile->count, tile->count_a_core, core_id());                \
-        const uint8_t *x = (const uint8_t *)tile->x + share.begin;                                 \
-        const uint8_t *y = (const uint8_t *)tile->y + share.begin;                                 \
-        uint8_t *out = tile->output + share.begin;                                                 \
+        const uint8_t *x = scratch + tile->x + share.begin;                                        \
+        const uint8_t *y = scratch + tile->y + share.begin;                                        \
+        uint8_t *out = scratch + tile->output + share.begin;                                       \
         int32_t a, b, sum;                                                                         \
         (void)probe;                                                                               \
         if (share.begin == share.end) {                                                            \
@@ -29,9 +30,9 @@
             LP_END                                                                                 \
             : [x] "+r"(x), [y] "+r"(y), [out] "+r"(out), [a] "=&r"(a), [b] "=&r"(b),               \
               [sum] "=&r"(sum)                                                                     \
-            : [mx] "r"(tile->multiplier_x), [my] "r"(tile->multiplier_y),                          \
-              [rounding] "r"(tile->rounding), [shift] "r"(tile->shift),                            \
-              [lowest] "r"(tile->lowest), [highest] "r"(tile->highest),                            \
+            : [mx] "r"(layer->multiplier_x), [my] "r"(layer->multiplier_y),                        \
+              [rounding] "r"(layer->rounding), [shift] "r"(layer->shift),                          \
+              [lowest] "r"((int32_t)layer->lowest), [highest] "r"((int32_t)layer->highest),        \
               [count] "r"(share.end - share.begin)                                                 \
             : "memory");                                                                           \
     }

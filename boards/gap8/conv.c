@@ -43,6 +43,14 @@
 DOT_4X2(dot_s8, PV_SDOTSP_B)
 DOT_4X2(dot_u8, PV_SDOTUSP_B)
 
+/* A share of a tile, resolved to addresses. */
+typedef struct {
+    const conv_shape_t *shape;
+    const int32_t *weights;
+    share_t channels;
+    uint32_t out_step; /* bytes from an output pixel to the next */
+} work_t;
+
 /* Walks the output pixels of a tile. */
 typedef struct {
     const uint8_t *window;
@@ -50,34 +58,35 @@ typedef struct {
     uint32_t column;
 } pixel_t;
 
-static inline pixel_t next_pixel(const conv_tile_t *tile, pixel_t at)
+static inline pixel_t next_pixel(const work_t *work, pixel_t at)
 {
-    at.window += tile->column_step;
-    at.output += tile->channels;
-    if (++at.column == tile->columns) {
+    const conv_shape_t *shape = work->shape;
+    at.window += shape->column_step;
+    at.output += work->out_step;
+    if (++at.column == shape->columns) {
         at.column = 0;
-        at.window += tile->row_step - tile->columns * tile->column_step;
+        at.window += shape->row_step - shape->columns * shape->column_step;
     }
     return at;
 }
 
-static inline pixel_t pixel_at(const conv_tile_t *tile, uint32_t pixel)
+static inline pixel_t pixel_at(const conv_shape_t *shape, const conv_step_t *step, uint32_t pixel)
 {
-    uint32_t row = pixel / tile->columns;
-    uint32_t column = pixel - row * tile->columns;
-    const uint8_t *input = tile->input;
-    return (pixel_t){input + row * tile->row_step + column * tile->column_step,
-                     tile->output + pixel * tile->channels, column};
+    const uint32_t row = pixel / shape->columns;
+    const uint32_t column = pixel - row * shape->columns;
+    const uint8_t *input = scratch + step->input;
+    return (pixel_t){input + row * shape->row_step + column * shape->column_step,
+                     scratch + step->output + pixel * step->channels, column};
 }
 
-static inline __attribute__((always_inline)) void store_four(const conv_tile_t *tile,
+static inline __attribute__((always_inline)) void store_four(const conv_shape_t *shape,
                                                               const int32_t *scales,
                                                               uint32_t channels, uint8_t *out0,
                                                               uint8_t *out1, const int32_t *sum0,
                                                               const int32_t *sum1)
 {
     const uint8_t *shifts = (const uint8_t *)(scales + 4);
-    const int32_t lowest = tile->lowest, highest = tile->highest;
+    const int32_t lowest = shape->lowest, highest = shape->highest;
 #pragma GCC unroll 4
     for (uint32_t i = 0; i < 4; i++) {
         if (i < channels) {
@@ -90,46 +99,51 @@ static inline __attribute__((always_inline)) void store_four(const conv_tile_t *
     }
 }
 
-/* Two pixels, the channels from `first` to before `end`. */
-static inline __attribute__((always_inline)) void pixel_pair(const conv_tile_t *tile, pixel_t p0,
-                                                              pixel_t p1, const int32_t *weights,
-                                                              share_t channels, int is_unsigned)
+/* Two pixels, all channels of the share. */
+static inline __attribute__((always_inline)) void pixel_pair(const work_t *work, pixel_t p0,
+                                                              pixel_t p1, int is_unsigned)
 {
-    for (uint32_t c = channels.begin; c < channels.end; c += 4) {
+    const conv_shape_t *shape = work->shape;
+    const int32_t *weights = work->weights;
+    for (uint32_t c = work->channels.begin; c < work->channels.end; c += 4) {
         int32_t sum0[4] = {weights[0], weights[1], weights[2], weights[3]};
         int32_t sum1[4] = {weights[0], weights[1], weights[2], weights[3]};
         const uint8_t *in0 = p0.window, *in1 = p1.window;
+        const uint32_t left = work->channels.end - c;
         weights += 4;
-        uint32_t segments = tile->segments;
+        uint32_t segments = shape->segments;
         do {
-            (is_unsigned ? dot_u8 : dot_s8)(&weights, in0, in1, tile->segment_words, sum0, sum1);
-            in0 += tile->segment_pitch;
-            in1 += tile->segment_pitch;
+            (is_unsigned ? dot_u8 : dot_s8)(&weights, in0, in1, shape->segment_words, sum0, sum1);
+            in0 += shape->segment_pitch;
+            in1 += shape->segment_pitch;
         } while (--segments > 0);
-        if (channels.end - c >= 4) {
-            store_four(tile, weights, 4, p0.output + c, p1.output + c, sum0, sum1);
+        if (left >= 4) {
+            store_four(shape, weights, 4, p0.output + c, p1.output + c, sum0, sum1);
         } else {
-            store_four(tile, weights, channels.end - c, p0.output + c, p1.output + c, sum0, sum1);
+            store_four(shape, weights, left, p0.output + c, p1.output + c, sum0, sum1);
         }
         weights += 5;
     }
 }
 
-static inline __attribute__((always_inline)) void conv(const conv_tile_t *tile, int is_unsigned)
+static inline __attribute__((always_inline)) void conv(const conv_shape_t *shape,
+                                                        const conv_step_t *step, int is_unsigned)
 {
     const uint32_t core = core_id();
-    const uint32_t record_words = 9 + 4 * tile->segments * tile->segment_words;
+    const uint32_t record_words = 9 + 4 * shape->segments * shape->segment_words;
     const share_t pixels =
-        share_of(tile->pixels, 2 * tile->pairs_a_core, core & (tile->pixel_cores - 1));
+        share_of(step->pixels, 2 * step->pairs_a_core, core & (step->pixel_cores - 1));
     const share_t channels =
-        share_of(tile->channels, 4 * tile->records_a_core, core / tile->pixel_cores);
-    const int32_t *weights = (const int32_t *)tile->weights + channels.begin / 4 * record_words;
-    pixel_t p0 = pixel_at(tile, pixels.begin);
+        share_of(step->channels, 4 * step->records_a_core, core / step->pixel_cores);
+    const int32_t *weights = (const int32_t *)(const void *)(scratch + step->weights);
+    const work_t work = {shape, weights + channels.begin / 4 * record_words, channels,
+                         step->channels};
+    pixel_t p0 = pixel_at(shape, step, pixels.begin);
     for (uint32_t pixel = pixels.begin; pixel < pixels.end; pixel += 2) {
         /* An odd last pixel is its own partner: both compute and store the same. */
-        pixel_t p1 = pixel + 1 < pixels.end ? next_pixel(tile, p0) : p0;
-        pixel_pair(tile, p0, p1, weights, channels, is_unsigned);
-        p0 = next_pixel(tile, p1);
+        const pixel_t p1 = pixel + 1 < pixels.end ? next_pixel(&work, p0) : p0;
+        pixel_pair(&work, p0, p1, is_unsigned);
+        p0 = next_pixel(&work, p1);
     }
 }
 
@@ -151,39 +165,39 @@ static void clear(uint8_t *at, uint32_t bytes)
 }
 
 /* Every core zeroes its share of the rows. */
-static void clear_border(const border_t *border)
+static void clear_border(const conv_shape_t *shape, const conv_step_t *step)
 {
-    for (uint32_t row = core_id(); row < border->rows; row += CLUSTER_CORES) {
-        uint8_t *at = border->base + row * border->pitch;
-        if (row < border->top || row >= border->rows - border->bottom) {
-            clear(at, border->pitch);
+    const uint32_t pitch = shape->segment_pitch;
+    for (uint32_t row = core_id(); row < step->rows; row += CLUSTER_CORES) {
+        uint8_t *at = scratch + step->input + row * pitch;
+        if (row < step->top || row >= (uint32_t)step->rows - step->bottom) {
+            clear(at, pitch);
         } else {
-            clear(at, border->left);
-            clear(at + border->pitch - border->right, border->right);
+            clear(at, shape->left);
+            clear(at + pitch - shape->right, shape->right);
         }
     }
 }
 
-static inline void prepare(const conv_step_t *step, layer_probe_t *probe)
+static inline void prepare(const conv_shape_t *shape, const conv_step_t *step,
+                           layer_probe_t *probe)
 {
-    if (step->border.rows != 0) {
-        uint32_t start = cluster_cycles();
-        clear_border(&step->border);
+    if (step->rows != 0) {
+        const uint32_t start = cluster_cycles();
+        clear_border(shape, step);
         cluster_barrier();
         probe->copy += cluster_cycles() - start;
     }
 }
 
-void conv_s8(const void *step, layer_probe_t *probe)
+void conv_s8(const void *shape, const void *step, layer_probe_t *probe)
 {
-    const conv_step_t *conv_step = step;
-    prepare(conv_step, probe);
-    conv(&conv_step->tile, 0);
+    prepare(shape, step, probe);
+    conv(shape, step, 0);
 }
 
-void conv_u8(const void *step, layer_probe_t *probe)
+void conv_u8(const void *shape, const void *step, layer_probe_t *probe)
 {
-    const conv_step_t *conv_step = step;
-    prepare(conv_step, probe);
-    conv(&conv_step->tile, 1);
+    prepare(shape, step, probe);
+    conv(shape, step, 1);
 }

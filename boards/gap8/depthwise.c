@@ -4,6 +4,14 @@
 #include "planes.h"
 #include "requantise.h"
 
+/* Parameters of a channel. */
+typedef struct {
+    int32_t bias;
+    int32_t multiplier;
+    int32_t shift;
+    const uint32_t *taps;
+} channel_t;
+
 /* ------------------------------------------------------------------------------------------
  * 3x3, stride 1: two columns at once, down the rows. A word of a plane row holds the taps of both:
  * bytes 0 to 2 for the left output, 1 to 3 for the right one, against kernel words shifted by a
@@ -21,11 +29,10 @@
 
 #define SWEEP_TWO(name, PV_SDOT)                                                                   \
     static inline __attribute__((always_inline)) void name(                                        \
-        const depthwise_tile_t *tile, const uint8_t *in, const int32_t *record, uint8_t *left,     \
-        uint8_t *right, uint32_t rows)                                                             \
+        const depthwise_shape_t *shape, const uint8_t *in, const channel_t *channel,               \
+        uint8_t *left, uint8_t *right, uint32_t rows, uint32_t down)                               \
     {                                                                                              \
-        const uint32_t pitch = tile->plane_pitch;                                                  \
-        const uint32_t down = tile->output_columns * tile->channels;                               \
+        const uint32_t pitch = shape->plane_pitch;                                                 \
         uint32_t r0 = load_word(in), r1 = load_word(in + pitch), r2;                               \
         int32_t s0, s1;                                                                            \
         in += 2 * pitch;                                                                           \
@@ -51,11 +58,11 @@
             LP_END                                                                                 \
             : [in] "+r"(in), [left] "+r"(left), [right] "+r"(right), [r0] "+r"(r0),                \
               [r1] "+r"(r1), [r2] "=&r"(r2), [s0] "=&r"(s0), [s1] "=&r"(s1)                        \
-            : [pitch] "r"(pitch), [down] "r"(down), [bias] "r"(record[0]),                         \
-              [scale] "r"(record[1]), [shift] "r"(record[2]), [k0] "r"(record[3]),                 \
-              [k1] "r"(record[4]), [k2] "r"(record[5]), [q0] "r"(record[3] << 8),                  \
-              [q1] "r"(record[4] << 8), [q2] "r"(record[5] << 8),                                  \
-              [lowest] "r"(tile->lowest), [highest] "r"(tile->highest), [rows] "r"(rows)           \
+            : [pitch] "r"(pitch), [down] "r"(down), [bias] "r"(channel->bias),                     \
+              [scale] "r"(channel->multiplier), [shift] "r"(channel->shift), [k0] "r"(channel->taps[0]),\
+              [k1] "r"(channel->taps[1]), [k2] "r"(channel->taps[2]), [q0] "r"(channel->taps[0] << 8),\
+              [q1] "r"(channel->taps[1] << 8), [q2] "r"(channel->taps[2] << 8),                    \
+              [lowest] "r"((int32_t)shape->lowest), [highest] "r"((int32_t)shape->highest), [rows] "r"(rows)\
             : "memory");                                                                           \
     }
 
@@ -69,11 +76,10 @@ SWEEP_TWO(sweep_two_u8, PV_SDOTUSP_B)
 
 #define SWEEP_STRIDE2(name, PV_SDOT)                                                               \
     static inline __attribute__((always_inline)) void name(                                        \
-        const depthwise_tile_t *tile, const uint8_t *in, const int32_t *record, uint8_t *out,      \
-        uint32_t rows)                                                                             \
+        const depthwise_shape_t *shape, const uint8_t *in, const channel_t *channel, uint8_t *out, \
+        uint32_t rows, uint32_t down)                                                              \
     {                                                                                              \
-        const uint32_t pitch = tile->plane_pitch;                                                  \
-        const uint32_t down = tile->output_columns * tile->channels;                               \
+        const uint32_t pitch = shape->plane_pitch;                                                 \
         uint32_t r0 = load_word(in), r1, r2;                                                       \
         int32_t s0;                                                                                \
         in += pitch;                                                                               \
@@ -92,10 +98,10 @@ SWEEP_TWO(sweep_two_u8, PV_SDOTUSP_B)
             LP_END                                                                                 \
             : [in] "+r"(in), [out] "+r"(out), [r0] "+r"(r0), [r1] "=&r"(r1), [r2] "=&r"(r2),       \
               [s0] "=&r"(s0)                                                                       \
-            : [pitch] "r"(pitch), [down] "r"(down), [bias] "r"(record[0]),                         \
-              [scale] "r"(record[1]), [shift] "r"(record[2]), [k0] "r"(record[3]),                 \
-              [k1] "r"(record[4]), [k2] "r"(record[5]), [lowest] "r"(tile->lowest),                \
-              [highest] "r"(tile->highest), [rows] "r"(rows)                                       \
+            : [pitch] "r"(pitch), [down] "r"(down), [bias] "r"(channel->bias),                     \
+              [scale] "r"(channel->multiplier), [shift] "r"(channel->shift), [k0] "r"(channel->taps[0]),\
+              [k1] "r"(channel->taps[1]), [k2] "r"(channel->taps[2]), [lowest] "r"((int32_t)shape->lowest),\
+              [highest] "r"((int32_t)shape->highest), [rows] "r"(rows)                             \
             : "memory");                                                                           \
     }
 
@@ -103,50 +109,60 @@ SWEEP_STRIDE2(sweep_stride2_s8, PV_SDOTSP_B)
 SWEEP_STRIDE2(sweep_stride2_u8, PV_SDOTUSP_B)
 
 /* ------------------------------------------------------------------------------------------
- * One channel of a core's rows, in each of the three ways
+ * One channel of a core's rows, in each of the three ways. `step` is the distance of two output
+ * pixels: the channels of the tile.
  * ---------------------------------------------------------------------------------------- */
 
 typedef enum { KERNEL_3X3, KERNEL_3X3_STRIDE2, KERNEL_ANY } kernel_t;
 
-static inline void channel_3x3(const depthwise_tile_t *tile, const uint8_t *plane,
-                               const int32_t *record, uint8_t *out, uint32_t rows, int is_unsigned)
+static inline void channel_3x3(const depthwise_shape_t *shape, const uint8_t *plane,
+                               const channel_t *channel, uint8_t *out, uint32_t step,
+                               uint32_t rows, int is_unsigned)
 {
-    for (uint32_t x = 0; x < tile->output_columns; x += 2) {
-        uint8_t *right = x + 1 < tile->output_columns ? out + tile->channels : out;
-        (is_unsigned ? sweep_two_u8 : sweep_two_s8)(tile, plane + x, record, out, right, rows);
-        out += 2 * tile->channels;
+    const uint32_t down = shape->output_columns * step;
+    for (uint32_t x = 0; x < shape->output_columns; x += 2, out += 2 * step) {
+        uint8_t *right = x + 1 < shape->output_columns ? out + step : out;
+        if (is_unsigned) {
+            sweep_two_u8(shape, plane + x, channel, out, right, rows, down);
+        } else {
+            sweep_two_s8(shape, plane + x, channel, out, right, rows, down);
+        }
     }
 }
 
-static inline void channel_3x3_stride2(const depthwise_tile_t *tile, const uint8_t *plane,
-                                       const int32_t *record, uint8_t *out, uint32_t rows,
-                                       int is_unsigned)
+static inline void channel_3x3_stride2(const depthwise_shape_t *shape, const uint8_t *plane,
+                                       const channel_t *channel, uint8_t *out, uint32_t step,
+                                       uint32_t rows, int is_unsigned)
 {
-    for (uint32_t x = 0; x < tile->output_columns; x++) {
-        (is_unsigned ? sweep_stride2_u8 : sweep_stride2_s8)(tile, plane + 2 * x, record, out, rows);
-        out += tile->channels;
+    const uint32_t down = shape->output_columns * step;
+    for (uint32_t x = 0; x < shape->output_columns; x++, out += step) {
+        if (is_unsigned) {
+            sweep_stride2_u8(shape, plane + 2 * x, channel, out, rows, down);
+        } else {
+            sweep_stride2_s8(shape, plane + 2 * x, channel, out, rows, down);
+        }
     }
 }
 
-static inline void channel_any(const depthwise_tile_t *tile, const uint8_t *plane,
-                               const int32_t *record, uint8_t *out, uint32_t rows, int is_unsigned)
+static inline void channel_any(const depthwise_shape_t *shape, const uint8_t *plane,
+                               const channel_t *channel, uint8_t *out, uint32_t step,
+                               uint32_t rows, int is_unsigned)
 {
     for (uint32_t y = 0; y < rows; y++) {
-        const uint8_t *row = plane + y * tile->stride_down * tile->plane_pitch;
-        for (uint32_t x = 0; x < tile->output_columns; x++) {
-            const uint8_t *window = row + x * tile->stride_across;
-            const int32_t *weights = record + 3;
-            int32_t sum = record[0];
-            for (uint32_t ky = 0; ky < tile->kernel_rows; ky++) {
-                for (uint32_t word = 0; word < tile->kernel_words; word++) {
-                    const uint32_t taps = load_word(window + 4 * word);
-                    const uint32_t weight = (uint32_t)*weights++;
-                    sum = (is_unsigned ? pv_sdotusp_b : pv_sdotsp_b)(sum, taps, weight);
+        const uint8_t *row = plane + y * shape->stride_down * shape->plane_pitch;
+        for (uint32_t x = 0; x < shape->output_columns; x++, out += step) {
+            const uint8_t *window = row + x * shape->stride_across;
+            const uint32_t *taps = channel->taps;
+            int32_t sum = channel->bias;
+            for (uint32_t ky = 0; ky < shape->kernel_rows; ky++) {
+                for (uint32_t word = 0; word < shape->kernel_words; word++) {
+                    const uint32_t inputs = load_word(window + 4 * word);
+                    sum = (is_unsigned ? pv_sdotusp_b : pv_sdotsp_b)(sum, inputs, *taps++);
                 }
-                window += tile->plane_pitch;
+                window += shape->plane_pitch;
             }
-            *out = requantise(sum, record[1], record[2], tile->lowest, tile->highest);
-            out += tile->channels;
+            *out = requantise(sum, channel->multiplier, channel->shift, shape->lowest,
+                              shape->highest);
         }
     }
 }
@@ -155,83 +171,100 @@ static inline void channel_any(const depthwise_tile_t *tile, const uint8_t *plan
  * A core's share
  * ---------------------------------------------------------------------------------------- */
 
-/* Planes of four channels, with the input rows that output rows `rows` need. */
-static void make_planes(const depthwise_tile_t *tile, uint32_t channel, share_t rows,
-                        uint8_t *planes)
+/* Planes of four channels from `channel` on, with the input rows that output rows `rows` need. */
+static void make_planes(const depthwise_shape_t *shape, const depthwise_step_t *step,
+                        uint32_t channel, share_t rows, uint8_t *planes)
 {
-    const uint32_t count = (rows.end - rows.begin - 1) * tile->stride_down + tile->kernel_rows;
-    const uint32_t line = tile->columns * tile->channels;
-    uint32_t row = rows.begin * tile->stride_down - tile->top; /* wraps above the input: zeros */
-    for (uint32_t i = 0; i < count; i++, row++, planes += tile->plane_pitch) {
-        if (row < tile->rows) {
-            planes_row(tile->input + row * line + channel, tile->channels, tile->columns,
-                       tile->left, planes, tile->plane_pitch, tile->plane_bytes);
+    const uint32_t count = (rows.end - rows.begin - 1) * shape->stride_down + shape->kernel_rows;
+    const uint32_t line = shape->columns * step->channels;
+    uint32_t row = rows.begin * shape->stride_down - step->top; /* wraps above the input: zeros */
+    for (uint32_t i = 0; i < count; i++, row++, planes += shape->plane_pitch) {
+        if (row < step->rows) {
+            planes_row(scratch + step->input + row * line + channel, step->channels,
+                       shape->columns, shape->left, planes, shape->plane_pitch,
+                       shape->plane_bytes);
         } else {
-            planes_zero_row(planes, tile->plane_pitch, tile->plane_bytes);
+            planes_zero_row(planes, shape->plane_pitch, shape->plane_bytes);
         }
     }
 }
 
-static inline __attribute__((always_inline)) void depthwise(const void *step, layer_probe_t *probe,
-                                                             kernel_t kernel, int is_unsigned)
+/* Channel `i` of four in their record. */
+static inline channel_t channel_of(const depthwise_shape_t *shape, const int32_t *record,
+                                   uint32_t i)
 {
-    const depthwise_tile_t *tile = &((const depthwise_step_t *)step)->tile;
+    const uint8_t *shifts = (const uint8_t *)(record + 8);
+    const uint32_t *taps = (const uint32_t *)(record + 9);
+    return (channel_t){record[i], record[4 + i], shifts[i],
+                       taps + i * shape->kernel_rows * shape->kernel_words};
+}
+
+static inline __attribute__((always_inline)) void depthwise(const depthwise_shape_t *shape,
+                                                             const depthwise_step_t *step,
+                                                             layer_probe_t *probe, kernel_t kernel,
+                                                             int is_unsigned)
+{
     const uint32_t core = core_id();
     const share_t rows =
-        share_of(tile->output_rows, tile->rows_a_core, core & (tile->row_cores - 1));
-    const share_t channels = share_of(tile->channels, 4 * tile->quads_a_core, core / tile->row_cores);
-    const uint32_t record_words = 3 + tile->kernel_rows * tile->kernel_words;
-    uint8_t *planes = tile->planes + core * 4 * tile->plane_bytes;
-    uint8_t *output = tile->output + rows.begin * tile->output_columns * tile->channels;
-    if (rows.begin == rows.end) {
+        share_of(step->output_rows, step->rows_a_core, core & (shape->row_cores - 1));
+    const share_t channels =
+        share_of(step->channels, 4 * step->quads_a_core, core / shape->row_cores);
+    const uint32_t count = rows.end - rows.begin;
+    const uint32_t record_words = 9 + 4 * shape->kernel_rows * shape->kernel_words;
+    const int32_t *weights = (const int32_t *)(const void *)(scratch + step->weights);
+    uint8_t *planes = scratch + shape->planes + core * 4 * shape->plane_bytes;
+    uint8_t *output =
+        scratch + step->output + rows.begin * shape->output_columns * step->channels;
+    if (count == 0) {
         return;
     }
     for (uint32_t quad = channels.begin; quad < channels.end; quad += 4) {
+        const int32_t *record = weights + quad / 4 * record_words;
         const uint32_t start = cluster_cycles();
-        make_planes(tile, quad, rows, planes);
+        make_planes(shape, step, quad, rows, planes);
         probe->copy += cluster_cycles() - start;
         for (uint32_t i = 0; i < 4 && quad + i < channels.end; i++) {
-            const uint8_t *plane = planes + i * tile->plane_bytes;
-            const int32_t *record = (const int32_t *)tile->weights + (quad + i) * record_words;
+            const uint8_t *plane = planes + i * shape->plane_bytes;
+            const channel_t channel = channel_of(shape, record, i);
             uint8_t *out = output + quad + i;
-            const uint32_t count = rows.end - rows.begin;
             if (kernel == KERNEL_3X3) {
-                channel_3x3(tile, plane, record, out, count, is_unsigned);
+                channel_3x3(shape, plane, &channel, out, step->channels, count, is_unsigned);
             } else if (kernel == KERNEL_3X3_STRIDE2) {
-                channel_3x3_stride2(tile, plane, record, out, count, is_unsigned);
+                channel_3x3_stride2(shape, plane, &channel, out, step->channels, count,
+                                    is_unsigned);
             } else {
-                channel_any(tile, plane, record, out, count, is_unsigned);
+                channel_any(shape, plane, &channel, out, step->channels, count, is_unsigned);
             }
         }
     }
 }
 
-void depthwise_3x3_s8(const void *step, layer_probe_t *probe)
+void depthwise_3x3_s8(const void *shape, const void *step, layer_probe_t *probe)
 {
-    depthwise(step, probe, KERNEL_3X3, 0);
+    depthwise(shape, step, probe, KERNEL_3X3, 0);
 }
 
-void depthwise_3x3_u8(const void *step, layer_probe_t *probe)
+void depthwise_3x3_u8(const void *shape, const void *step, layer_probe_t *probe)
 {
-    depthwise(step, probe, KERNEL_3X3, 1);
+    depthwise(shape, step, probe, KERNEL_3X3, 1);
 }
 
-void depthwise_3x3_stride2_s8(const void *step, layer_probe_t *probe)
+void depthwise_3x3_stride2_s8(const void *shape, const void *step, layer_probe_t *probe)
 {
-    depthwise(step, probe, KERNEL_3X3_STRIDE2, 0);
+    depthwise(shape, step, probe, KERNEL_3X3_STRIDE2, 0);
 }
 
-void depthwise_3x3_stride2_u8(const void *step, layer_probe_t *probe)
+void depthwise_3x3_stride2_u8(const void *shape, const void *step, layer_probe_t *probe)
 {
-    depthwise(step, probe, KERNEL_3X3_STRIDE2, 1);
+    depthwise(shape, step, probe, KERNEL_3X3_STRIDE2, 1);
 }
 
-void depthwise_any_s8(const void *step, layer_probe_t *probe)
+void depthwise_any_s8(const void *shape, const void *step, layer_probe_t *probe)
 {
-    depthwise(step, probe, KERNEL_ANY, 0);
+    depthwise(shape, step, probe, KERNEL_ANY, 0);
 }
 
-void depthwise_any_u8(const void *step, layer_probe_t *probe)
+void depthwise_any_u8(const void *shape, const void *step, layer_probe_t *probe)
 {
-    depthwise(step, probe, KERNEL_ANY, 1);
+    depthwise(shape, step, probe, KERNEL_ANY, 1);
 }

@@ -7,40 +7,36 @@
 #include "gap8.h"
 #include "xpulp.h"
 
-/* The words of one command. `lines`: length | distance << 16 of lines in L2 that touch each other
- * in L1; only sent with DMA_2D. `command` 0: no transfer. */
+/* `bytes` bytes (0: no transfer) between L2 and `scratch + l1`. `line` 0: one run; else lines of
+ * that many bytes, `distance` bytes from one to the next in L2, touching each other in L1. Lines and
+ * distances go up to 32767. */
 typedef struct {
-    uint32_t command;
-    const void *l1;
     const void *l2;
-    uint32_t lines;
+    uint16_t l1;
+    uint16_t bytes;
+    uint16_t line;
+    uint16_t distance;
 } transfer_t;
-
-/* Initialisers; up to 65535 bytes, lines and their distance up to 32767. */
-#define DMA_FLAGS (DMA_INCREMENT | DMA_EVENT)
-#define LOAD(l1, l2, bytes) {(bytes) | DMA_L2_TO_L1 | DMA_FLAGS, l1, l2, 0}
-#define LOAD_LINES(l1, l2, bytes, line, distance)                                                  \
-    {(bytes) | DMA_L2_TO_L1 | DMA_2D | DMA_FLAGS, l1, l2, (line) | (distance) << 16}
-#define STORE(l1, l2, bytes) {(bytes) | DMA_FLAGS, l1, l2, 0}
-#define STORE_LINES(l1, l2, bytes, line, distance)                                                 \
-    {(bytes) | DMA_2D | DMA_FLAGS, l1, l2, (line) | (distance) << 16}
 
 /* Transfers on their way, one bit each. */
 typedef uint32_t dma_set_t;
 
-/* The words of a command must not mix with another command of the same core: only core 0 starts
- * transfers, and never in an interrupt. */
-static inline dma_set_t dma_start(const transfer_t *transfer)
+extern uint8_t scratch[]; /* the layers' share of L1, network.c */
+
+/* `direction`: DMA_L2_TO_L1 or 0. The words of a command must not mix with another command of the
+ * same core: only core 0 starts transfers, and never in an interrupt. */
+static inline dma_set_t dma_start(const transfer_t *transfer, uint32_t direction)
 {
-    if (transfer->command == 0) {
+    if (transfer->bytes == 0) {
         return 0;
     }
-    uint32_t id = REG(DMA_COMMAND);
-    REG(DMA_COMMAND) = transfer->command;
-    REG(DMA_COMMAND) = (uint32_t)(uintptr_t)transfer->l1;
+    const uint32_t lines = transfer->line != 0 ? DMA_2D : 0;
+    const uint32_t id = REG(DMA_COMMAND);
+    REG(DMA_COMMAND) = transfer->bytes | direction | DMA_INCREMENT | DMA_EVENT | lines;
+    REG(DMA_COMMAND) = (uint32_t)(uintptr_t)(scratch + transfer->l1);
     REG(DMA_COMMAND) = (uint32_t)(uintptr_t)transfer->l2;
-    if (transfer->command & DMA_2D) {
-        REG(DMA_COMMAND) = transfer->lines;
+    if (lines) {
+        REG(DMA_COMMAND) = transfer->line | (uint32_t)transfer->distance << 16;
     }
     return 1u << id;
 }

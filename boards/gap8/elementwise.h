@@ -8,64 +8,65 @@
 
 /* out = clamp((x * multiplier_x + y * multiplier_y + rounding) >> shift), element by element. */
 typedef struct {
-    const void *x;
-    const void *y;
-    uint8_t *output;
-    uint32_t count;
-    uint32_t count_a_core;
     int32_t multiplier_x;
     int32_t multiplier_y;
     int32_t rounding; /* half of what the shift drops: 0 for shift 0 */
-    int32_t shift;
-    int32_t lowest;
-    int32_t highest;
-} add_tile_t;
+    int16_t lowest;
+    int16_t highest;
+    uint32_t shift;
+} add_shape_t;
 
 typedef struct {
     step_io_t io;
-    add_tile_t tile;
+    uint16_t x;
+    uint16_t y;
+    uint16_t output;
+    uint16_t count;
+    uint16_t count_a_core;
+    uint16_t unused;
 } add_step_t;
 
-/* `step`: an add_step_t. The letters: signedness of x and y. For tiles_run(). */
-void add_s8_s8(const void *step, layer_probe_t *probe);
-void add_s8_u8(const void *step, layer_probe_t *probe);
-void add_u8_s8(const void *step, layer_probe_t *probe);
-void add_u8_u8(const void *step, layer_probe_t *probe);
+/* `shape`: an add_shape_t, `step`: an add_step_t. The letters: signedness of x and y. For
+ * tiles_run(). */
+void add_s8_s8(const void *shape, const void *step, layer_probe_t *probe);
+void add_s8_u8(const void *shape, const void *step, layer_probe_t *probe);
+void add_u8_s8(const void *shape, const void *step, layer_probe_t *probe);
+void add_u8_u8(const void *shape, const void *step, layer_probe_t *probe);
 
-/* A window of kernel_rows x kernel_columns a output pixel; parts of it outside the input are left
- * out. `top`, `left`: rows and columns of padding before the first input row and column in L1. */
+/* A window of kernel_rows x kernel_columns a output pixel; its parts outside the input are left
+ * out. */
 typedef struct {
-    const void *input; /* rows x columns x channels */
-    uint8_t *output;
-    uint32_t rows;
-    uint32_t columns;
-    uint32_t channels;
-    uint32_t top;
-    uint32_t left;
-    uint32_t kernel_rows;
-    uint32_t kernel_columns;
-    uint32_t stride_down;
-    uint32_t stride_across;
-    uint32_t output_rows;
-    uint32_t output_columns;
-    int32_t multiplier; /* average only, as are the next three */
-    int32_t shift;
-    int32_t lowest;
-    int32_t highest;
-    uint32_t pixels_a_core;   /* the cores form a grid: `pixel_cores` columns share the pixels, */
-    uint32_t channels_a_core; /* 8 / pixel_cores rows share the channels (a multiple of four) */
-    uint32_t pixel_cores;     /* a power of two */
-} pool_tile_t;
+    uint16_t columns; /* input columns */
+    uint16_t left;    /* columns of padding before the first */
+    uint16_t kernel_rows;
+    uint16_t kernel_columns;
+    uint16_t stride_down;
+    uint16_t stride_across;
+    uint16_t output_columns;
+    uint16_t shift;   /* average only, as is the multiplier */
+    int16_t lowest;
+    int16_t highest;
+    int32_t multiplier;
+} pool_shape_t;
 
 typedef struct {
     step_io_t io;
-    pool_tile_t tile;
+    uint16_t input;           /* rows x columns x channels */
+    uint16_t output;
+    uint16_t rows;
+    uint16_t top;             /* rows of padding before the first row in L1 */
+    uint16_t channels;
+    uint16_t output_rows;
+    uint16_t pixel_cores;     /* the cores form a grid: `pixel_cores` (a power of two) columns share */
+    uint16_t pixels_a_core;   /* the pixels, 8 / pixel_cores rows share the channels */
+    uint16_t channels_a_core; /* a multiple of four */
+    uint16_t unused;
 } pool_step_t;
 
-/* `step`: a pool_step_t. For tiles_run(). */
-void maxpool_s8(const void *step, layer_probe_t *probe);
-void maxpool_u8(const void *step, layer_probe_t *probe);
-void avgpool_s8(const void *step, layer_probe_t *probe);
-void avgpool_u8(const void *step, layer_probe_t *probe);
+/* `shape`: a pool_shape_t, `step`: a pool_step_t. For tiles_run(). */
+void maxpool_s8(const void *shape, const void *step, layer_probe_t *probe);
+void maxpool_u8(const void *shape, const void *step, layer_probe_t *probe);
+void avgpool_s8(const void *shape, const void *step, layer_probe_t *probe);
+void avgpool_u8(const void *shape, const void *step, layer_probe_t *probe);
 
 #endif

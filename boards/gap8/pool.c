@@ -16,15 +16,15 @@ static inline share_t inside(uint32_t start, uint32_t length, uint32_t before, u
     return (share_t){start < before ? 0 : start - before, end < size ? end : size};
 }
 
-static window_t window_at(const pool_tile_t *tile, uint32_t pixel)
+static window_t window_at(const pool_shape_t *shape, const pool_step_t *step, uint32_t pixel)
 {
-    const uint32_t y = pixel / tile->output_columns;
-    const uint32_t x = pixel - y * tile->output_columns;
-    const share_t rows = inside(y * tile->stride_down, tile->kernel_rows, tile->top, tile->rows);
+    const uint32_t y = pixel / shape->output_columns;
+    const uint32_t x = pixel - y * shape->output_columns;
+    const share_t rows = inside(y * shape->stride_down, shape->kernel_rows, step->top, step->rows);
     const share_t columns =
-        inside(x * tile->stride_across, tile->kernel_columns, tile->left, tile->columns);
-    const uint8_t *input = tile->input;
-    return (window_t){input + (rows.begin * tile->columns + columns.begin) * tile->channels,
+        inside(x * shape->stride_across, shape->kernel_columns, shape->left, shape->columns);
+    const uint8_t *input = scratch + step->input;
+    return (window_t){input + (rows.begin * shape->columns + columns.begin) * step->channels,
                       rows.end - rows.begin, columns.end - columns.begin};
 }
 
@@ -32,33 +32,35 @@ static window_t window_at(const pool_tile_t *tile, uint32_t pixel)
  * Maximum: four channels a word, those left over one by one
  * ---------------------------------------------------------------------------------------- */
 
-static inline uint32_t largest_of_four(const pool_tile_t *tile, const window_t *window,
+static inline uint32_t largest_of_four(const uint32_t line, const uint32_t step, const window_t *window,
                                        uint32_t channel, int is_unsigned)
 {
     const uint8_t *row = window->first + channel;
     uint32_t largest = load_word(row);
-    for (uint32_t y = 0; y < window->rows; y++, row += tile->columns * tile->channels) {
+    for (uint32_t y = 0; y < window->rows; y++, row += line) {
         const uint8_t *at = row;
-        for (uint32_t x = 0; x < window->columns; x++, at += tile->channels) {
+        for (uint32_t x = 0; x < window->columns; x++, at += step) {
             largest = (is_unsigned ? pv_maxu_b : pv_max_b)(largest, load_word(at));
         }
     }
     return largest;
 }
 
-static inline __attribute__((always_inline)) void maxpool(const pool_tile_t *tile, int is_unsigned)
+static inline __attribute__((always_inline)) void maxpool(const pool_shape_t *shape,
+                                                           const pool_step_t *step, int is_unsigned)
 {
     const uint32_t core = core_id();
     const share_t pixels =
-        share_of(tile->output_rows * tile->output_columns, tile->pixels_a_core,
-                 core & (tile->pixel_cores - 1));
+        share_of(step->output_rows * shape->output_columns, step->pixels_a_core,
+                 core & (step->pixel_cores - 1));
     const share_t channels =
-        share_of(tile->channels, tile->channels_a_core, core / tile->pixel_cores);
+        share_of(step->channels, step->channels_a_core, core / step->pixel_cores);
+    const uint32_t line = shape->columns * step->channels;
     for (uint32_t pixel = pixels.begin; pixel < pixels.end; pixel++) {
-        const window_t window = window_at(tile, pixel);
-        uint8_t *out = tile->output + pixel * tile->channels;
+        const window_t window = window_at(shape, step, pixel);
+        uint8_t *out = scratch + step->output + pixel * step->channels;
         for (uint32_t c = channels.begin; c < channels.end; c += 4) {
-            uint32_t four = largest_of_four(tile, &window, c, is_unsigned);
+            uint32_t four = largest_of_four(line, step->channels, &window, c, is_unsigned);
             for (uint32_t i = 0; i < 4 && c + i < channels.end; i++, four >>= 8) {
                 out[c + i] = (uint8_t)four;
             }
@@ -66,30 +68,30 @@ static inline __attribute__((always_inline)) void maxpool(const pool_tile_t *til
     }
 }
 
-void maxpool_s8(const void *step, layer_probe_t *probe)
+void maxpool_s8(const void *shape, const void *step, layer_probe_t *probe)
 {
     (void)probe;
-    maxpool(&((const pool_step_t *)step)->tile, 0);
+    maxpool(shape, step, 0);
 }
 
-void maxpool_u8(const void *step, layer_probe_t *probe)
+void maxpool_u8(const void *shape, const void *step, layer_probe_t *probe)
 {
     (void)probe;
-    maxpool(&((const pool_step_t *)step)->tile, 1);
+    maxpool(shape, step, 1);
 }
 
 /* ------------------------------------------------------------------------------------------
  * Average: dot products with a single one among the bytes pick and widen a channel
  * ---------------------------------------------------------------------------------------- */
 
-static inline void sum_of_four(const pool_tile_t *tile, const window_t *window, uint32_t channel,
+static inline void sum_of_four(const uint32_t line, const uint32_t step, const window_t *window, uint32_t channel,
                                int is_unsigned, int32_t sum[4])
 {
     const uint8_t *row = window->first + channel;
     sum[0] = sum[1] = sum[2] = sum[3] = 0;
-    for (uint32_t y = 0; y < window->rows; y++, row += tile->columns * tile->channels) {
+    for (uint32_t y = 0; y < window->rows; y++, row += line) {
         const uint8_t *at = row;
-        for (uint32_t x = 0; x < window->columns; x++, at += tile->channels) {
+        for (uint32_t x = 0; x < window->columns; x++, at += step) {
             const uint32_t four = load_word(at);
             for (uint32_t i = 0; i < 4; i++) {
                 const uint32_t one = 1u << (8 * i);
@@ -100,36 +102,38 @@ static inline void sum_of_four(const pool_tile_t *tile, const window_t *window, 
     }
 }
 
-static inline __attribute__((always_inline)) void avgpool(const pool_tile_t *tile, int is_unsigned)
+static inline __attribute__((always_inline)) void avgpool(const pool_shape_t *shape,
+                                                           const pool_step_t *step, int is_unsigned)
 {
     const uint32_t core = core_id();
     const share_t pixels =
-        share_of(tile->output_rows * tile->output_columns, tile->pixels_a_core,
-                 core & (tile->pixel_cores - 1));
+        share_of(step->output_rows * shape->output_columns, step->pixels_a_core,
+                 core & (step->pixel_cores - 1));
     const share_t channels =
-        share_of(tile->channels, tile->channels_a_core, core / tile->pixel_cores);
+        share_of(step->channels, step->channels_a_core, core / step->pixel_cores);
+    const uint32_t line = shape->columns * step->channels;
     for (uint32_t pixel = pixels.begin; pixel < pixels.end; pixel++) {
-        const window_t window = window_at(tile, pixel);
-        uint8_t *out = tile->output + pixel * tile->channels;
+        const window_t window = window_at(shape, step, pixel);
+        uint8_t *out = scratch + step->output + pixel * step->channels;
         for (uint32_t c = channels.begin; c < channels.end; c += 4) {
             int32_t sum[4];
-            sum_of_four(tile, &window, c, is_unsigned, sum);
+            sum_of_four(line, step->channels, &window, c, is_unsigned, sum);
             for (uint32_t i = 0; i < 4 && c + i < channels.end; i++) {
-                out[c + i] = requantise(sum[i], tile->multiplier, tile->shift, tile->lowest,
-                                        tile->highest);
+                out[c + i] = requantise(sum[i], shape->multiplier, shape->shift, shape->lowest,
+                                        shape->highest);
             }
         }
     }
 }
 
-void avgpool_s8(const void *step, layer_probe_t *probe)
+void avgpool_s8(const void *shape, const void *step, layer_probe_t *probe)
 {
     (void)probe;
-    avgpool(&((const pool_step_t *)step)->tile, 0);
+    avgpool(shape, step, 0);
 }
 
-void avgpool_u8(const void *step, layer_probe_t *probe)
+void avgpool_u8(const void *shape, const void *step, layer_probe_t *probe)
 {
     (void)probe;
-    avgpool(&((const pool_step_t *)step)->tile, 1);
+    avgpool(shape, step, 1);
 }

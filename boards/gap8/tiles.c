@@ -18,9 +18,20 @@ static void wait_for(dma_set_t set, layer_probe_t *probe)
  * Steps and their transfers
  * ---------------------------------------------------------------------------------------- */
 
+static uint32_t slot_at(const tiled_layer_t *layer, uint32_t tile)
+{
+    return layer->shape_bytes + tile % STEP_SLOTS * layer->step_bytes;
+}
+
 static const step_io_t *slot(const tiled_layer_t *layer, uint32_t tile)
 {
-    return (const step_io_t *)(const void *)(layer->ring + tile % STEP_SLOTS * layer->step_bytes);
+    return (const step_io_t *)(const void *)(scratch + slot_at(layer, tile));
+}
+
+static dma_set_t fetch_shape(const tiled_layer_t *layer)
+{
+    const transfer_t transfer = {layer->shape, 0, layer->shape_bytes, 0, 0};
+    return dma_start(&transfer, DMA_L2_TO_L1);
 }
 
 static dma_set_t fetch_step(const tiled_layer_t *layer, uint32_t tile)
@@ -29,8 +40,8 @@ static dma_set_t fetch_step(const tiled_layer_t *layer, uint32_t tile)
         return 0;
     }
     const uint8_t *step = (const uint8_t *)layer->steps + tile * layer->step_bytes;
-    transfer_t transfer = LOAD(slot(layer, tile), step, layer->step_bytes);
-    return dma_start(&transfer);
+    const transfer_t transfer = {step, (uint16_t)slot_at(layer, tile), layer->step_bytes, 0, 0};
+    return dma_start(&transfer, DMA_L2_TO_L1);
 }
 
 static dma_set_t load(const tiled_layer_t *layer, uint32_t tile)
@@ -39,19 +50,19 @@ static dma_set_t load(const tiled_layer_t *layer, uint32_t tile)
         return 0;
     }
     const step_io_t *io = slot(layer, tile);
-    return dma_start(&io->load[0]) | dma_start(&io->load[1]) | dma_start(&io->load[2]);
+    return dma_start(&io->load[0], DMA_L2_TO_L1) | dma_start(&io->load[1], DMA_L2_TO_L1);
 }
 
 static dma_set_t store(const tiled_layer_t *layer, uint32_t tile)
 {
-    return dma_start(&slot(layer, tile)->store);
+    return dma_start(&slot(layer, tile)->store, 0);
 }
 
 static void compute(const tiled_layer_t *layer, uint32_t tile, layer_probe_t *probe)
 {
     uint32_t start = cluster_cycles();
     uint32_t copied = probe->copy;
-    layer->compute(slot(layer, tile), probe);
+    layer->compute(scratch, slot(layer, tile), probe);
     probe->compute += cluster_cycles() - start - (probe->copy - copied);
 }
 
@@ -94,7 +105,7 @@ static void helper(const tiled_layer_t *layer)
     layer_probe_t ignored = {0, 0};
     for (uint32_t tile = 0; tile < layer->count; tile++) {
         cluster_barrier();
-        layer->compute(slot(layer, tile), &ignored);
+        layer->compute(scratch, slot(layer, tile), &ignored);
         if (layer->buffers == 1) {
             cluster_barrier();
         }
@@ -119,7 +130,7 @@ static void every_core(void *arg)
 void tiles_run(const tiled_layer_t *layer, layer_probe_t *probe)
 {
     run_t run = {*layer, *probe};
-    wait_for(fetch_step(&run.layer, 0), &run.probe);
+    wait_for(fetch_shape(&run.layer) | fetch_step(&run.layer, 0), &run.probe);
     cluster_fork(every_core, &run);
     *probe = run.probe;
 }

@@ -10,27 +10,29 @@
 #include "network.h"
 
 /* Transfers of a tile. Each operator's step is a structure that begins with this and goes on with
- * what its kernel needs. */
+ * what differs from tile to tile. All L1 places are offsets in `scratch`. */
 typedef struct {
-    transfer_t load[3];
+    transfer_t load[2];
     transfer_t store;
 } step_io_t;
 
-/* Steps a ring in L1 holds: the one whose output leaves, the current one, the next two. */
+/* Steps that L1 holds: the one whose output leaves, the current one, the next two. */
 #define STEP_SLOTS 4u
 
-/* `steps`: `count` of `step_bytes` each, in L2. They follow each other through a ring in L1, `ring`
- * of STEP_SLOTS * step_bytes bytes, because a core reads L1 in one cycle and L2 in nine.
+/* `shape`: the operator's structure of what all tiles have in common. `steps`: `count` of
+ * `step_bytes` each. Both lie in L2; the start of scratch takes a copy of the shape and, behind it, a
+ * ring of STEP_SLOTS steps, because a core reads L1 in one cycle and L2 in nine.
  * `compute` runs on every core. It adds what it spends on packing to probe->copy (each core has a
  * probe; core 0's is reported). With `buffers` 2 the loads of a tile must not touch what the tile
  * before it reads, nor its output what the tile before it wrote; with 1 the steps take turns. */
 typedef struct {
+    const void *shape;
     const void *steps;
-    uint32_t step_bytes;
-    uint32_t count;
-    uint32_t buffers;
-    uint8_t *ring;
-    void (*compute)(const void *step, layer_probe_t *probe);
+    uint16_t shape_bytes; /* multiples of four */
+    uint16_t step_bytes;
+    uint16_t count;
+    uint16_t buffers;
+    void (*compute)(const void *shape, const void *step, layer_probe_t *probe);
 } tiled_layer_t;
 
 /* Called on core 0; forks to all cores. */

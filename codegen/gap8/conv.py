@@ -9,6 +9,7 @@ import numpy as np
 
 from codegen.backend import Constant, LayerPlan
 from codegen.gap8.steps import (
+    Fields,
     Grid,
     Kernel,
     Scratch,
@@ -16,18 +17,20 @@ from codegen.gap8.steps import (
     Tiling,
     Transfer,
     best_grid,
+    best_tiling,
+    block,
+    ceil_div,
     even_parts,
     layer_plan,
     pipeline_cycles,
-    scratch_limit,
     spans,
-    too_big,
 )
 from codegen.names import layer_function, tensor_macro
 from hil.core.board import Board
 from hil.core.network import Layer, Network, Op
 
-TILE_BYTES = 92  # conv_tile_t 64, border_t 28
+SHAPE_BYTES, STEP_BYTES = 20, 56
+NEVER = 65535  # pixels in a row of a layer over single pixels: the kernel turns no corner
 RECORD_CHANNELS = 4
 RECORD_EXTRA_WORDS = 9  # four biases, four multipliers, four one-byte shifts
 # Cycles, counted in conv.c as compiled: an inner step is 14 (16 with misaligned input); a block of
@@ -59,12 +62,21 @@ class Shape:
     @property
     def segment_words(self) -> int:
         """Words of one kernel row."""
-        return -(-self.kernel[1] * self.channels // 4)
+        return ceil_div(self.kernel[1] * self.channels, 4)
 
     @property
     def record_words(self) -> int:
         """Words of the parameters of four output channels."""
         return RECORD_EXTRA_WORDS + 4 * self.kernel[0] * self.segment_words
+
+
+@dataclass(frozen=True)
+class Names:
+    """C names of a layer's weights, input and output."""
+
+    weights: str
+    source: str
+    target: str
 
 
 @dataclass(frozen=True)
@@ -99,20 +111,18 @@ def plan_conv(network: Network, index: int, board: Board) -> LayerPlan:
     layer = network.layers[index]
     shape = shape_of(network, index)
     signed = network.tensors[layer.inputs[0]].signed
-    kernel = Kernel("conv.h", "conv_step_t", TILE_BYTES, "conv_s8" if signed else "conv_u8")
+    kernel = Kernel(
+        "conv.h",
+        "conv_shape_t",
+        SHAPE_BYTES,
+        "conv_step_t",
+        STEP_BYTES,
+        "conv_s8" if signed else "conv_u8",
+    )
     name = f"{layer_function(network, index)}_weights"
-    limit = scratch_limit(board)
-    smallest = None
-    best: tuple[float, _Choice] | None = None
-    for choice in _choices(shape):
-        smallest = min(smallest or choice.scratch_bytes, choice.scratch_bytes)
-        if choice.scratch_bytes <= limit and (best is None or choice.cycles < best[0]):
-            best = choice.cycles, choice
-    if best is None:
-        raise too_big(network, index, board, smallest or 0)
-    tiling = best[1].tiling(name, layer, tensor_macro(layer.inputs[0]), tensor_macro(index + 1))
-    if not tiling.is_possible:
-        raise too_big(network, index, board, best[1].scratch_bytes)
+    names = Names(name, tensor_macro(layer.inputs[0]), tensor_macro(index + 1))
+    choices = _choices(shape, layer.clamp, names)
+    tiling = best_tiling(choices, network, index, board)
     words = pack_weights(layer, shape)
     comment = (
         f"{len(words) // shape.record_words} records of four channels: 4 biases, "
@@ -128,9 +138,8 @@ def shape_of(network: Network, index: int) -> Shape:
     out_rows, out_columns, out_channels = network.tensors[index + 1].shape
     one = (1, 1)
     if layer.op is Op.LINEAR:
-        return Shape(
-            1, 1, rows * columns * channels, one, one, (0,) * 4, 1, 1, out_channels  # type: ignore[arg-type]
-        )
+        features = rows * columns * channels
+        return Shape(1, 1, features, one, one, (0, 0, 0, 0), 1, 1, out_channels)
     if layer.kernel == one and layer.stride == one and not any(layer.pad):
         pixels = rows * columns
         return Shape(pixels, 1, channels, one, one, layer.pad, pixels, 1, out_channels)
@@ -150,7 +159,7 @@ def shape_of(network: Network, index: int) -> Shape:
 def pack_weights(layer: Layer, shape: Shape) -> np.ndarray:
     """int32 words of all records (conv.h): rows padded to words, channels to fours, with zeros."""
     channels = len(layer.weight)  # type: ignore[arg-type]
-    fours = -(-channels // RECORD_CHANNELS)
+    fours = ceil_div(channels, RECORD_CHANNELS)
     rows, words = shape.kernel[0], shape.segment_words
     weight = np.zeros((fours * 4, rows, words * 4), np.int8)
     run = shape.kernel[1] * shape.channels
@@ -171,7 +180,7 @@ def pack_weights(layer: Layer, shape: Shape) -> np.ndarray:
 
 def by_fours(values: np.ndarray | None, fours: int, dtype: type) -> np.ndarray:
     """Per-channel values as rows of four, zeros behind the last channel."""
-    padded = np.zeros(fours * 4, dtype)
+    padded: np.ndarray = np.zeros(fours * 4, dtype)
     padded[: len(values)] = values  # type: ignore[arg-type]
     return padded.reshape(fours, 4)
 
@@ -179,13 +188,13 @@ def by_fours(values: np.ndarray | None, fours: int, dtype: type) -> np.ndarray:
 # Tilings -----------------------------------------------------------------------------------------
 
 
-def _choices(shape: Shape) -> Iterator[_Choice]:
+def _choices(shape: Shape, clamp: tuple[int, int], names: Names) -> Iterator[_Choice]:
     row_multiple = 16 if shape.out_columns == 1 else 1
     for band_rows in even_parts(shape.out_rows, row_multiple):
         for channels in even_parts(shape.out_channels, RECORD_CHANNELS):
             whole = band_rows == shape.out_rows and channels == shape.out_channels
             for buffers in (1,) if whole else (2, 1):
-                yield _Choice(shape, band_rows, channels, buffers)
+                yield _Choice(shape, clamp, names, band_rows, channels, buffers)
 
 
 @dataclass(frozen=True)
@@ -193,6 +202,8 @@ class _Choice:
     """Bands of output rows x slices of output channels; the bands of a slice follow each other."""
 
     shape: Shape
+    clamp: tuple[int, int]
+    names: Names
     band_rows: int
     slice_channels: int
     buffers: int
@@ -213,7 +224,7 @@ class _Choice:
 
     @property
     def weight_bytes(self) -> int:
-        return -(-self.slice_channels // 4) * self.shape.record_words * 4
+        return ceil_div(self.slice_channels, 4) * self.shape.record_words * 4
 
     @property
     def output_bytes(self) -> int:
@@ -221,14 +232,18 @@ class _Choice:
 
     @property
     def slices(self) -> int:
-        return -(-self.shape.out_channels // self.slice_channels)
+        return ceil_div(self.shape.out_channels, self.slice_channels)
+
+    @property
+    def tiles(self) -> int:
+        return ceil_div(self.shape.out_rows, self.band_rows) * self.slices
 
     @property
     def scratch_bytes(self) -> int:
         return self._layout()[0].size_bytes
 
     def _layout(self) -> tuple[Scratch, tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-        scratch = Scratch(TILE_BYTES)
+        scratch = Scratch(SHAPE_BYTES, STEP_BYTES)
         weights = scratch.take_halves(self.weight_bytes, self.buffers if self.slices > 1 else 1)
         inputs = scratch.take_halves(self.input_bytes, self.buffers)
         outputs = scratch.take_halves(self.output_bytes, self.buffers)
@@ -237,130 +252,116 @@ class _Choice:
     @property
     def cycles(self) -> float:
         shape = self.shape
-        bands = -(-shape.out_rows // self.band_rows)
-        tiles = bands * self.slices
+        bands = ceil_div(shape.out_rows, self.band_rows)
         rows = shape.out_rows / bands
-        channels = shape.out_channels / self.slices
-        grid = self._grid(max(1, round(rows * shape.out_columns)), max(1, round(channels)))
+        channels = round(shape.out_channels / self.slices)
+        grid = _grid(max(1, round(rows * shape.out_columns)), max(1, channels))
         inner = 14 if self._aligned else 16
-        block = shape.kernel[0] * (shape.segment_words * inner + SEGMENT_CYCLES) + BLOCK_CYCLES
-        compute = grid.first_each * (grid.second_each * block + PAIR_CYCLES)
-        load = self.input_bytes / 8 + 40 + self.weight_bytes / 8 / (bands if self.slices > 1 else tiles)
+        block_cycles = (
+            shape.kernel[0] * (shape.segment_words * inner + SEGMENT_CYCLES) + BLOCK_CYCLES
+        )
+        compute: float = grid.first_each * (grid.second_each * block_cycles + PAIR_CYCLES)
+        loads_of_weights = self.slices / self.tiles
+        load = self.input_bytes / 8 + 40 + self.weight_bytes / 8 * loads_of_weights
         if any(shape.pad):
             compute += self.input_bytes / 40 + 40
-        return pipeline_cycles(load, compute, self.output_bytes / 8 + 20, tiles, self.buffers)
+        store = self.output_bytes / 8 + 20
+        return pipeline_cycles(load, compute, store, self.tiles, self.buffers)
 
     @property
     def _aligned(self) -> bool:
         shape = self.shape
         return (shape.channels % 4 == 0) or (shape.rows == shape.columns == 1)
 
-    def _grid(self, pixels: int, channels: int) -> Grid:
-        return best_grid(-(-pixels // 2), -(-channels // RECORD_CHANNELS))
-
-    def tiling(self, name: str, layer: Layer, source: str, target: str) -> Tiling:
-        """Everything laid out. ``name``: the constant; ``source``, ``target``: tensors."""
+    def tiling(self) -> Tiling:
+        """Everything laid out."""
         scratch, weights, inputs, outputs = self._layout()
-        steps = []
+        steps: list[Step] = []
         for s, (low, high) in enumerate(spans(self.shape.out_channels, self.slice_channels)):
             at = weights[s % len(weights)]
             for b, band in enumerate(self.bands):
                 half = len(steps) % self.buffers
-                loads = self._input(source, band, inputs[half])
+                part = Part(band, low, high, inputs[half], at, outputs[half])
+                loads = self._input(part)
                 if b == 0:
-                    loads += (self._weights(name, low, high, at),)
-                part = _Part(band, low, high, inputs[half], at, outputs[half])
-                steps.append(
-                    Step(
-                        f"rows {band.begin} to {band.end - 1}, channels {low} to {high - 1}",
-                        loads,
-                        self._output(target, part),
-                        {"tile": self._tile(part, layer), **self._border(part)},
-                    )
-                )
+                    loads += (self._weights(part),)
+                comment = f"rows {band.begin} to {band.end - 1}, channels {low} to {high - 1}"
+                steps.append(Step(comment, loads, self._output(part), self._fields(part)))
         note = (
-            f"{len(steps)} tiles of up to {self.band_rows} x {self.shape.out_columns} pixels, "
-            f"{self.slice_channels} of {self.shape.out_channels} channels"
+            f"Up to {self.band_rows} x {self.shape.out_columns} pixels and "
+            f"{self.slice_channels} of {self.shape.out_channels} channels a tile"
         )
-        return Tiling(self.cycles, scratch.size_bytes, note, self.buffers, tuple(steps))
+        return Tiling(scratch.size_bytes, note, self.buffers, self._shape_fields(), tuple(steps))
 
-    def _input(self, source: str, band: Band, l1: int) -> tuple[Transfer, ...]:
-        shape = self.shape
+    def _input(self, part: Part) -> tuple[Transfer, ...]:
+        shape, band = self.shape, part.band
         rows = band.last - band.first
         if rows == 0:
             return ()
         line = shape.columns * shape.channels
-        at = l1 + band.top * shape.pitch + shape.pad[1] * shape.channels
+        at = part.input + band.top * shape.pitch + shape.pad[1] * shape.channels
         offset = band.first * line
         if shape.pitch == line or rows == 1:
-            return (Transfer(at, source, offset, rows * line),)
+            return (Transfer(at, self.names.source, offset, rows * line),)
         # A line runs on into the padding of its row and the next one's: whatever comes there is
         # zeroed afterwards. That makes one command of all rows.
         size = (rows - 1) * shape.pitch + line
-        return (Transfer(at, source, offset, size, shape.pitch, line),)
+        return (Transfer(at, self.names.source, offset, size, shape.pitch, line),)
 
-    def _weights(self, name: str, low: int, high: int, l1: int) -> Transfer:
+    def _weights(self, part: Part) -> Transfer:
         words = self.shape.record_words
-        records = -(-high // 4) - low // 4
-        return Transfer(l1, name, low // 4 * words, records * words * 4)
+        first, last = part.low // 4, ceil_div(part.high, 4)
+        size = (last - first) * words * 4
+        return Transfer(part.weights, self.names.weights, first * words, size)
 
-    def _output(self, target: str, part: _Part) -> Transfer:
+    def _output(self, part: Part) -> Transfer:
         shape = self.shape
-        channels = part.high - part.low
         pixels = (part.band.end - part.band.begin) * shape.out_columns
         offset = part.band.begin * shape.out_columns * shape.out_channels + part.low
-        size = pixels * channels
-        if channels == shape.out_channels or pixels == 1:
-            return Transfer(part.output, target, offset, size)
-        return Transfer(part.output, target, offset, size, channels, shape.out_channels)
+        channels = part.high - part.low
+        (store,) = block(
+            part.output, self.names.target, offset, pixels, channels, shape.out_channels
+        )
+        return store
 
-    def _tile(self, part: _Part, layer: Layer) -> dict[str, int | str]:
+    def _shape_fields(self) -> Fields:
         shape = self.shape
-        rows = part.band.end - part.band.begin
-        pixels, channels = rows * shape.out_columns, part.high - part.low
-        grid = self._grid(pixels, channels)
-        column_step = shape.stride[1] * shape.channels
         row_step = shape.stride[0] * shape.pitch
-        if shape.out_columns == 1:  # one row of all pixels: the kernel never turns a corner
-            column_step = row_step
+        single = shape.out_columns == 1
         return {
-            "input": f"scratch + {part.input}",
-            "output": f"scratch + {part.output}",
-            "weights": f"scratch + {part.weights}",
-            "pixels": pixels,
-            "columns": pixels if shape.out_columns == 1 else shape.out_columns,
-            "column_step": column_step,
+            "columns": NEVER if single else shape.out_columns,
+            "column_step": row_step if single else shape.stride[1] * shape.channels,
             "row_step": row_step,
             "segments": shape.kernel[0],
             "segment_words": shape.segment_words,
             "segment_pitch": shape.pitch,
-            "channels": channels,
-            "lowest": layer.clamp[0],
-            "highest": layer.clamp[1],
-            "pairs_a_core": grid.first_each,
-            "records_a_core": grid.second_each,
-            "pixel_cores": grid.cores,
+            "left": shape.pad[1] * shape.channels,
+            "right": shape.pad[3] * shape.channels,
+            "lowest": self.clamp[0],
+            "highest": self.clamp[1],
         }
 
-    def _border(self, part: _Part) -> dict[str, dict[str, int | str]]:
-        shape, band = self.shape, part.band
-        left, right = shape.pad[1] * shape.channels, shape.pad[3] * shape.channels
-        if band.top + band.bottom + left + right == 0:
-            return {}
-        border: dict[str, int | str] = {
-            "base": f"scratch + {part.input}",
-            "rows": band.rows,
-            "pitch": shape.pitch,
-            "top": band.top,
-            "bottom": band.bottom,
-            "left": left,
-            "right": right,
+    def _fields(self, part: Part) -> Fields:
+        band, channels = part.band, part.high - part.low
+        pixels = (band.end - band.begin) * self.shape.out_columns
+        grid = _grid(pixels, channels)
+        fields = {
+            "input": part.input,
+            "output": part.output,
+            "weights": part.weights,
+            "pixels": pixels,
+            "channels": channels,
+            "pixel_cores": grid.cores,
+            "pairs_a_core": grid.first_each,
+            "records_a_core": grid.second_each,
         }
-        return {"border": border}
+        if any(self.shape.pad):
+            fields |= {"rows": band.rows, "top": band.top, "bottom": band.bottom}
+        return fields
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """One tile and its L1 offsets."""
 
     band: Band
@@ -369,3 +370,7 @@ class _Part:
     input: int
     weights: int
     output: int
+
+
+def _grid(pixels: int, channels: int) -> Grid:
+    return best_grid(ceil_div(pixels, 2), ceil_div(channels, RECORD_CHANNELS))

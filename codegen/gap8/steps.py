@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
 
 from codegen.backend import Constant, LayerPlan
 from codegen.names import layer_function
@@ -13,11 +14,15 @@ from hil.core.network import Network
 
 TEMPLATE = "gap8/tiled.c.j2"
 STEP_SLOTS = 4  # tiles.h
-STEP_IO_BYTES = 64  # step_io_t: four transfers of four words
+STEP_IO_BYTES = 36  # step_io_t: three transfers
 LINE_LIMIT = 32767  # MCHAN: 15 bits for the length of a line, 15 for the distance
 TRANSFER_LIMIT = 65535  # MCHAN: 16 bits
-TEXT_COLUMNS = 84
+TEXT_COLUMNS = 88
 CORES = 8
+# Tables of tiles take L2 from the activations: of tilings about as fast, the fewest tiles.
+ABOUT_AS_FAST = 1.02
+
+Fields = dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -41,65 +46,59 @@ class Transfer:
         return 0 < self.size_bytes <= TRANSFER_LIMIT and lines
 
     @property
-    def cycles(self) -> int:
-        """Estimate: 18 for the command, then eight bytes a cycle, whole beats a line."""
-        if self.line == 0:
-            return 18 + -(-self.size_bytes // 8)
-        lines = -(-self.size_bytes // self.line)
-        return 18 + lines * -(-self.line // 8)
-
-    def text(self, verb: str) -> str:
-        """Initialiser of a transfer_t; ``verb``: LOAD or STORE."""
-        head = f"scratch + {self.l1}, {self.name} + {self.l2}, {self.size_bytes}"
-        if self.line == 0:
-            return f"{verb}({head})"
-        return f"{verb}_LINES({head}, {self.line}, {self.distance})"
+    def text(self) -> str:
+        """Initialiser of a transfer_t."""
+        lines = f", {self.line}, {self.distance}" if self.line else ""
+        return f"{{{self.name} + {self.l2}, {self.l1}, {self.size_bytes}{lines}}}"
 
 
 @dataclass(frozen=True)
 class Step:
-    """A tile: what comes, what the kernel is told (field -> C expression), what goes."""
+    """A tile: what comes, what goes, what the kernel is told of it."""
 
     comment: str
     loads: tuple[Transfer, ...]
     store: Transfer
-    parts: dict[str, dict[str, int | str]]
+    fields: Fields
 
     @property
-    def rows(self) -> dict[str, str]:
-        """Each part as wrapped initialiser text."""
-        return {name: _wrapped(fields) for name, fields in self.parts.items()}
-
-    @property
-    def load_texts(self) -> list[str]:
-        return [load.text("LOAD") for load in self.loads]
-
-    @property
-    def store_text(self) -> str:
-        return self.store.text("STORE")
+    def text(self) -> str:
+        """The fields as wrapped initialiser text."""
+        return _wrapped(self.fields, 8)
 
 
-def _wrapped(fields: dict[str, int | str]) -> str:
+def _wrapped(fields: Fields, indent: int) -> str:
     rows = [""]
     for key, value in fields.items():
         item = f".{key} = {value},"
         if rows[-1] and len(rows[-1]) + 1 + len(item) > TEXT_COLUMNS:
             rows.append("")
         rows[-1] += (" " if rows[-1] else "") + item
-    return ("\n" + " " * 12).join(rows)
+    return ("\n" + " " * indent).join(rows)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The C side of an operator: header, structures with their sizes, function."""
+
+    header: str
+    shape_type: str
+    shape_bytes: int
+    step_type: str
+    step_bytes: int
+    function: str
 
 
 class Scratch:
-    """Hands out L1 from its start, in words. The ring of steps comes first."""
+    """Hands out L1 from its start, in words. Shape and ring of steps come first (tiles.h)."""
 
-    def __init__(self, tile_bytes: int) -> None:
-        self.step_bytes = STEP_IO_BYTES + tile_bytes
-        self.size_bytes = STEP_SLOTS * self.step_bytes
+    def __init__(self, shape_bytes: int, step_bytes: int) -> None:
+        self.size_bytes = shape_bytes + STEP_SLOTS * step_bytes
 
     def take(self, size_bytes: int) -> int:
         """Offset of ``size_bytes`` more."""
         offset = self.size_bytes
-        self.size_bytes += -(-size_bytes // 4) * 4
+        self.size_bytes += ceil_div(size_bytes, 4) * 4
         return offset
 
     def take_halves(self, size_bytes: int, halves: int) -> tuple[int, ...]:
@@ -107,30 +106,54 @@ class Scratch:
         return tuple(self.take(size_bytes) for _ in range(halves))
 
 
-@dataclass(frozen=True)
-class Kernel:
-    """The C side of an operator: header, step type with its size beyond the io, function."""
-
-    header: str
-    step_type: str
-    tile_bytes: int
-    function: str
-
-
 @dataclass(frozen=True, eq=False)
 class Tiling:
-    """A candidate: its estimated time, its L1 bytes, and how to lay it out."""
+    """A layer cut into tiles, laid out."""
 
-    cycles: float
     scratch_bytes: int
     note: str
     buffers: int
-    steps: Sequence[Step] = field(default=())
+    shape: Fields
+    steps: tuple[Step, ...]
 
     @property
     def is_possible(self) -> bool:
         """Whether every transfer fits the DMA's fields."""
         return all(t.is_possible for step in self.steps for t in (*step.loads, step.store))
+
+
+class Choice(Protocol):
+    """A way to cut a layer, not yet laid out."""
+
+    @property
+    def cycles(self) -> float:
+        """Estimated time."""
+
+    @property
+    def tiles(self) -> int:
+        """Number of tiles."""
+
+    @property
+    def scratch_bytes(self) -> int:
+        """L1 it takes."""
+
+    def tiling(self) -> Tiling:
+        """Everything laid out."""
+
+
+def best_tiling(choices: Iterable[Choice], network: Network, index: int, board: Board) -> Tiling:
+    """The fastest of the choices that fit L1 and the DMA; PlanError when none does."""
+    tried = list(choices)
+    fitting = [c for c in tried if c.scratch_bytes <= scratch_limit(board)]
+    while fitting:
+        fastest = min(c.cycles for c in fitting)
+        near = [c for c in fitting if c.cycles <= fastest * ABOUT_AS_FAST]
+        best = min(near, key=lambda c: (c.tiles, c.cycles))
+        tiling = best.tiling()
+        if tiling.is_possible:
+            return tiling
+        fitting.remove(best)
+    raise _too_big(network, index, board, min(c.scratch_bytes for c in tried))
 
 
 def scratch_limit(board: Board) -> int:
@@ -139,7 +162,7 @@ def scratch_limit(board: Board) -> int:
     return memory.size_bytes - memory.reserved_bytes
 
 
-def too_big(network: Network, index: int, board: Board, smallest_bytes: int) -> PlanError:
+def _too_big(network: Network, index: int, board: Board, smallest_bytes: int) -> PlanError:
     """The error for a layer that no tiling fits."""
     layer = network.layers[index]
     memory = board.memories_for("scratch")[0]
@@ -165,20 +188,26 @@ def layer_plan(
             "kernel": kernel,
             "note": tiling.note,
             "buffers": tiling.buffers,
+            "shape": _wrapped(tiling.shape, 4),
             "steps": tiling.steps,
-            "step_bytes": STEP_IO_BYTES + kernel.tile_bytes,
         },
         constants=constants,
         scratch_bytes=tiling.scratch_bytes,
     )
 
 
+def ceil_div(count: int, size: int) -> int:
+    """How many parts of ``size`` hold ``count``."""
+    return -(-count // size)
+
+
 def even_parts(count: int, multiple: int = 1, most: int = 64) -> Iterator[int]:
-    """Sizes of near-equal parts of ``count``, largest first, each a multiple (but for the whole)."""
+    """Sizes of near-equal parts of ``count``, largest first, each a multiple of ``multiple`` or
+    the whole."""
     seen: set[int] = set()
     for parts in range(1, min(count, most) + 1):
-        size = -(-count // parts)
-        size = min(count, -(-size // multiple) * multiple)
+        size = ceil_div(count, parts)
+        size = min(count, ceil_div(size, multiple) * multiple)
         if size not in seen:
             seen.add(size)
             yield size
@@ -203,7 +232,8 @@ class Grid:
 def best_grid(first: int, second: int) -> Grid:
     """The grid whose busiest core has least to do; the first dimension wins ties."""
     grids = [
-        Grid(cores, -(-first // cores), -(-second // (CORES // cores))) for cores in (8, 4, 2, 1)
+        Grid(cores, ceil_div(first, cores), ceil_div(second, (CORES // cores)))
+        for cores in (8, 4, 2, 1)
     ]
     return min(grids, key=lambda g: g.first_each * g.second_each)
 
@@ -213,3 +243,15 @@ def pipeline_cycles(load: float, compute: float, store: float, tiles: int, buffe
     if buffers == 1:
         return tiles * (load + compute + store + 150)
     return load + store + tiles * (max(compute, load + store) + 100)
+
+
+def block(
+    l1: int, name: str, l2: int, pixels: int, channels: int, all_channels: int
+) -> tuple[Transfer, ...]:
+    """Some channels of some consecutive pixels of a tensor; nothing for no pixels."""
+    if pixels == 0:
+        return ()
+    size = pixels * channels
+    if channels == all_channels or pixels == 1:
+        return (Transfer(l1, name, l2, size),)
+    return (Transfer(l1, name, l2, size, channels, all_channels),)
