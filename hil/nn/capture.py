@@ -81,7 +81,7 @@ class _Capture:
                     self.producer[0] = node
             elif node.op == "output":
                 output = self._only_output(node)
-            elif node.users:
+            elif node.users or _in_place(node):
                 self._visit(node)
         if not self.layers or output is None or output.tensor != len(self.layers):
             raise ModelError(f"{self.name}: the model's output is not that of its last layer")
@@ -110,7 +110,7 @@ class _Capture:
         handler = _HANDLERS.get(_operator_name(node))
         if node.op != "call_function" or handler is None:
             raise self._unsupported(node)
-        if str(node.target).split(".")[-2].endswith("_"):
+        if _in_place(node):
             readers = self.producer[self.value(node, node.args[0]).tensor].users
             self.require(node, len(readers) == 1, "in place on a tensor that is read elsewhere")
         handler(self, node)
@@ -185,6 +185,12 @@ def _operator_name(node: fx.Node) -> str:
     return name.rstrip("_") if not name.startswith("_") else name
 
 
+def _in_place(node: fx.Node) -> bool:
+    """ATen's spelling: relu_, add_. torch.export keeps them as they were written."""
+    packet = getattr(node.target, "overloadpacket", None)
+    return packet is not None and packet.__name__.endswith("_")
+
+
 def _module_path(node: fx.Node) -> str:
     """Dotted path of the innermost module the operator was called in ('' for the model)."""
     stack = node.meta.get("nn_module_stack") or {}
@@ -196,14 +202,12 @@ def _pair(value: Any) -> tuple[int, int]:
     return (values[0], values[-1])
 
 
-def _arguments(node: fx.Node, *defaults: Any) -> list[Any]:
-    """Positional arguments, the missing ones filled from ``defaults`` (by position)."""
-    by_name = {a.name: i for i, a in enumerate(node.target._schema.arguments)}  # type: ignore[union-attr]
-    values = [*node.args, *defaults[len(node.args) :]]
-    for key, value in node.kwargs.items():
-        if key in by_name and by_name[key] < len(values):
-            values[by_name[key]] = value
-    return values
+def _arguments(node: fx.Node, count: int) -> list[Any]:
+    """The first ``count`` arguments, the missing ones from the operator's own defaults."""
+    schema = node.target._schema.arguments[:count]  # type: ignore[union-attr]
+    given = dict(zip((argument.name for argument in schema), node.args, strict=False))
+    given |= node.kwargs
+    return [given.get(argument.name, argument.default_value) for argument in schema]
 
 
 def _output_hw(node: fx.Node) -> tuple[int, int]:
@@ -211,9 +215,7 @@ def _output_hw(node: fx.Node) -> tuple[int, int]:
 
 
 def _conv(walk: _Capture, node: fx.Node) -> None:
-    x, weight, bias, stride, padding, dilation, groups = _arguments(
-        node, None, None, None, 1, 0, 1, 1
-    )
+    x, weight, bias, stride, padding, dilation, groups = _arguments(node, 7)
     source = walk.value(node, x)
     cin = walk.shape(source.tensor)[2]
     w = walk.constant(weight)
@@ -258,7 +260,7 @@ def _bias(walk: _Capture, bias: Any, cout: int) -> np.ndarray:
 
 
 def _linear(walk: _Capture, node: fx.Node) -> None:
-    x, weight, bias = _arguments(node, None, None, None)
+    x, weight, bias = _arguments(node, 3)
     source = walk.value(node, x)
     height, width, channels = walk.shape(source.tensor)
     w = walk.constant(weight)
@@ -277,7 +279,7 @@ def _linear(walk: _Capture, node: fx.Node) -> None:
 
 
 def _batch_norm(walk: _Capture, node: fx.Node) -> None:
-    x, weight, bias, mean, var, training, _, eps, _ = _arguments(node, *[None] * 9)
+    x, weight, bias, mean, var, training, _, eps = _arguments(node, 8)
     walk.require(node, not training, "training mode; call .eval()")
     walk.require(node, mean is not None and var is not None, "without running statistics")
     source = walk.value(node, x)
@@ -324,12 +326,12 @@ def _activation(low: float, high: float) -> Callable[[_Capture, fx.Node], None]:
 
 
 def _clamp(walk: _Capture, node: fx.Node) -> None:
-    _, low, high = _arguments(node, None, None, None)
+    low, high = [*_arguments(node, 3), None][1:3]  # clamp_min has no upper bound at all
     _bound(walk, node, -math.inf if low is None else low, math.inf if high is None else high)
 
 
 def _hardtanh(walk: _Capture, node: fx.Node) -> None:
-    _, low, high = _arguments(node, None, -1.0, 1.0)
+    _, low, high = _arguments(node, 3)
     _bound(walk, node, low, high)
 
 
@@ -380,9 +382,7 @@ def _add(walk: _Capture, node: fx.Node) -> None:
 
 
 def _avg_pool(walk: _Capture, node: fx.Node) -> None:
-    x, kernel, stride, padding, _, _, divisor = _arguments(
-        node, None, None, [], 0, False, True, None
-    )
+    x, kernel, stride, padding, _, _, divisor = _arguments(node, 7)
     walk.require(node, _pair(padding) == (0, 0), f"padding {padding}")
     walk.require(node, divisor is None, f"divisor_override {divisor}")
     source = walk.value(node, x)
@@ -407,7 +407,7 @@ def _adaptive_avg_pool(walk: _Capture, node: fx.Node) -> None:
 
 
 def _mean(walk: _Capture, node: fx.Node) -> None:
-    x, dims, keep = _arguments(node, None, None, False)
+    x, dims, keep = _arguments(node, 3)
     source = walk.value(node, x)
     spatial = not source.flat and sorted(d % 4 for d in dims or ()) == [2, 3]
     walk.require(node, spatial, f"mean over dimensions {dims}")
@@ -425,7 +425,7 @@ def _average(walk, node, source: _Value, kernel, stride, hw, flat: bool = False)
 
 
 def _max_pool(walk: _Capture, node: fx.Node) -> None:
-    x, kernel, stride, padding, dilation = _arguments(node, None, None, [], 0, 1)
+    x, kernel, stride, padding, dilation = _arguments(node, 5)
     walk.require(node, _pair(dilation) == (1, 1), f"dilation {dilation}")
     source = walk.value(node, x)
     kernel = _pair(kernel)

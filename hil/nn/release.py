@@ -25,8 +25,8 @@ from hil.nn.network_file import save_network
 from hil.nn.quantise import quantise
 
 LARGEST_CHECKPOINT_BYTES = 6_000_000
-_SAMPLE_COUNT = 24
-_CALIBRATION_PER_CLASS = 10
+_SAMPLES = 24
+_CALIBRATION_IMAGES = 100
 
 
 @dataclass(frozen=True)
@@ -102,23 +102,23 @@ def write_samples(test_set: ImageSet, train_set: ImageSet, out_dir: Path) -> tup
     Both are the first ones of each class in their set, so nobody picked easy pictures.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
-    classes = int(test_set.y.max()) + 1
-    ranked = _first_of_each_class(test_set.y, -(-_SAMPLE_COUNT // classes))
-    samples = _write_images(test_set, ranked[:_SAMPLE_COUNT], out_dir / SAMPLES)
-    chosen = _first_of_each_class(train_set.y, _CALIBRATION_PER_CLASS)
-    return samples, _write_images(train_set, chosen, out_dir / CALIBRATION)
+    samples = _write_images(test_set, _SAMPLES, out_dir / SAMPLES)
+    return samples, _write_images(train_set, _CALIBRATION_IMAGES, out_dir / CALIBRATION)
 
 
-def _first_of_each_class(y: np.ndarray, count: int) -> np.ndarray:
+def _by_rank_in_class(y: np.ndarray) -> np.ndarray:
     """Indices: the first image of each class, then the second of each, and so on."""
-    classes = np.unique(y)
-    by_class = [np.flatnonzero(y == label)[:count] for label in classes]
-    if any(len(indices) < count for indices in by_class):
-        raise DataError(f"fewer than {count} images of some class")
-    return np.stack(by_class, axis=1).ravel()
+    rank = np.empty(len(y), np.int64)
+    for label in np.unique(y):
+        of_class = np.flatnonzero(y == label)
+        rank[of_class] = np.arange(len(of_class))
+    return np.lexsort((y, rank))
 
 
-def _write_images(images: ImageSet, index: np.ndarray, path: Path) -> Path:
+def _write_images(images: ImageSet, count: int, path: Path) -> Path:
+    if len(images) < count:
+        raise DataError(f"{images.name}: {len(images)} images, {path.name} needs {count}")
+    index = _by_rank_in_class(images.y)[:count]
     np.savez_compressed(path, x=images.x[index], y=images.y[index], index=index)
     return path
 
