@@ -94,7 +94,9 @@ pe_main:
 
 def test_barrier_resumes_waiters_after_7_and_the_last_after_11_cycles(tmp_path: Path) -> None:
     """Each core reads the cluster's cycle counter right before and after the barrier's p.elw."""
-    source = FC_SLEEPS + f"""
+    source = (
+        FC_SLEEPS
+        + f"""
 pe_main:
     mv s11, a0
     bnez a0, 1f
@@ -128,6 +130,7 @@ pe_main:
     j exit_program
 8:  j 8b
 """
+    )
     times = _run(tmp_path, source).peek_words(RESULTS, 16).astype(np.int64).reshape(8, 2)
     last = times[0, 0] + 1  # the p.elw issues one cycle after the load before it
     assert times[0, 1] - last == 11
@@ -135,7 +138,9 @@ pe_main:
 
 
 def test_dispatch_runs_a_function_on_the_team(tmp_path: Path) -> None:
-    source = FC_SLEEPS + f"""
+    source = (
+        FC_SLEEPS
+        + f"""
 pe_main:
     mv s11, a0
     li t0, 0x00204000
@@ -175,13 +180,16 @@ master:
     li a0, 0
     j exit_program
 """
+    )
     words = _run(tmp_path, source).peek_words(RESULTS, 8)
     assert words.tolist() == [100 + i for i in range(8)]
 
 
 def _dma_source(command: int, l1: int, l2: int, two_d: int | None) -> str:
     last = "" if two_d is None else f"    li t1, {two_d}\n    sw t1, 0(s0)\n"
-    return FC_SLEEPS + f"""
+    return (
+        FC_SLEEPS
+        + f"""
 pe_main:
     bnez a0, 9f
     li t0, 0x00204000
@@ -211,6 +219,7 @@ pe_main:
     sw zero, 0(t0)
     p.elw t1, 0x38(t0)
 """
+    )
 
 
 TO_L1, INCREMENT, TWO_D, EVENT = 1 << 16, 1 << 17, 1 << 18, 1 << 19
@@ -266,7 +275,9 @@ DMA_CYCLES = [(64, True, 24), (256, True, 48), (1024, True, 144), (4096, True, 5
 @pytest.mark.parametrize(("count", "to_l1", "cycles"), DMA_CYCLES)
 def test_dma_cycles(tmp_path: Path, count: int, to_l1: bool, cycles: int) -> None:
     command = count | INCREMENT | (TO_L1 if to_l1 else 0)
-    source = FC_SLEEPS + f"""
+    source = (
+        FC_SLEEPS
+        + f"""
 pe_main:
     bnez a0, 9f
     li t0, 1
@@ -297,11 +308,13 @@ pe_main:
     sw zero, 0(t0)
     p.elw t1, 0x38(t0)
 """
+    )
     chip = _run(tmp_path, source)
     assert chip.exit_code == pytest.approx(cycles, abs=7)
 
 
-UART = """
+UART = (
+    """
 fc_main:
     li s0, 0x1A102780
     li t0, 16
@@ -345,7 +358,9 @@ queue:
 slots: .space 8
 out: .space 4
     .text
-""" + PES_SLEEP
+"""
+    + PES_SLEEP
+)
 
 
 def _uart_chip(folder: Path) -> Gap8:
@@ -402,7 +417,8 @@ def test_unread_bytes_are_lost(tmp_path: Path) -> None:
 
 
 def test_marker_edges(tmp_path: Path) -> None:
-    source = """
+    source = (
+        """
 fc_main:
     li t0, 0x1A101000
     li t1, 0x20000
@@ -417,7 +433,9 @@ fc_main:
     sw zero, 8(t0)         # edge down
     li a0, 0
     j exit_program
-""" + PES_SLEEP
+"""
+        + PES_SLEEP
+    )
     edges = _run(tmp_path, source).marker_drain()
     assert [e.level for e in edges] == [True, False]
     # 500 iterations of 4 cycles (the last branch not taken) at 50 MHz, and the accesses
@@ -425,7 +443,8 @@ fc_main:
 
 
 def test_fll_reaches_its_target_and_moves_the_clock(tmp_path: Path) -> None:
-    source = """
+    source = (
+        """
 fc_main:
     li t0, 0x1A100000
     li t1, 0xC80023C3      # closed loop, DIV 2, MULT 9155
@@ -438,7 +457,9 @@ fc_main:
     bnez t4, 2b
     li a0, 0
     j exit_program
-""" + PES_SLEEP
+"""
+        + PES_SLEEP
+    )
     chip = Gap8()
     chip.load_elf(assemble(tmp_path, translate(source)))
     settled_s = 0.0
@@ -450,7 +471,8 @@ fc_main:
 
 
 def test_timer_interrupt_enters_the_vector(tmp_path: Path) -> None:
-    source = """
+    source = (
+        """
 fc_main:
     la t0, vectors
     csrw mtvec, t0
@@ -482,14 +504,18 @@ bad:
 tick:
     addi s0, s0, 1
     mret
-""" + PES_SLEEP
+"""
+        + PES_SLEEP
+    )
     chip = _run(tmp_path, source.replace("csrw mstatus, 8", "csrwi mstatus, 8"))
     assert chip.exit_code == 10
     assert chip.time_s == pytest.approx(3 * 1000 / 50e6, rel=0.05)
 
 
 def test_test_and_set_returns_the_old_value(tmp_path: Path) -> None:
-    source = FC_SLEEPS + """
+    source = (
+        FC_SLEEPS
+        + """
 pe_main:
     bnez a0, 9f
     li t0, 0x10000040
@@ -503,6 +529,7 @@ pe_main:
     j exit_program
 9:  j 9b
 """
+    )
     assert _run(tmp_path, source).exit_code == 5
 
 
@@ -536,7 +563,9 @@ def test_faults_name_place_and_address(name: str, tmp_path: Path) -> None:
 
 
 def test_cluster_core_fault_names_the_core(tmp_path: Path) -> None:
-    source = FC_SLEEPS + """
+    source = (
+        FC_SLEEPS
+        + """
 pe_main:
     li t0, 3
     beq a0, t0, 1f
@@ -544,6 +573,7 @@ pe_main:
 1:  li t0, 0x20000000
     sw t0, 0(t0)
 """
+    )
     chip = Gap8()
     chip.load_elf(assemble(tmp_path, translate(source)))
     assert chip.run(0.05) is Stop.FAULT
@@ -551,7 +581,8 @@ pe_main:
 
 
 def test_reset_restores_the_image_and_poisons_the_rest(tmp_path: Path) -> None:
-    source = """
+    source = (
+        """
 fc_main:
     la t0, value
     lw a0, 0(t0)
@@ -560,7 +591,9 @@ fc_main:
     .data
 value: .4byte 77
     .text
-""" + PES_SLEEP
+"""
+        + PES_SLEEP
+    )
     chip = _run(tmp_path, source)
     assert chip.exit_code == 77
     chip.reset()
@@ -580,3 +613,49 @@ def test_segment_outside_memory_is_refused(tmp_path: Path) -> None:
     moved.write_bytes(raw)
     with pytest.raises(SimulationError, match="0x20000000"):
         Gap8().load_elf(moved)
+
+
+def test_eight_busy_cores_draw_the_published_power(tmp_path: Path) -> None:
+    """About 50 mW at 150 MHz (the paper's GAP8), far less when the cores sleep."""
+    source = """
+fc_main:
+    jal start_cluster
+    li t1, 0xC80023C3
+    li t2, 9155
+    li t0, 0x1A100000
+    sw t1, 4(t0)
+1:  lw t3, 0(t0)
+    bne t3, t2, 1b
+    sw t1, 0x14(t0)
+2:  lw t3, 0x10(t0)
+    bne t3, t2, 2b
+    li t0, 0x00204000
+    sw zero, 0(t0)
+    p.elw t1, 0x38(t0)
+pe_main:
+    mv s11, a0
+    li s9, 400
+9:
+    slli t0, s11, 2
+    li a1, 0x10000000
+    add a1, a1, t0
+    mv a2, a1
+    li s10, 1000
+    lp.setup x0,s10,16
+    p.lw s2,4(a1!)
+    p.lw s3,4(a2!)
+    pv.sdotusp.b t0,s4,s5
+    pv.sdotusp.b t1,s2,s3
+    addi s9, s9, -1
+    bnez s9, 9b
+    li t0, 0x00204000
+    sw zero, 0(t0)
+    p.elw t1, 0x38(t0)
+"""
+    chip = Gap8()
+    chip.load_elf(assemble(tmp_path, translate(source)))
+    assert chip.run(0.05) is Stop.WAITING
+    power_w = chip.energy_drain().energy_j / 10e-6
+    assert power_w[-100:].mean() == pytest.approx(0.050, rel=0.15)
+    chip.idle_until(chip.time_s + 0.001)
+    assert chip.energy_drain().energy_j[-50:].mean() / 10e-6 < 0.020

@@ -31,7 +31,9 @@ def _li(rd: int, value: int) -> list[int]:
 
 
 def _sw(rs2: int, rs1: int, offset: int) -> int:
-    return ((offset >> 5) << 25) | (rs2 << 20) | (rs1 << 15) | (2 << 12) | ((offset & 31) << 7) | 0x23
+    return (
+        ((offset >> 5) << 25) | (rs2 << 20) | (rs1 << 15) | (2 << 12) | ((offset & 31) << 7) | 0x23
+    )
 
 
 def _exit() -> list[int]:
@@ -183,9 +185,13 @@ def _random_short(rng: random.Random) -> int:
         return 4 << 13 | rng.randrange(2) << 12 | rd << 7 | rng.choice(WRITABLE) << 2 | 2
     if kind == 7:  # c.lw, c.sw through x8 or x9
         which = rng.choice((2, 6))
-        return which << 13 | rng.getrandbits(3) << 10 | rng.randrange(2) << 7 | (
-            rng.getrandbits(2) << 5
-        ) | low << 2
+        return (
+            which << 13
+            | rng.getrandbits(3) << 10
+            | rng.randrange(2) << 7
+            | (rng.getrandbits(2) << 5)
+            | low << 2
+        )
     if rng.random() < 0.5:  # c.lwsp, c.swsp
         return 2 << 13 | rng.randrange(2) << 12 | rd << 7 | imm5 << 2 | 2
     return 6 << 13 | rng.getrandbits(6) << 7 | rng.choice(WRITABLE) << 2 | 2

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 
 _ABI = (
-    "zero ra sp gp tp t0 t1 t2 s0 s1 a0 a1 a2 a3 a4 a5 a6 a7 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 "
-    "t3 t4 t5 t6"
-).split()
+    "zero", "ra", "sp", "gp", "tp", "t0", "t1", "t2", "s0", "s1", "a0", "a1", "a2", "a3", "a4",
+    "a5", "a6", "a7", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "t3", "t4",
+    "t5", "t6",
+)  # fmt: skip
 REGISTERS = {name: number for number, name in enumerate(_ABI)} | {f"x{i}": i for i in range(32)}
 
 _LOADS = {"p.lb": (0, 0x00), "p.lbu": (4, 0x20), "p.lh": (1, 0x08), "p.lhu": (5, 0x28),

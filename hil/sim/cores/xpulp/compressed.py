@@ -20,9 +20,14 @@ def _i_type(imm, rs1, funct3, rd, opcode):
 
 @numba.njit
 def _s_type(imm, rs2, rs1, funct3):
-    return (((imm >> 5) & 0x7F) << 25) | (rs2 << 20) | (rs1 << 15) | (funct3 << 12) | (
-        (imm & 31) << 7
-    ) | 0x23
+    return (
+        (((imm >> 5) & 0x7F) << 25)
+        | (rs2 << 20)
+        | (rs1 << 15)
+        | (funct3 << 12)
+        | ((imm & 31) << 7)
+        | 0x23
+    )
 
 
 @numba.njit

@@ -26,21 +26,48 @@ import numpy as np
 from hil.sim.cores.xpulp import ops
 from hil.sim.cores.xpulp.compressed import expand
 from hil.sim.cores.xpulp.encodings import (
-    ENCODINGS, F_ADDN, F_ADDN_REG, F_B, F_B_IMM5, F_CSR, F_CSR_IMM, F_FIELD, F_I, F_J, F_LOAD,
-    F_LOAD_POST, F_LOAD_RR, F_LOAD_RR_POST, F_LP_COUNT, F_LP_IMM, F_LP_SETUP, F_LP_SETUPI, F_MULN,
-    F_NONE, F_PV, F_PV_LANE, F_PV_ONE, F_PV_RAW, F_PV_REG, F_R, F_R1, F_R_ACC, F_SHIFT, F_STORE, F_STORE_POST,
-    F_STORE_RR, F_STORE_RR_POST, F_U, F_CLIP, PV_SIGNED, PV_UNSIGNED, PV_ACC,
+    ENCODINGS,
+    F_ADDN,
+    F_B,
+    F_B_IMM5,
+    F_CLIP,
+    F_CSR,
+    F_CSR_IMM,
+    F_FIELD,
+    F_I,
+    F_J,
+    F_LOAD,
+    F_LOAD_POST,
+    F_LOAD_RR,
+    F_LOAD_RR_POST,
+    F_LP_COUNT,
+    F_LP_IMM,
+    F_LP_SETUP,
+    F_MULN,
+    F_NONE,
+    F_PV,
+    F_PV_LANE,
+    F_PV_ONE,
+    F_PV_RAW,
+    F_PV_REG,
+    F_R,
+    F_R1,
+    F_R_ACC,
+    F_SHIFT,
+    F_STORE,
+    F_STORE_POST,
+    F_STORE_RR,
+    F_U,
+    MULN_ACC,
+    PV_ACC,
+    PV_SIGNED,
+    PV_UNSIGNED,
 )  # fmt: skip
 
 OP_BITS = 9
 MODE_REG, MODE_IMM, MODE_HALF, MODE_BYTE = 0, 1, 2, 3
 ADDRESS_IMM, ADDRESS_REG, ADDRESS_POST_IMM, ADDRESS_POST_REG = 0, 1, 2, 3
 LONG_BIT = 29
-
-# Options of ops.MULN in imm: bits 4:0 shift, then these.
-MULN_SIGNED, MULN_HIGH, MULN_ACC, MULN_ROUND = 32, 64, 128, 256
-# Options of ops.ADDN in imm: bits 4:0 shift (immediate forms), then these.
-ADDN_SUB, ADDN_LOGICAL, ADDN_ROUND, ADDN_REG = 32, 64, 128, 256
 
 _MASK = np.array([row.mask for row in ENCODINGS], dtype=np.int64)
 _MATCH = np.array([row.match for row in ENCODINGS], dtype=np.int64)
@@ -75,7 +102,7 @@ def _signed(value, bits):
 
 @numba.njit
 def _broadcast_imm6(word, extra):
-    """The second operand of a pv.*.sci form: imm6 in every lane, extended as the operation wants."""
+    """The second operand of a pv.*.sci form: imm6 in all lanes, extended to suit the operation."""
     imm = ((word >> 25) & 1) | (((word >> 20) & 31) << 1)
     if not extra & PV_UNSIGNED and extra & PV_SIGNED:
         imm = _signed(imm, 6)
@@ -149,7 +176,7 @@ def _decode_loop(word, op, form, rs1):
 @numba.njit
 def _decode_control(word, op, form, rd, rs1, rs2, imm_i):
     """Branches, jumps, upper immediates and CSR accesses."""
-    if form == F_B or form == F_B_IMM5:
+    if form <= F_B_IMM5:  # both branch formats
         offset = (((word >> 31) & 1) << 12) | (((word >> 7) & 1) << 11)
         offset |= (((word >> 25) & 0x3F) << 5) | (((word >> 8) & 15) << 1)
         offset = _signed(offset, 13)

@@ -23,6 +23,11 @@ F_PV, F_PV_ONE, F_PV_LANE, F_PV_RAW, F_PV_REG = 50, 51, 52, 53, 54
 # Extra bits of packed rows: how imm6 is extended, and whether the old rd is an operand.
 PV_SIGNED, PV_UNSIGNED, PV_ACC = 1, 2, 4
 
+# Options of ops.MULN in imm: bits 4:0 shift, then these.
+MULN_SIGNED, MULN_HIGH, MULN_ACC, MULN_ROUND = 32, 64, 128, 256
+# Options of ops.ADDN in imm: bits 4:0 shift (immediate forms), then these.
+ADDN_SUB, ADDN_LOGICAL, ADDN_ROUND, ADDN_REG = 32, 64, 128, 256
+
 
 @dataclass(frozen=True)
 class Encoding:
@@ -67,8 +72,8 @@ def _base() -> list[Encoding]:
         for i, op in enumerate(branches)
         if op is not None
     ]
-    immediates = ((0, "addi", ops.ADD), (2, "slti", ops.SLT), (3, "sltiu", ops.SLTU))
-    immediates += ((4, "xori", ops.XOR), (6, "ori", ops.OR), (7, "andi", ops.AND))
+    immediates = [(0, "addi", ops.ADD), (2, "slti", ops.SLT), (3, "sltiu", ops.SLTU)]
+    immediates += [(4, "xori", ops.XOR), (6, "ori", ops.OR), (7, "andi", ops.AND)]
     rows += [Encoding(name, _FUNCT3, 0x13 | i << 12, op, F_I) for i, name, op in immediates]
     registers = ("add", "sll", "slt", "sltu", "xor", "srl", "or", "and")
     rows += [
@@ -158,7 +163,7 @@ def _scalar() -> list[Encoding]:
 
 def _shifted() -> list[Encoding]:
     """Half-word multiplies (opcode 0x5b, funct3 0, 1, 4, 5) and shifted adds (2, 3, 6, 7)."""
-    signed, high, acc, rounded = 32, 64, 128, 256  # decode.MULN_*
+    signed, high, acc, rounded = MULN_SIGNED, MULN_HIGH, MULN_ACC, MULN_ROUND
     rows = []
     for top, suffix, flags in ((2, "s", signed), (3, "hhs", signed | high), (0, "u", 0),
                                (1, "hhu", high)):  # fmt: skip
@@ -168,7 +173,7 @@ def _shifted() -> list[Encoding]:
             rows.append(
                 Encoding(f"p.{name}{suffix}n", _TOP2, match, ops.MULN, F_MULN, flags | more)
             )
-    sub, logical, round_up, register = 32, 64, 128, 256  # decode.ADDN_*
+    sub, logical, round_up, register = ADDN_SUB, ADDN_LOGICAL, ADDN_ROUND, ADDN_REG
     for funct3, name, flags in ((2, "add", 0), (3, "sub", sub), (6, "addr", round_up),
                                 (7, "subr", sub | round_up)):  # fmt: skip
         low = 0x5B | funct3 << 12
@@ -238,7 +243,8 @@ def _packed_other() -> list[Encoding]:
         op = ops.V_SHUFFLEI0 + i
         name = f"pv.shufflei{i}.sci.b"
         rows.append(Encoding(name, _IMM6, 0x7057 | funct6 << 26, op, F_PV_RAW))
-    return rows + [
+    return [
+        *rows,
         Encoding("pv.shuffle.sci.h", _IMM6, 0xC0006057, ops.V_SHUFFLE_SCI, F_PV_RAW),
         Encoding("pv.pack.h", _FUNCT7, 0xD0000057, ops.V_PACK, F_PV),
         Encoding("pv.packhi.b", _FUNCT7, 0xD8001057, ops.V_PACKHI, F_PV, PV_ACC),

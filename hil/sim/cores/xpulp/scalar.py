@@ -10,8 +10,15 @@ import numba
 import numpy as np
 
 from hil.sim.cores.xpulp import ops
-from hil.sim.cores.xpulp.decode import (
-    ADDN_LOGICAL, ADDN_REG, ADDN_ROUND, ADDN_SUB, MULN_ACC, MULN_HIGH, MULN_ROUND, MULN_SIGNED,
+from hil.sim.cores.xpulp.encodings import (
+    ADDN_LOGICAL,
+    ADDN_REG,
+    ADDN_ROUND,
+    ADDN_SUB,
+    MULN_ACC,
+    MULN_HIGH,
+    MULN_ROUND,
+    MULN_SIGNED,
 )  # fmt: skip
 
 WORD = 0xFFFFFFFF

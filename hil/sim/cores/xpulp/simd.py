@@ -74,7 +74,7 @@ def _is_unsigned(kind):
     """Whether the lanes of this operation are read unsigned."""
     if kind >= ops.V_CMPGTU and kind <= ops.V_CMPLEU:
         return True
-    return (kind == ops.V_AVGU or kind == ops.V_MINU or kind == ops.V_MAXU or kind == ops.V_SRL)
+    return kind == ops.V_AVGU or kind == ops.V_MINU or kind == ops.V_MAXU or kind == ops.V_SRL
 
 
 @numba.njit
@@ -197,8 +197,8 @@ def _complex(op, a, b):
     elif op >= ops.V_SUBROTMJ:
         by = op - ops.V_SUBROTMJ
         # (a - b) * -j; each difference wraps to a half before the division
-        re = ((((a_im - b_im) << 48) >> 48)) >> by
-        im = ((((b_re - a_re) << 48) >> 48)) >> by
+        re = (((a_im - b_im) << 48) >> 48) >> by
+        im = (((b_re - a_re) << 48) >> 48) >> by
     else:
         shift = 15 + op - ops.V_CPLXMUL
         re = (a_re * b_re - a_im * b_im) >> shift

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numba
 
-from hil.sim.socs.gap8 import layout as L
 from hil.sim.socs.gap8 import events, mchan, timing
+from hil.sim.socs.gap8 import layout as L
 
 DONE, ASLEEP, RETRY, DEVICE, FAULT = 0, 1, 2, 3, 4
 

@@ -77,7 +77,7 @@ class ICache:
 
 
 class Plain:
-    """Registers without effect in this model: they only keep what is written (PMU, eFuse, RTC)."""
+    """Registers without effect in this model: they only keep what is written (PMU)."""
 
     def __init__(self) -> None:
         self._values: dict[int, int] = {}
@@ -87,8 +87,10 @@ class Plain:
         self._values.clear()
 
     def read(self, offset: int) -> int:
-        """The last value written."""
-        return self._values.get(offset, 0)
+        """The last value written; BusFault when none was, for its reset value is unknown here."""
+        if offset not in self._values:
+            raise BusFault(f"register +0x{offset:x} is not modelled and was never written")
+        return self._values[offset]
 
     def write(self, offset: int, value: int) -> None:
         """Keeps the value."""

@@ -45,6 +45,11 @@ class Gap8:
         self._bus = Bus(self._machine)
         self._image: ElfImage | None = None
         self.reset()
+        # Compile (or load from numba's cache) now: half a minute must not pass inside a deadline.
+        engine.run(*self._state.arrays())
+        s = self._state
+        engine.raise_core_events(s.regs, s.core, s.eu, s.chip, 0, 0)
+        self.reset()
 
     # --- loading and reset -----------------------------------------------------------------------
 
@@ -134,6 +139,7 @@ class Gap8:
         core[base + L.PC] = self._image.entry if self._image else L.L2_BASE
         core[base + L.MODE] = L.RUNNING
         core[base + L.LINE] = -1
+        core[base + L.HAZARD] = -1
         core[base + L.PCMR] = 1  # counters run after reset
 
     # --- running ---------------------------------------------------------------------------------

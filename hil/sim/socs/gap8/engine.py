@@ -4,6 +4,8 @@
 at which it may issue next; a cycle in which no core can issue costs nothing, so sleeping cores
 and waits are skipped. An L1 access is served when its bank is next free, in order of issue (the
 vendor simulator's rule); it takes effect at issue, a few cycles before a stalled core goes on.
+Between accesses a core runs ahead of the others: only memory, events, control registers and
+cache misses need the common cycle, so the result is that of a step by step lockstep.
 
 Simplifications, deliberate: an instruction's effect is complete when it issues; the FC's and
 the cluster's accesses to L2 do not disturb each other; decoded instructions follow stores to
@@ -25,6 +27,15 @@ from hil.sim.socs.gap8 import layout as L
 from hil.sim.socs.gap8.energy import close_bin
 
 WORD = 0xFFFFFFFF
+NO_HAZARD = -1  # in HAZARD: no register waits for a load or multiply
+
+# Two bits an operation: log2 of the bytes that loads and stores move.
+_LOG_SIZE = sum(
+    bits << (2 * op)
+    for op, bits in (
+        (ops.LH, 1), (ops.LHU, 1), (ops.SH, 1), (ops.LW, 2), (ops.SW, 2), (ops.ELW, 2),
+    )
+)  # fmt: skip
 
 
 @numba.njit
@@ -132,13 +143,17 @@ def _branches(op, a, b):
     return a >= b
 
 
-@numba.njit
+@numba.njit(forceinline=True)
 def _sized(op, value):
-    """Extends a loaded value as its instruction says."""
+    """Cuts and extends a loaded value as its instruction says."""
     if op == ops.LB:
         return ((value << 56) >> 56) & WORD
+    if op == ops.LBU:
+        return value & 0xFF
     if op == ops.LH:
         return ((value << 48) >> 48) & WORD
+    if op == ops.LHU:
+        return value & 0xFFFF
     return value
 
 
@@ -161,9 +176,9 @@ def _make_domain_stepper(digest):
             soonest = np.int64(L.NEVER)
             for c in range(low, high):
                 base = c * L.CORE_SPAN
-                ready = core[base + L.READY]
-                if ready > cycle:
-                    soonest = min(soonest, ready)
+                now = core[base + L.READY]
+                if now > cycle:
+                    soonest = min(soonest, now)
                     continue
 
                 if core[base + L.IRQ_READY] != 0:
@@ -172,268 +187,270 @@ def _make_domain_stepper(digest):
                         access.fault(core, chip, c, L.F_NO_HANDLER, core[base + L.PC])
                         return np.int64(L.RUN_FAULT)
 
-                # fetch
-                pc = core[base + L.PC]
-                half = (pc - L.L2_BASE) >> 1
-                if half < 0 or half >= L.L2_BYTES // 2:
-                    access.fault(core, chip, c, L.F_FETCH, pc)
-                    return np.int64(L.RUN_FAULT)
-                line = half >> (L.LINE_SHIFT - 1)
-                if line != core[base + L.LINE]:
-                    present = cache[domain * L.L2_LINES + line]
-                    if present > cycle:
-                        if present == L.NEVER:
-                            present = _refill(cache, chip, domain, line, cycle)
-                            core[base + L.N_IMISS] += 1
-                        core[base + L.LINE] = line
-                        core[base + L.READY] = present
-                        soonest = min(soonest, present)
-                        continue
-                    core[base + L.LINE] = line
-                record = code[half]
-                if record == 0:
-                    record = _decode_at(mem, code, half)
-
-                op = record & 511
-                rd = (record >> 9) & 31
-                rs1 = (record >> 14) & 31
-                rs2 = (record >> 19) & 31
-                rs3 = (record >> 24) & 31
-                mode = (record >> 30) & 3
-                imm = record >> 32
+                # Instructions that touch only this core run ahead of the others, up to the next
+                # one that does not; ``now`` is this core's cycle, ``cycle`` everybody's. A core
+                # that may be interrupted does not run ahead.
                 file = c * 32
-
+                pc = core[base + L.PC]
                 hazard = core[base + L.HAZARD]
-                if hazard != 0:
-                    core[base + L.HAZARD] = 0
-                    if hazard == rs1 or hazard == rs2 or hazard == rs3:
+                limit = horizon if core[base + L.MSTATUS] & 8 == 0 else cycle + 1
+                executed = 0
+                while now < limit:
+                    # fetch
+                    half = (pc - L.L2_BASE) >> 1
+                    if half < 0 or half >= L.L2_BYTES // 2:
+                        core[base + L.PC] = pc
+                        access.fault(core, chip, c, L.F_FETCH, pc)
+                        return np.int64(L.RUN_FAULT)
+                    line = half >> (L.LINE_SHIFT - 1)
+                    if line != core[base + L.LINE]:
+                        present = cache[domain * L.L2_LINES + line]
+                        if present > now:
+                            if present == L.NEVER:
+                                if now != cycle:
+                                    break  # a miss changes the cache all cores share
+                                present = _refill(cache, chip, domain, line, now)
+                                core[base + L.N_IMISS] += 1
+                            core[base + L.LINE] = line
+                            now = present
+                            continue
+                        core[base + L.LINE] = line
+                    record = code[half]
+                    if record == 0:
+                        record = _decode_at(mem, code, half)
+
+                    op = record & 511
+                    rd = (record >> 9) & 31
+                    rs1 = (record >> 14) & 31
+                    rs2 = (record >> 19) & 31
+                    rs3 = (record >> 24) & 31
+                    mode = (record >> 30) & 3
+                    imm = record >> 32
+
+                    if (hazard == rs1) | (hazard == rs2) | (hazard == rs3):
+                        hazard = np.int64(NO_HAZARD)
                         core[base + L.N_LOAD_STALL] += 1
-                        core[base + L.READY] = cycle + 1
-                        soonest = min(soonest, cycle + 1)
+                        now += 1
                         continue
 
-                a = regs[file + rs1]
-                next_pc = pc + 2 + ((record >> 28) & 2)
-                ready = cycle + 1
-                jumped = False
-
-                if op >= ops.ALU:
-                    # second operand: register, immediate or broadcast lane
+                    a = regs[file + rs1]
                     b = regs[file + rs2]
-                    if mode == 1:
-                        b = imm & WORD
-                    elif mode == 2:
-                        b = (b & 0xFFFF) * 0x00010001
-                    elif mode == 3:
-                        b = (b & 0xFF) * 0x01010101
-                    if op >= ops.SIMD:
-                        regs[file + rd] = simd(op, a, b, regs[file + rs3])
-                    elif op == ops.AUIPC:
-                        regs[file + rd] = (pc + imm) & WORD
-                    else:
-                        regs[file + rd] = scalar(op, a, b, regs[file + rs3], imm)
-                        if op >= ops.MUL:
-                            if op == ops.MUL:
-                                core[base + L.HAZARD] = rd
-                            elif op <= ops.MULHU:
-                                ready = cycle + timing.MULH
-                            else:
-                                ready = cycle + _divide_cycles(op, b)
-                    regs[file] = 0
+                    d = regs[file + rs3]
+                    next_pc = pc + 2 + ((record >> 28) & 2)
 
-                elif op <= ops.LAST_MEMORY and op > ops.ILLEGAL:
-                    # address
-                    address = a
-                    if mode == 0:
-                        address = (a + imm) & WORD
-                    elif mode == 1:
-                        address = (a + regs[file + rs3]) & WORD
-                    size = 4
-                    if op == ops.LB or op == ops.LBU or op == ops.SB:
-                        size = 1
-                    elif op == ops.LH or op == ops.LHU or op == ops.SH:
-                        size = 2
-                    crossing = (address & 3) + size > 4
-                    is_store = op >= ops.SB and op <= ops.SW
-                    page = address >> 16
-                    word = np.int64(-1)
-                    if domain == L.DOMAIN_CLUSTER and (page == 0x1000 or page == 0):
-                        if (address & 0xFFFF) + size <= L.L1_BYTES:
-                            word = L.L1_WORD + ((address & 0xFFFF) >> 2)
-                            bank = (address >> 2) & (L.L1_BANKS - 1)
-                            served = max(cycle, banks[bank])
-                            banks[bank] = served + 1
-                            core[base + L.N_CONFLICT] += served - cycle
-                            ready = served + timing.L1
-                    elif address >> 19 == L.L2_BASE >> 19:
-                        if (address & (L.L2_BYTES - 1)) + size <= L.L2_BYTES:
-                            word = L.L2_WORD + ((address & (L.L2_BYTES - 1)) >> 2)
-                            if domain == L.DOMAIN_CLUSTER:
-                                served = max(cycle * 1000, chip[L.L2_FREE_MILLI])
-                                chip[L.L2_FREE_MILLI] = served + timing.L2_PORT_MILLI
-                                ready = served // 1000 + timing.L2_FROM_CLUSTER
-                            else:
-                                ready = cycle + timing.L2_FROM_FC
-                            if is_store:
-                                access.forget_code(code, address, size)
-                                core[base + L.N_STORE_EXT] += 1
-                                core[base + L.N_STORE_EXT_CYCLES] += ready - cycle - 1
-                            else:
-                                core[base + L.N_LOAD_EXT] += 1
-                                core[base + L.N_LOAD_EXT_CYCLES] += ready - cycle - 1
-                    if is_store:
-                        core[base + L.N_STORE] += 1
-                    else:
-                        core[base + L.N_LOAD] += 1
-
-                    if word >= 0 and op != ops.ELW:
-                        if crossing:
-                            ready += timing.MISALIGNED
-                        if is_store:
-                            value = regs[file + rs2]
-                            if size == 4 and not crossing:
-                                mem[word] = value
-                            else:
-                                access.write_value(mem, word, address, size, value)
-                        elif size == 4 and not crossing:
-                            regs[file + rd] = mem[word]
-                            core[base + L.HAZARD] = rd
+                    if op >= ops.ALU:
+                        hazard = np.int64(NO_HAZARD)
+                        # second operand: register, immediate or broadcast lane
+                        if mode == 1:
+                            b = imm & WORD
+                        elif mode == 2:
+                            b = (b & 0xFFFF) * 0x00010001
+                        elif mode == 3:
+                            b = (b & 0xFF) * 0x01010101
+                        if op >= ops.SIMD:
+                            regs[file + rd] = simd(op, a, b, d)
+                        elif op == ops.AUIPC:
+                            regs[file + rd] = (pc + imm) & WORD
                         else:
-                            value = access.read_value(mem, word, address, size)
-                            regs[file + rd] = _sized(op, value)
-                            core[base + L.HAZARD] = rd
+                            regs[file + rd] = scalar(op, a, b, d, imm)
+                            if op >= ops.MUL:
+                                if op == ops.MUL:
+                                    hazard = rd - (rd == 0)
+                                elif op <= ops.MULHU:
+                                    now += timing.MULH - 1
+                                else:
+                                    now += _divide_cycles(op, b) - 1
+                        regs[file] = 0
+                        now += 1
+
+                    elif op <= ops.BGEU and op >= ops.BEQ:
+                        hazard = np.int64(NO_HAZARD)
+                        offset = imm
+                        if mode == 1:
+                            b = (imm >> 16) & WORD
+                            offset = (imm << 48) >> 48
+                        core[base + L.N_BRANCH] += 1
+                        now += 1
+                        if _branches(op, a, b):
+                            core[base + L.N_TAKEN] += 1
+                            now += timing.TAKEN_BRANCH - 1
+                            pc = (pc + offset) & WORD
+                            executed += 1
+                            continue
+
+                    elif now != cycle and (op <= ops.LAST_MEMORY or op >= ops.CSRRW):
+                        break  # wait until the others have come to this cycle
+
+                    elif op <= ops.LAST_MEMORY and op > ops.ILLEGAL:
+                        offset = d + imm
+                        address = (a + offset) & WORD if mode < 2 else a
+                        size = np.int64(1) << ((_LOG_SIZE >> (2 * op)) & 3)
+                        crossing = (address & 3) + size > 4
+                        is_store = op >= ops.SB and op <= ops.SW
+                        page = address >> 16
+                        word = np.int64(-1)
+                        if domain == L.DOMAIN_CLUSTER and (page == 0x1000 or page == 0):
+                            if (address & 0xFFFF) + size <= L.L1_BYTES:
+                                word = L.L1_WORD + ((address & 0xFFFF) >> 2)
+                                bank = (address >> 2) & (L.L1_BANKS - 1)
+                                served = max(cycle, banks[bank])
+                                banks[bank] = served + 1
+                                core[base + L.N_CONFLICT] += served - cycle
+                                now = served + timing.L1
+                        elif address >> 19 == L.L2_BASE >> 19:  # noqa: SIM102 - as the L1 case
+                            if (address & (L.L2_BYTES - 1)) + size <= L.L2_BYTES:
+                                word = L.L2_WORD + ((address & (L.L2_BYTES - 1)) >> 2)
+                                if domain == L.DOMAIN_CLUSTER:
+                                    served = max(cycle * 1000, chip[L.L2_FREE_MILLI])
+                                    chip[L.L2_FREE_MILLI] = served + timing.L2_PORT_MILLI
+                                    now = served // 1000 + timing.L2_FROM_CLUSTER
+                                else:
+                                    now = cycle + timing.L2_FROM_FC
+                                if is_store:
+                                    access.forget_code(code, address, size)
+                                    core[base + L.N_STORE_EXT] += 1
+                                    core[base + L.N_STORE_EXT_CYCLES] += now - cycle - 1
+                                else:
+                                    core[base + L.N_LOAD_EXT] += 1
+                                    core[base + L.N_LOAD_EXT_CYCLES] += now - cycle - 1
+                        core[base + L.N_LOAD + is_store] += 1
+                        hazard = np.int64(NO_HAZARD)
+
+                        if word >= 0 and op != ops.ELW:
+                            if crossing:
+                                now += timing.MISALIGNED
+                            if is_store:
+                                if size == 4 and not crossing:
+                                    mem[word] = b
+                                else:
+                                    access.write_value(mem, word, address, size, b)
+                            else:
+                                value = np.int64(mem[word]) >> (8 * (address & 3))
+                                if crossing:
+                                    value = access.read_value(mem, word, address, size)
+                                regs[file + rd] = _sized(op, value)
+                                hazard = rd - (rd == 0)
+                        else:
+                            chip[L.NOW_CYCLE], chip[L.NOW_DOMAIN] = cycle, domain
+                            chip[L.NOW_FS] = events.cycle_time(chip, domain, cycle)
+                            core[base + L.PC] = pc
+                            if is_store:
+                                status = access.store(
+                                    mem, code, regs, core, eu, dma, chip, c, address, size, b
+                                )
+                            else:
+                                status = access.load(
+                                    mem, regs, core, eu, dma, chip, c, address, size, rd,
+                                    op == ops.ELW,
+                                )  # fmt: skip
+                            if status == access.FAULT:
+                                chip[L.FAULT_ADDRESS] = address
+                                return np.int64(L.RUN_FAULT)
+                            if status == access.RETRY:
+                                now = cycle + 1
+                                break
+                            now = cycle + chip[L.LATENCY]
+                            if status == access.ASLEEP:
+                                now = np.int64(L.NEVER)
+                            elif status == access.DONE and not is_store:
+                                regs[file + rd] = _sized(op, chip[L.VALUE])
+                                hazard = rd - (rd == 0)
+                            elif status == access.DEVICE and not is_store:
+                                hazard = rd - (rd == 0)  # Python supplies the value
+                            if status == access.DEVICE:
+                                if mode >= 2:
+                                    regs[file + rs1] = (a + offset) & WORD
+                                regs[file] = 0
+                                core[base + L.N_INSTRUCTIONS] += executed + 1
+                                core[base + L.PC] = next_pc
+                                core[base + L.HAZARD] = hazard
+                                core[base + L.READY] = now
+                                return np.int64(L.RUN_ACCESS)
+                        if mode >= 2:
+                            regs[file + rs1] = (a + offset) & WORD
+                        regs[file] = 0
+
+                    elif op == ops.JAL or op == ops.JALR:
+                        hazard = np.int64(NO_HAZARD)
+                        target = pc + imm
+                        if op == ops.JALR:
+                            target = (a + imm) & 0xFFFFFFFE
+                        regs[file + rd] = next_pc
+                        regs[file] = 0
+                        core[base + L.N_JUMP] += 1
+                        pc = target & WORD
+                        now += timing.JUMP
+                        executed += 1
+                        continue
+
+                    elif op >= ops.LP_START and op <= ops.LP_SETUPI:
+                        hazard = np.int64(NO_HAZARD)
+                        _set_loop(core, base, op, rd, pc, a, imm, mode)
+                        now += 1
+
                     else:
                         chip[L.NOW_CYCLE], chip[L.NOW_DOMAIN] = cycle, domain
-                        chip[L.NOW_FS] = events.cycle_time(chip, domain, cycle)
-                        if is_store:
-                            status = access.store(
-                                mem, code, regs, core, eu, dma, chip, c, address, size,
-                                regs[file + rs2],
-                            )  # fmt: skip
-                        else:
-                            status = access.load(
-                                mem, regs, core, eu, dma, chip, c, address, size, rd,
-                                op == ops.ELW,
-                            )  # fmt: skip
-                        if status == access.FAULT:
-                            chip[L.FAULT_ADDRESS] = address
-                            return np.int64(L.RUN_FAULT)
-                        if status == access.RETRY:
-                            core[base + L.READY] = cycle + 1
-                            soonest = min(soonest, cycle + 1)
+                        hazard = np.int64(NO_HAZARD)
+                        core[base + L.PC] = pc
+                        core[base + L.N_INSTRUCTIONS] += executed  # a CSR read sees them
+                        executed = 0
+                        now = cycle + 1
+                        if op >= ops.CSRRW and op <= ops.CSRRC:
+                            operand, writes = a, op == ops.CSRRW or rs1 != 0
+                            if mode == 1:
+                                operand = imm >> 12
+                                writes = op == ops.CSRRW or operand != 0
+                            if not system.csr(
+                                regs, core, eu, chip, c, op, rd, imm & 0xFFF, operand, writes
+                            ):
+                                access.fault(core, chip, c, L.F_CSR, imm & 0xFFF)
+                                return np.int64(L.RUN_FAULT)
+                            now = cycle + timing.CSR
+                            if core[base + L.MSTATUS] & 8 != 0:
+                                limit = now  # interrupts may be on from here
+                        elif op == ops.VITOP_MAX or op == ops.VITOP_SEL:
+                            regs[file + rd] = _viterbi(core, base, op, a, b)
+                            regs[file] = 0
+                        elif op == ops.MRET:
+                            system.return_from_interrupt(regs, core, eu, chip, c)
+                            pc = core[base + L.PC]
+                            now = cycle + timing.JUMP
+                            executed += 1
+                            limit = now
                             continue
-                        ready = cycle + chip[L.LATENCY]
-                        if status == access.ASLEEP:
-                            ready = np.int64(L.NEVER)
-                        elif status == access.DONE and not is_store:
-                            regs[file + rd] = _sized(op, chip[L.VALUE])
-                            core[base + L.HAZARD] = rd
-                        if status == access.DEVICE:
-                            # finish the instruction, Python supplies a load's value
-                            if not is_store:
-                                core[base + L.HAZARD] = rd
-                            if mode == 2:
-                                regs[file + rs1] = (a + imm) & WORD
-                            elif mode == 3:
-                                regs[file + rs1] = (a + regs[file + rs3]) & WORD
-                            core[base + L.N_INSTRUCTIONS] += 1
-                            core[base + L.PC] = next_pc
-                            core[base + L.READY] = ready
-                            return np.int64(L.RUN_ACCESS)
-                    if mode == 2:
-                        regs[file + rs1] = (a + imm) & WORD
-                    elif mode == 3:
-                        regs[file + rs1] = (a + regs[file + rs3]) & WORD
-                    regs[file] = 0
+                        elif op == ops.WFI:
+                            if not events.interrupt_pending(eu, c):
+                                events.sleep(core, chip, c, L.WAIT_INTERRUPT, 0, next_pc)
+                                now = np.int64(L.NEVER)
+                        elif op != ops.FENCE:
+                            reason = L.F_ILLEGAL
+                            if op == ops.ECALL:
+                                reason = L.F_ECALL
+                            elif op == ops.EBREAK:
+                                reason = L.F_EBREAK
+                            access.fault(core, chip, c, reason, pc)
+                            return np.int64(L.RUN_FAULT)
 
-                elif op <= ops.BGEU and op >= ops.BEQ:
-                    b = regs[file + rs2]
-                    offset = imm
-                    if mode == 1:
-                        b = (imm >> 16) & WORD
-                        offset = (imm << 48) >> 48
-                    core[base + L.N_BRANCH] += 1
-                    if _branches(op, a, b):
-                        core[base + L.N_TAKEN] += 1
-                        next_pc = (pc + offset) & WORD
-                        ready = cycle + timing.TAKEN_BRANCH
-                        jumped = True
-
-                elif op == ops.JAL or op == ops.JALR:
-                    target = pc + imm
-                    if op == ops.JALR:
-                        target = (a + imm) & 0xFFFFFFFE
-                    regs[file + rd] = next_pc
-                    regs[file] = 0
-                    next_pc = target & WORD
-                    ready = cycle + timing.JUMP
-                    core[base + L.N_JUMP] += 1
-                    jumped = True
-
-                elif op >= ops.LP_START and op <= ops.LP_SETUPI:
-                    _set_loop(core, base, op, rd, pc, a, imm, mode)
-
-                elif op >= ops.CSRRW and op <= ops.CSRRC:
-                    chip[L.NOW_CYCLE], chip[L.NOW_DOMAIN] = cycle, domain
-                    operand, writes = a, op == ops.CSRRW or rs1 != 0
-                    if mode == 1:
-                        operand = imm >> 12
-                        writes = op == ops.CSRRW or operand != 0
-                    if not system.csr(
-                        regs, core, eu, chip, c, op, rd, imm & 0xFFF, operand, writes
-                    ):
-                        access.fault(core, chip, c, L.F_CSR, imm & 0xFFF)
-                        return np.int64(L.RUN_FAULT)
-                    ready = cycle + timing.CSR
-
-                elif op == ops.VITOP_MAX or op == ops.VITOP_SEL:
-                    regs[file + rd] = _viterbi(core, base, op, a, regs[file + rs2])
-                    regs[file] = 0
-
-                elif op == ops.MRET:
-                    chip[L.NOW_CYCLE], chip[L.NOW_DOMAIN] = cycle, domain
-                    system.return_from_interrupt(regs, core, eu, chip, c)
-                    next_pc = core[base + L.PC]
-                    ready = cycle + timing.JUMP
-                    jumped = True
-
-                elif op == ops.WFI:
-                    chip[L.NOW_CYCLE], chip[L.NOW_DOMAIN] = cycle, domain
-                    at = c * L.EU_SPAN
-                    if eu[at + L.EU_BUFFER] & (eu[at + L.EU_MASK] | eu[at + L.EU_IRQ_MASK]) == 0:
-                        events.sleep(core, chip, c, L.WAIT_INTERRUPT, 0, next_pc)
-                        ready = np.int64(L.NEVER)
-
-                elif op != ops.FENCE:
-                    reason = L.F_ILLEGAL
-                    if op == ops.ECALL:
-                        reason = L.F_ECALL
-                    elif op == ops.EBREAK:
-                        reason = L.F_EBREAK
-                    access.fault(core, chip, c, reason, pc)
-                    return np.int64(L.RUN_FAULT)
-
-                # hardware loops; loop 0 is the inner one
-                if not jumped:
+                    # hardware loops; loop 0 is the inner one
+                    again = False
                     if pc == core[base + L.LOOP_END] and core[base + L.LOOP_COUNT] > 0:
                         core[base + L.LOOP_COUNT] -= 1
                         if core[base + L.LOOP_COUNT] > 0:
                             next_pc = core[base + L.LOOP_START]
-                            jumped = True
-                    if (
-                        not jumped
-                        and pc == core[base + L.LOOP_END + 3]
-                        and core[base + L.LOOP_COUNT + 3] > 0
-                    ):
+                            again = True
+                    outer = pc == core[base + L.LOOP_END + 3] and not again
+                    if outer and core[base + L.LOOP_COUNT + 3] > 0:
                         core[base + L.LOOP_COUNT + 3] -= 1
                         if core[base + L.LOOP_COUNT + 3] > 0:
                             next_pc = core[base + L.LOOP_START + 3]
+                    pc = next_pc
+                    executed += 1
 
-                core[base + L.N_INSTRUCTIONS] += 1
-                core[base + L.PC] = next_pc
-                if ready != L.NEVER:
-                    core[base + L.READY] = ready
-                    soonest = min(soonest, ready)
+                core[base + L.PC] = pc
+                core[base + L.HAZARD] = hazard
+                core[base + L.N_INSTRUCTIONS] += executed
+                core[base + L.READY] = now
+                soonest = min(soonest, now)
 
             if chip[L.DIRTY] != 0:
                 return np.int64(L.RUN_LIMIT)
@@ -479,11 +496,7 @@ def _make_run(digest):
 
             if due <= min(fc_fs, pe_fs):
                 idle = fc_fs == L.NEVER and pe_fs == L.NEVER
-                if (
-                    idle
-                    and chip[L.DEVICE_DUE_FS] == L.NEVER
-                    and chip[L.DMA_DUE_CYCLE] == L.NEVER
-                ):
+                if idle and chip[L.DEVICE_DUE_FS] == L.NEVER and chip[L.DMA_DUE_CYCLE] == L.NEVER:
                     return np.int64(L.RUN_STALLED)
                 chip[L.NOW_FS] = due
                 if chip[L.BIN_DUE_FS] <= due:
@@ -511,9 +524,7 @@ def _make_run(digest):
                 horizon = min(due, fc_fs)
                 domain = L.DOMAIN_CLUSTER
             until = events.cycle_at(chip, domain, horizon)
-            status = _step_domain(
-                mem, code, regs, core, eu, dma, chip, cache, banks, domain, until
-            )
+            status = _step_domain(mem, code, regs, core, eu, dma, chip, cache, banks, domain, until)
             if status != L.RUN_LIMIT:
                 return status
 

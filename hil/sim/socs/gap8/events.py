@@ -125,6 +125,13 @@ def sleep(core, chip, c, kind, rd, pc):
 
 
 @numba.njit
+def interrupt_pending(eu, c):
+    """Whether an event of core ``c``'s event or interrupt mask is buffered (wfi goes on)."""
+    at = c * L.EU_SPAN
+    return eu[at + L.EU_BUFFER] & (eu[at + L.EU_MASK] | eu[at + L.EU_IRQ_MASK]) != 0
+
+
+@numba.njit
 def next_dispatch(eu, c):
     """Number of the oldest dispatch entry core ``c`` has not taken, -1 when there is none."""
     entry = eu[L.DISPATCH_TAKEN + c]

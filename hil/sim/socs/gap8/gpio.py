@@ -26,7 +26,7 @@ class Gpio:
 
     def reset(self) -> None:
         """All inputs, marker low."""
-        self._registers = {offset: 0 for offset in range(0, 0x40, 4)}
+        self._registers = dict.fromkeys(range(0, 64, 4), 0)
         self._pad_is_gpio = False
         self._level = False
         self._edges: list[MarkerEdge] = []

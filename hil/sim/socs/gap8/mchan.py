@@ -13,7 +13,7 @@ from hil.sim.socs.gap8 import layout as L
 from hil.sim.socs.gap8 import timing
 from hil.sim.socs.gap8.events import raise_events
 
-TO_L1, INCREMENT, TWO_D, EVENT, IRQ, BROADCAST = 1 << 16, 1 << 17, 1 << 18, 1 << 19, 1 << 20, 1 << 21
+TO_L1, INCREMENT, TWO_D, EVENT, BROADCAST = 1 << 16, 1 << 17, 1 << 18, 1 << 19, 1 << 21
 
 
 @numba.njit

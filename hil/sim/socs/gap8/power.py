@@ -89,7 +89,8 @@ class Cluster:
 
     def _start(self, c: int) -> None:
         core, base = self._machine.state.core, c * L.CORE_SPAN
-        for field in (L.HAZARD, L.MSTATUS, L.MEPC, L.MCAUSE, L.IRQ_READY, L.PCER, L.PCMR):
+        core[base + L.HAZARD] = -1
+        for field in (L.MSTATUS, L.MEPC, L.MCAUSE, L.IRQ_READY, L.PCER, L.PCMR):
             core[base + field] = 0
         for loop in (0, 3):
             core[base + L.LOOP_COUNT + loop] = 0
@@ -114,7 +115,7 @@ class SocControl:
 
     def reset(self) -> None:
         """Cluster off; pads at function 0; CL_BYPASS as read at a firmware's entry."""
-        self._registers = {offset: 0 for offset in (*PADFUN, *PADCFG, CORESTATUS, 0x74)}
+        self._registers = dict.fromkeys((*PADFUN, *PADCFG, CORESTATUS, 116), 0)
         self._registers |= {CL_ISOLATE: 0, CL_BUSY: 0, CL_BYPASS: BYPASS_AT_ENTRY}
 
     def read(self, offset: int) -> int:

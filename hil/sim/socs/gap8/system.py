@@ -63,7 +63,7 @@ def _select(core, chip, c, register, value):
 def read_csr(core, chip, c, number):
     """The value of a control register, -1 when the core does not have it."""
     base = c * L.CORE_SPAN
-    if number == CSR_MHARTID or number == CSR_UHARTID:
+    if number in (CSR_MHARTID, CSR_UHARTID):
         return (32 << 5) if c == L.FC else c
     if number == CSR_MSTATUS:
         return core[base + L.MSTATUS]
@@ -159,7 +159,7 @@ def enter_interrupt(regs, core, eu, chip, c):
     core[base + L.MSTATUS] = (core[base + L.MSTATUS] & ~(MIE | MPIE)) | MPIE
     core[base + L.PC] = core[base + L.MTVEC] + 4 * number
     core[base + L.LINE] = -1
-    core[base + L.HAZARD] = 0
+    core[base + L.HAZARD] = -1
     events.refresh(regs, core, eu, chip, c)
     return True
 

@@ -120,9 +120,9 @@ class TimerPair:
         if register == CFG:
             return counter.cfg
         if register == CNT:
-            return (self._low.value >> (32 if offset & 4 else 0)) & 0xFFFFFFFF if (
-                self._low.bits == 64
-            ) else counter.value
+            if self._low.bits == 64:
+                return (self._low.value >> (32 if offset & 4 else 0)) & 0xFFFFFFFF
+            return counter.value
         if register == CMP:
             if self._low.bits == 64:
                 return (self._low.compare >> (32 if offset & 4 else 0)) & 0xFFFFFFFF

@@ -168,7 +168,7 @@ class Uart:
         if value & 1:
             raise BusFault("UART continuous mode is not modelled")
         address, size = self._registers[side + SADDR], self._registers[side + SIZE]
-        if not (L.L2_BASE <= address and address + size <= L.L2_BASE + L.L2_BYTES and size):
+        if not (address >= L.L2_BASE and address + size <= L.L2_BASE + L.L2_BYTES and size):
             raise BusFault(f"UART transfer of {size} bytes at 0x{address:08x} is not inside L2")
         if len(queue) == QUEUE:
             raise BusFault("UART transfer queued while two are pending")
