@@ -183,6 +183,21 @@ def test_missing_over_drive(chip: Stm32F746) -> None:
     assert "over-drive off" in fails(chip, b"o")
 
 
+@pytest.mark.parametrize(
+    ("register", "value", "says"),
+    [
+        (0x40007000, 0x0000C000, "over-drive off"),  # PWR_CR1 without ODEN
+        (0x40023C00, 0x00000006, "6 flash wait states"),
+        (0x40023808, 0x00009002, "PCLK1 108 MHz"),  # PPRE1 = 2 is too fast for APB1
+    ],
+)
+def test_conditions_of_216_mhz_must_last(
+    chip: Stm32F746, register: int, value: int, says: str
+) -> None:
+    ask(chip, b"f")
+    assert says in fails(chip, poke(register, value))
+
+
 @pytest.mark.parametrize("fast", [False, True])
 def test_three_clocks_agree(chip: Stm32F746, fast: bool) -> None:
     """DWT, SysTick and TIM2 count the same span; TIM2 runs from APB1 and is divided by two."""

@@ -1,1 +1,12 @@
-"""The Cortex-M7 core: function by unicorn, cycles and energy by a cost per basic block."""
+"""The Cortex-M7 core: function by unicorn, cycles and energy by a cost per basic block.
+
+``core`` runs the emulator and keeps the books, ``native`` is the compiled part of it,
+``schedule`` turns decoded instructions (``decode``) into cycles by the rules and constants of
+``costs``, ``system`` is the core's own register space, ``bus`` finds peripherals.
+
+Accuracy, timing model "block-cost-1": pipeline pairing and latencies follow published
+measurements; the instruction cache and branch history are simulated (with a simpler predictor
+than the real one); the data cache is an average stall a load; flash, bus and barrier costs are
+assumptions named in ``costs``. Expect the order of 10 % on compute kernels, more on code that
+lives from data-cache misses. Alignment faults of LDRD, LDM and VLDR are not raised.
+"""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from hil.sim.cores.cortex_m7.native import Ending
 from hil.sim.cores.cortex_m7.op import FLAGS, Kind, Op
 from hil.sim.cores.cortex_m7.thumb16 import decode16
@@ -37,4 +35,4 @@ def decode_block(code: bytes, address: int) -> list[Op]:
 def _predicated(op: Op) -> Op:
     """R12: it keeps its slot; it needs the flags, and a branch becomes conditional."""
     ending = Ending.CONDITIONAL if op.ending is Ending.DIRECT else op.ending
-    return replace(op, reads=op.reads | FLAGS, ending=ending)
+    return op._replace(reads=op.reads | FLAGS, ending=ending)

@@ -6,8 +6,9 @@ kept apart by the pipeline stage that needs them, because a result is not ready 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum, unique
+from typing import NamedTuple
 
 from hil.sim.cores.cortex_m7.native import Ending
 
@@ -18,6 +19,8 @@ FLAGS = 1 << 48
 @unique
 class Kind(Enum):
     """Instruction classes that cost alike."""
+
+    __hash__ = object.__hash__  # Enum hashes its name in Python, and costs are looked up a lot
 
     EARLY = "add, subtract, move, shift: may execute in the early ALU"
     ALU = "other one-cycle integer operations: late ALU"
@@ -53,9 +56,11 @@ class Access:
     shift: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Op:
-    """One decoded instruction. All register fields are bit sets."""
+class Op(NamedTuple):
+    """One decoded instruction. All register fields are bit sets.
+
+    A tuple and not a dataclass: a network has tens of thousands, each placed by one copy.
+    """
 
     kind: Kind
     reads: int = 0  # ALU operands
@@ -88,7 +93,7 @@ class Op:
 
     def at(self, address: int, size: int) -> Op:
         """The same at its place."""
-        return replace(self, address=address, size=size)
+        return self._replace(address=address, size=size)
 
 
 def bits(*registers: int) -> int:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from hil.sim.cores.cortex_m7 import costs
 from hil.sim.cores.cortex_m7.costs import LATENCY, Latency
@@ -164,8 +165,9 @@ def store_drain(op: Op) -> float:
     return costs.WORD_STORE_DRAIN * (op.registers + 1) / 2 if op.kind in costs.MANY else 1.0
 
 
+@lru_cache(maxsize=1 << 16)
 def analyse(code: bytes, address: int) -> BlockCost:
-    """The cost of the block of ``code`` at ``address``."""
+    """The cost of the block of ``code`` at ``address``; kept, since every power-on asks again."""
     ops = decode_block(code, address)
     pipeline = Pipeline()
     issued = tuple(pipeline.issue(op) for op in ops)

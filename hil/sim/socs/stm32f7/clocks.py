@@ -110,8 +110,9 @@ class Pwr:
 
     name = "PWR"
 
-    def __init__(self, timeline: Timeline) -> None:
+    def __init__(self, timeline: Timeline, on_change: Callable[[], None]) -> None:
         self._file = RegisterFile(self.name, PWR_LAYOUT)
+        self._on_change = on_change
         self._over_drive = Ready(timeline, OVER_DRIVE_S)
         self._switching = Ready(timeline, OVER_DRIVE_S)
 
@@ -139,6 +140,7 @@ class Pwr:
             self._over_drive.enable(self._file.bit("CR1", ODEN))
             # RM0385 4.1.4: ODSWEN only after ODRDY; set early it is ignored here.
             self._switching.enable(self._file.bit("CR1", ODSWEN) and bool(self._over_drive))
+            self._on_change()
 
 
 class Flash:

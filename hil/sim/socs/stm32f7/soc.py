@@ -201,9 +201,10 @@ class Stm32F746:
         self._reset_asked = False
         self._resets += 1
         self._sent += self._uart.drain()
-        causes = self._rcc
+        rcc, uart = self._rcc, self._uart
         self._make_peripherals()
-        self._rcc.take_reset_causes(causes)
+        self._rcc.take_reset_causes(rcc)
+        self._uart.counts = uart.counts
         self._core.set_caches(instruction=False, data=False)
         self._set_clock()
         self._marker_changed()
@@ -218,7 +219,7 @@ class Stm32F746:
 
     def _make_peripherals(self) -> None:
         core, timeline = self._core, self._timeline
-        self._pwr = Pwr(timeline)
+        self._pwr = Pwr(timeline, self._clock_changed)
         self._flash_interface = Flash(self._clock_changed)
         self._rcc = Rcc(timeline, self._clock_changed, self._warn)
         self._scs = SystemControlSpace(self)
@@ -509,10 +510,10 @@ class Stm32F746:
             "mispredicted_branches": int(ints[Ints.MISPREDICTS]),
             "icache_misses": int(ints[Ints.ICACHE_MISSES]),
             "peripheral_accesses": self._core.accesses,
-            "uart_bytes_in": self._uart.bytes_in,
-            "uart_bytes_out": self._uart.bytes_out,
-            "uart_overruns": self._uart.overruns,
-            "uart_lost_unready": self._uart.lost_unready,
+            "uart_bytes_in": self._uart.counts.bytes_in,
+            "uart_bytes_out": self._uart.counts.bytes_out,
+            "uart_overruns": self._uart.counts.overruns,
+            "uart_lost_unready": self._uart.counts.lost_unready,
             "unclocked_accesses": self._warnings["unclocked"],
             "warnings": sum(self.warnings.values()),
             "resets": self._resets,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from hil.sim.cores.cortex_m7.bus import BusError
 from hil.sim.cores.cortex_m7.registers import RegisterFile
@@ -34,6 +35,16 @@ LAYOUT = {
     "TDR": (0x28, 0, 0),
 }
 MODELLED = {"CR1": CR1_MODELLED, "CR2": CR2_MODELLED, "CR3": CR3_MODELLED}
+
+
+@dataclass
+class WireCounts:
+    """Bytes of a console since power-on."""
+
+    bytes_in: int = 0
+    bytes_out: int = 0
+    overruns: int = 0  # not taken in time
+    lost_unready: int = 0  # came while the receiver was off
 
 
 class Usart:
@@ -71,10 +82,7 @@ class Usart:
         self._overrun = False
         self._idle = False
         self._idle_at_s: float | None = None
-        self.overruns = 0
-        self.lost_unready = 0
-        self.bytes_in = 0
-        self.bytes_out = 0
+        self.counts = WireCounts()
 
     # The wire
 
@@ -95,7 +103,7 @@ class Usart:
         """Bytes start on the RX wire now, behind those already on it."""
         frame_s = self.byte_s
         if frame_s is None or not self._receiving():
-            self.lost_unready += len(data)
+            self.counts.lost_unready += len(data)
             return
         at_s = max(self._timeline.now_s, self._wire_free_s)
         for byte in data:
@@ -151,7 +159,7 @@ class Usart:
         assert self._sending is not None
         end_s, byte = self._sending
         self._sent.append(byte)
-        self.bytes_out += 1
+        self.counts.bytes_out += 1
         self._sending = None
         if self._holding is None:
             self._complete = True
@@ -170,17 +178,17 @@ class Usart:
 
     def _arrive(self, at_s: float, byte: int) -> None:
         if not self._receiving():
-            self.lost_unready += 1
+            self.counts.lost_unready += 1
             return
         frame_s = self.byte_s
         self._idle_at_s = None if frame_s is None else at_s + frame_s
         if self._received is not None and not self._file.bit("CR3", OVRDIS):
             self._overrun = True
-            self.overruns += 1
+            self.counts.overruns += 1
             return
-        self.overruns += self._received is not None
+        self.counts.overruns += self._received is not None
         self._received = self._data = byte
-        self.bytes_in += 1
+        self.counts.bytes_in += 1
 
     # Registers
 
