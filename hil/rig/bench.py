@@ -17,7 +17,7 @@ from hil.core.errors import FlashError, HilError, InstrumentError, RigError, Tar
 from hil.core.firmware import Firmware
 from hil.core.provenance import Origin
 from hil.rig import firmware as firmware_of
-from hil.rig.console import Console, OnEvent, Timeouts, ignore_event
+from hil.rig.console import Console, OnEvent, Timeouts, ignore_event, see_nothing
 from hil.rig.flashers.virtual import TwinStatus, VirtualFlasher
 from hil.rig.lock import locked
 from hil.rig.messages import Identity
@@ -114,7 +114,7 @@ def open_rig(
         status = flasher.status()
         _check_twin(rig, status, allow_double)
         meter = _open_meter(rig, places, stack)
-        console = stack.enter_context(_open_console(rig, places, on_event))
+        console = stack.enter_context(_open_console(rig, places, flasher, on_event))
         yield OpenRig(rig, console, flasher, meter, status)
 
 
@@ -206,10 +206,13 @@ def _check_serial(spec: MeterSpec, resource: str, identity: str) -> None:
         )
 
 
-def _open_console(rig: Rig, places: Places, on_event: OnEvent) -> Console:
+def _open_console(
+    rig: Rig, places: Places, flasher: VirtualFlasher | None, on_event: OnEvent
+) -> Console:
     spec = rig.console
     timeouts = Timeouts(spec.answer_s, spec.hello_s, rig.slowdown)
-    return Console(places.port, spec.baud, timeouts, on_event)
+    watch = see_nothing if flasher is None else flasher.halted
+    return Console(places.port, spec.baud, timeouts, on_event, watch)
 
 
 # -- checks ---------------------------------------------------------------------------------
@@ -230,7 +233,7 @@ def _check_console(
     rig: Rig, places: Places, flasher: VirtualFlasher | None, stack: ExitStack
 ) -> CheckItem:
     try:
-        console = stack.enter_context(_open_console(rig, places, ignore_event))
+        console = stack.enter_context(_open_console(rig, places, flasher, ignore_event))
     except RigError as error:
         return CheckItem("console", False, str(error))
     if flasher is None:

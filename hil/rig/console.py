@@ -48,12 +48,19 @@ IDEMPOTENT = frozenset(
 )
 BITS_PER_BYTE = 10  # start, 8 data, stop
 LAST_BYTES = 32  # of what was received, kept for error messages
+WATCH_S = 1.0  # between two looks at the board by other means than the console
 
 OnEvent = Callable[[str, str], None]
+# Says why the board will never answer, if something beside the console knows.
+Watch = Callable[[], str | None]
 
 
 def ignore_event(what: str, detail: str) -> None:
     """The ``on_event`` of a caller without a journal."""
+
+
+def see_nothing() -> None:
+    """The ``watch`` of a board that only its console tells about."""
 
 
 @dataclass(frozen=True)
@@ -98,11 +105,13 @@ class Console:
         baud: int = 1_000_000,
         timeouts: Timeouts | None = None,
         on_event: OnEvent = ignore_event,
+        watch: Watch = see_nothing,
     ) -> None:
         self.port = port
         self.baud = baud
         self.timeouts = timeouts or Timeouts()
         self.on_event = on_event
+        self._watch = watch
         self._parser = FrameParser()
         self._frames: list[Frame | Damage] = []
         self._sequence = 0
@@ -323,8 +332,20 @@ class Console:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 return None
-            self._pump(left_s)
+            self._pump(min(left_s, WATCH_S))
+            if not self._frames and left_s > WATCH_S:
+                self._look()
         return self._frames.pop(0)
+
+    def _look(self) -> None:
+        """TargetError when waiting on is pointless."""
+        if reason := self._watch():
+            self._pump()  # what it said before
+            if not self._frames:
+                raise TargetError(
+                    f"the board on {self.port} will not answer: {reason}; {self._last_seen()}. "
+                    "Reset it or flash it again"
+                )
 
     def _pump(self, wait_s: float = 0.0) -> None:
         """Take what has arrived, waiting at most ``wait_s`` for the first byte."""

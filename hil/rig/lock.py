@@ -28,7 +28,9 @@ def locked(parts: Sequence[str], rig: str) -> Iterator[None]:
     RigError at once, naming the holder, when one of them is in use.
     """
     try:
-        FOLDER.mkdir(mode=0o1777, exist_ok=True)
+        if not FOLDER.exists():
+            FOLDER.mkdir(exist_ok=True)
+            FOLDER.chmod(0o1777)  # as /tmp: everybody may lock, nobody removes others' notes
     except OSError as error:
         raise RigError(f"{FOLDER}: no folder for locks: {error}") from error
     with ExitStack() as stack:
@@ -40,12 +42,13 @@ def locked(parts: Sequence[str], rig: str) -> Iterator[None]:
 @contextmanager
 def _locked_part(part: str, rig: str) -> Iterator[None]:
     stem = FOLDER / hashlib.sha256(part.encode()).hexdigest()[:24]
-    note = stem.with_suffix(".json")
+    # A note for each user: one left by a killed process of another user cannot be overwritten.
+    note = stem.with_suffix(f".{os.getuid()}.json")
     lock = FileLock(stem.with_suffix(".lock"), timeout=0, mode=0o666)
     try:
         lock.acquire()
     except Timeout as error:
-        raise RigError(f"{part} is in use by {_holder(note)}; wait for it or stop it") from error
+        raise RigError(f"{part} is in use by {_holder(stem)}; wait for it or stop it") from error
     except OSError as error:
         raise RigError(f"{part}: cannot lock {lock.lock_file}: {error}") from error
     try:
@@ -66,12 +69,16 @@ def _me(rig: str) -> dict[str, str | int]:
     }
 
 
-def _holder(note: Path) -> str:
+def _holder(stem: Path) -> str:
+    """Who wrote the newest note on this part."""
+    notes = sorted(stem.parent.glob(f"{stem.name}.*.json"), key=lambda note: note.stat().st_mtime)
+    if not notes:
+        return "somebody who left no note"
     try:
-        who = json.loads(note.read_text(encoding="utf-8"))
+        who = json.loads(notes[-1].read_text(encoding="utf-8"))
         return (
             f"{who['user']}, process {who['pid']} ({who['command']}) on rig {who['rig']} "
             f"since {who['since']}"
         )
     except (OSError, ValueError, KeyError) as error:
-        return f"somebody who left no note ({error})"
+        return f"somebody whose note {notes[-1]} cannot be read ({error})"

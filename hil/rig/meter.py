@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from hil.core.errors import InstrumentError
 from hil.core.waveform import Waveform
 
 # An acquisition is longer than the work it watches: the host's estimate may be short, and
@@ -69,6 +70,17 @@ def acquire(meter: Meter, busy_s: float) -> Iterator[Acquisition]:
     acquisition = Acquisition(meter)
     try:
         yield acquisition
-    finally:
+    except BaseException as error:
         if not acquisition.is_read:
-            meter.abort()
+            _abort_after(meter, error)
+        raise
+    if not acquisition.is_read:
+        meter.abort()
+
+
+def _abort_after(meter: Meter, error: BaseException) -> None:
+    """Abort; a second failure is noted on the first one, which is the cause worth telling."""
+    try:
+        meter.abort()
+    except InstrumentError as second:
+        error.add_note(f"and the meter could not be stopped: {second}")

@@ -11,6 +11,9 @@ from serial.tools import list_ports
 
 from hil.core.errors import RigError
 
+# A frame takes 20 ms at 1 Mbaud; a driver that has not taken it after this long hangs.
+WRITE_TIMEOUT_S = 10.0
+
 
 def open_port(path: str, baud: int) -> serial.Serial:
     """Open ``path`` exclusively, 8N1, no flow control.
@@ -18,7 +21,7 @@ def open_port(path: str, baud: int) -> serial.Serial:
     RigError: no such port (lists those that exist), no permission, or busy (names the holder).
     """
     try:
-        return serial.Serial(path, baud, exclusive=True, write_timeout=None)
+        return serial.Serial(path, baud, exclusive=True, write_timeout=WRITE_TIMEOUT_S)
     except (serial.SerialException, OSError, ValueError) as error:
         raise RigError(_diagnosis(path, baud, error)) from error
 

@@ -52,6 +52,8 @@ class TwinProcess:
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "PYTHONPATH": path},
+                # Ctrl-C is for the host, which then ends the twin in good order.
+                start_new_session=True,
             )
         try:
             self.status = self._wait_until_up(board, start_s)

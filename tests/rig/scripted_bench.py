@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hil.core.firmware import Firmware
-from hil.rig.console import Console, Timeouts
+from hil.rig.console import Console, Timeouts, Watch, see_nothing
 from hil.rig.flashers.virtual import VirtualFlasher
 from hil.rig.meters.scpi_digitizer import ScpiDigitizer
 from hil.sim.scripted_chip import Image
@@ -42,8 +42,8 @@ class Bench:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         return Firmware(board, path, build * 32, digest, "none", "toy", "00" * 32, 3, ())
 
-    def console(self) -> Console:
-        return Console(self.port, timeouts=QUICK, on_event=lambda *event: self.events.append(event))
+    def console(self, watch: Watch = see_nothing) -> Console:
+        return Console(self.port, 1_000_000, QUICK, lambda *event: self.events.append(event), watch)
 
     def meter(self) -> ScpiDigitizer:
         return ScpiDigitizer(self.resource, timeout_s=1.0, slowdown=20.0)

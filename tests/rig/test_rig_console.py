@@ -158,6 +158,15 @@ class TestSilence:
                 console.run(expected_s=0.01)
         assert "the chip halted: the double crashes on RUN" in bench.probe.state()
 
+    def test_a_probe_that_knows_more_ends_the_wait(self, bench: Bench) -> None:
+        with bench.console(bench.probe.halted) as console:
+            bench.probe.flash(bench.firmware(behaviour="crash_on_run"))
+            console.wait_hello()
+            started = time.monotonic()
+            with pytest.raises(TargetError, match="will not answer: the chip halted: the double"):
+                console.run(expected_s=10.0)
+            assert time.monotonic() - started < 5.0
+
     def test_a_board_that_restarts(self, bench: Bench) -> None:
         with bench.console() as console:
             bench.probe.flash(bench.firmware(behaviour="restart_on_run"))

@@ -88,6 +88,11 @@ class VirtualFlasher:
     def state(self) -> str:
         return str(self.status())
 
+    def halted(self) -> str | None:
+        """Why the chip will never answer again, if that is so."""
+        status = self.status()
+        return status.halted if status.powered else "it is switched off"
+
     def status(self) -> TwinStatus:
         """Everything the twin tells about itself."""
         answer = self.ask("status")
