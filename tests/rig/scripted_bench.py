@@ -46,7 +46,7 @@ class Bench:
         return Console(self.port, 1_000_000, QUICK, lambda *event: self.events.append(event), watch)
 
     def meter(self) -> ScpiDigitizer:
-        return ScpiDigitizer(self.resource, timeout_s=1.0, slowdown=20.0)
+        return ScpiDigitizer(self.resource, timeout_s=0.5, slowdown=20.0)
 
 
 def scripted_command(board: str, directory: Path, seed: int) -> list[str]:

@@ -42,7 +42,7 @@ kind = "scpi_digitizer"
 resource = "{resource}"
 sample_rate_hz = 100_000
 range_a = 0.1
-timeout_s = 1.0
+timeout_s = 0.5
 """
 TWIN = {
     "port": "{dir}/console",
