@@ -215,6 +215,7 @@ def test_data_bytes_may_look_like_ends_and_headers() -> None:
     [
         ("FETC:ARR:CURR?", b"1.0,2.0\n", "begins with # and a digit"),
         ("FETC:ARR:CURR?", b"#15abcde\n", "5 bytes for 4-byte"),
+        ("FETC:ARR:CURR?", b"#212" + bytes(8) + b"\x00\x00\xc0\x7f\n", "sample 2 of 3 is nan"),
         ("FETC:ARR:CURR?", b"#18abcdabcd\n", "2 currents and 3 markers"),
         ("FETC:STAT?", b"3,0\n", "not four numbers"),
         ("FETC:STAT?", b"3,0,1,0\n", "truncated waveform: 3 samples and 1 reported as lost"),

@@ -13,7 +13,7 @@ import numpy as np
 import pyvisa
 from pyvisa.resources import MessageBasedResource
 
-from hil.core.errors import InstrumentError
+from hil.core.errors import DataError, InstrumentError
 from hil.core.provenance import Origin
 from hil.core.waveform import Waveform
 from hil.rig.meter import Acquisition, acquire
@@ -100,18 +100,21 @@ class ScpiDigitizer:
                 f"truncated waveform: {points} samples and {lost} reported as lost, "
                 f"{self._points} were asked for",
             )
-        return Waveform(
-            t0_s=t0_s,
-            sample_interval_s=self.sample_interval_s,
-            current_a=current.astype(np.float32),
-            marker=marker.astype(np.bool_),
-            supply_v=self._supply_v,
-            range_a=self.range_a,
-            overload=overloaded > 0,
-            lost_samples=lost,
-            meter=self.identity,
-            origin=self.origin,
-        )
+        try:
+            return Waveform(
+                t0_s=t0_s,
+                sample_interval_s=self.sample_interval_s,
+                current_a=current.astype(np.float32),
+                marker=marker.astype(np.bool_),
+                supply_v=self._supply_v,
+                range_a=self.range_a,
+                overload=overloaded > 0,
+                lost_samples=lost,
+                meter=self.identity,
+                origin=self.origin,
+            )
+        except DataError as error:
+            raise self._failed("FETC:ARR", error) from error
 
     def abort(self) -> None:
         if self._session is not None:

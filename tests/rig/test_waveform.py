@@ -1,0 +1,82 @@
+"""The waveform noun: what it refuses, and that its bytes bring it back whole."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from hil.core.errors import DataError
+from hil.core.provenance import Origin
+from hil.core.waveform import Waveform
+
+
+def waveform(samples: int = 11) -> Waveform:
+    return Waveform(
+        t0_s=0.25,
+        sample_interval_s=1e-5,
+        current_a=np.linspace(0, 0.1, samples, dtype=np.float32),
+        marker=np.arange(samples) % 3 == 0,
+        supply_v=3.3,
+        range_a=0.1,
+        overload=True,
+        lost_samples=7,
+        meter="ACME,M,1,2",
+        origin=Origin.MEASURED,
+    )
+
+
+@given(
+    arrays.arrays(
+        np.float32, st.integers(0, 40), elements=st.floats(-1, 1, width=32, allow_nan=False)
+    )
+)
+def test_bytes_bring_it_back(current: np.ndarray) -> None:
+    marker = np.arange(len(current)) % 2 == 1
+    first = replace(waveform(), current_a=current, marker=marker)
+    again = Waveform.from_bytes(first.to_bytes())
+    for field in fields(Waveform):
+        assert np.array_equal(getattr(again, field.name), getattr(first, field.name)), field.name
+    assert again.to_bytes() == first.to_bytes()
+    assert again.origin is Origin.MEASURED and again.marker.dtype == np.bool_
+
+
+def test_power_and_duration() -> None:
+    made = waveform()
+    assert made.duration_s == pytest.approx(11e-5) and len(made) == 11
+    assert made.power_w[-1] == pytest.approx(0.33) and made.power_w.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"current_a": np.zeros(11)}, "float64"),
+        ({"marker": np.zeros(10, np.bool_)}, "differ in length"),
+        ({"marker": np.zeros(11, np.uint8)}, "uint8"),
+        ({"sample_interval_s": 0.0}, "interval of 0.0 s"),
+        ({"sample_interval_s": float("nan")}, "interval of nan"),
+        ({"current_a": np.full(11, np.nan, np.float32)}, "sample 0 of 11 is nan"),
+    ],
+)
+def test_parts_that_do_not_fit(change: dict[str, object], says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        replace(waveform(), **change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("cut", [0, 10, -30])
+def test_damaged_bytes(cut: int) -> None:
+    data = waveform().to_bytes()
+    with pytest.raises(DataError, match="damaged waveform"):
+        Waveform.from_bytes(data[:cut])
+
+
+def test_other_archives() -> None:
+    file = io.BytesIO()
+    np.savez(file, a=1)
+    with pytest.raises(DataError, match="not a waveform of schema 1, it holds: a"):
+        Waveform.from_bytes(file.getvalue())
