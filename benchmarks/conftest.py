@@ -20,8 +20,8 @@ from hil.core.trial import TrialKind
 from hil.loop.campaign import run_campaign
 from hil.loop.report import cost_tables, report_data
 from hil.loop.settings import Settings
-from hil.loop.subject import DEFAULT_MODEL, Subject
-from hil.rig.rigfile import Rig, load_rigs
+from hil.loop.subject import Subject
+from hil.rig.rigfile import Rig, load_bench
 from hil.run.journal import new_run_folder
 from hil.run.reader import JOURNAL, Run, list_runs
 from reports.render import render
@@ -83,7 +83,7 @@ def load_subject(config: pytest.Config) -> Subject:
 
 
 def load_bench_rigs(config: pytest.Config) -> tuple[Rig, ...]:
-    return tuple(load_rigs(config.getoption("--rig")))
+    return load_bench(config.getoption("--rig")).rigs
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from benchmarks.conftest import Bench, partition_samples_s, replay
 from hil.core.network import Cut
-from hil.measure.reconcile import Agreement, reconcile
 from hil.measure.intervals import median_interval
+from hil.measure.reconcile import Agreement, reconcile
 from hil.measure.segments import prefix_energy_uj, segment_cycles
 
 

@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console as Terminal
 from rich.table import Table
 
 from hil.core.errors import DataError, HilError
+
+if TYPE_CHECKING:  # the verbs import what they need: `hil --help` must not load torch
+    from hil.clio.optimizer import Sweep
+    from hil.clio.pricing import Priced
+    from hil.core.cost import CostTable, Interval
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -111,7 +117,9 @@ def release(
 def generate(
     board: Annotated[str, typer.Option(help="Board to generate for.")],
     out: Annotated[Path, typer.Option(help="Folder for sources and firmware.elf.")],
-    cut: Annotated[str | None, typer.Option(help="Last cut on the device (default: deepest).")] = None,
+    cut: Annotated[
+        str | None, typer.Option(help="Last cut on the device (default: deepest).")
+    ] = None,
     toolchain: Annotated[str, typer.Option(help="auto, gcc or zig.")] = "auto",
     model: ModelName = DEFAULT_MODEL,
     model_dir: ModelFolder = None,
@@ -147,12 +155,12 @@ def measure(
     from hil.loop.campaign import run_campaign
     from hil.loop.settings import Settings
     from hil.loop.subject import Subject
-    from hil.rig.rigfile import load_rigs
+    from hil.rig.rigfile import load_bench
     from hil.run.journal import new_run_folder
 
     if resume and out is None:
         raise DataError("--resume needs --out: the run folder to go on with")
-    subject, rigs = Subject.load(model_dir, model), load_rigs(rig)
+    subject, rigs = Subject.load(model_dir, model), load_bench(rig).rigs
     folder = out or new_run_folder(RUNS, rig)
     run_campaign(rigs, subject, folder, Settings(images=images), resume, toolchain, _say)
     _write_report(folder, folder / "report.html")
@@ -161,7 +169,9 @@ def measure(
 @app.command(epilog="Example: hil report runs/0001-virtual --out report.html")
 def report(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
-    out: Annotated[Path | None, typer.Option(help="HTML file (default: in the run folder).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="HTML file (default: in the run folder).")
+    ] = None,
 ) -> None:
     """Write the HTML report of a run; needs nothing but its folder."""
     _write_report(run, out or run / "report.html")
@@ -182,17 +192,16 @@ def show(
     """Print the cost of every layer that a run has measured."""
     for table in _tables(run, board):
         origin = table.provenance
-        costs = Table(
-            "layer", "op", "cycles", "95 % interval", "n", "MAC/cycle", "us", "uJ",
-            title=f"{origin.board}: cycles {origin.cycles_origin}, energy {origin.energy_origin}",
+        costs = _plain_table(
+            f"{origin.board}: cycles {origin.cycles_origin}, energy {origin.energy_origin}",
+            "layer", "cycles", "95 %", "n", "MAC/cycle", "us", "uJ",
         )  # fmt: skip
         for row in table.rows:
             median = row.cycles.median
             costs.add_row(
                 row.name,
-                row.op,
                 f"{median:.0f}",
-                f"{row.cycles.lo:.0f} to {row.cycles.hi:.0f}",
+                f"-{row.cycles.below:.0f} +{row.cycles.above:.0f}",
                 str(row.cycles.n),
                 f"{row.macs / median:.2f}" if median else "-",
                 f"{median / table.clock_hz * 1e6:.1f}",
@@ -201,8 +210,17 @@ def show(
         terminal.print(costs)
 
 
+def _plain_table(title: str, *columns: str, caption: str = "") -> Table:
+    """A table for 80 columns: the first column is text, the others are right-aligned numbers."""
+    table = Table(title=title, caption=caption or None, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+    return table
+
+
 @app.command(
-    epilog="Example: hil optimize runs/0001-virtual --radio ble --target energy --max-latency-ms 300"
+    epilog="Example: hil optimize runs/0001-virtual --radio ble --target energy "
+    "--max-latency-ms 300"
 )
 def optimize(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
@@ -210,7 +228,9 @@ def optimize(
     target: Annotated[str, typer.Option(help="latency or energy.")] = "latency",
     board: Annotated[str | None, typer.Option(help="Only this board.")] = None,
     max_latency_ms: Annotated[float | None, typer.Option(help="Limit.")] = None,
-    max_energy_uj: Annotated[float | None, typer.Option(help="Limit of the device's energy.")] = None,
+    max_energy_uj: Annotated[
+        float | None, typer.Option(help="Limit of the device's energy.")
+    ] = None,
     min_accuracy: Annotated[
         float | None, typer.Option(help="Least top-1 (default: 1 point below the best split).")
     ] = None,
@@ -246,10 +266,10 @@ def optimize(
         terminal.print(_sweep_table(swept, decider.board))
 
 
-def _option_table(options, board: str, radio: str) -> Table:
-    table = Table(
-        "cut", "channels", "bytes", "device ms", "radio ms", "cloud ms", "latency ms", "mJ",
-        "top-1", title=f"{board}, {radio}: every partition",
+def _option_table(options: tuple[Priced, ...], board: str, radio: str) -> Table:
+    table = _plain_table(
+        f"{board}, {radio}: every partition",
+        "cut", "channels", "bytes", "device ms", "radio ms", "cloud ms", "total ms", "mJ", "top-1",
     )  # fmt: skip
     for option in options:
         part = option.partition
@@ -260,29 +280,32 @@ def _option_table(options, board: str, radio: str) -> Table:
             _scaled(option.device_s, 1e3),
             f"{option.airtime_s * 1e3:.2f}",
             _scaled(option.cloud_s, 1e3),
-            "does not fit" if option.refused else _scaled(option.latency_s, 1e3),
+            "no fit" if option.refused else _scaled(option.latency_s, 1e3),
             _scaled(option.energy_uj, 1e-3),
             f"{option.accuracy.median:.1%}" if option.accuracy else "unknown",
         )
     return table
 
 
-def _sweep_table(swept, board: str) -> Table:
-    table = Table(
-        "kbit/s", "best partition", "latency ms", "mJ", "top-1", "certain",
-        title=f"{board}, {swept.radio.name}, least {swept.decisions[0].goal.target}",
-        caption="; ".join(
-            f"changes at {s.bandwidth_kbps:.0f} kbit/s" for s in swept.switches
-        ) or "one partition is best over the whole range",
+def _sweep_table(swept: Sweep, board: str) -> Table:
+    switches = "; ".join(f"changes at {s.bandwidth_kbps:.0f} kbit/s" for s in swept.switches)
+    table = _plain_table(
+        f"{board}, {swept.radio.name}: least {swept.decisions[0].goal.target}",
+        "best cut", "kbit/s", "channels", "bytes", "total ms", "mJ", "top-1", "certain",
+        caption=switches or "one partition is best over the whole range",
     )  # fmt: skip
     for decision in swept.decisions:
-        best = decision.best
+        best, bandwidth = decision.best, f"{decision.bandwidth_kbps:.0f}"
         if best is None:
-            table.add_row(f"{decision.bandwidth_kbps:.0f}", decision.outcome.value, "", "", "", "")
+            table.add_row("none", bandwidth)
+            table.caption = decision.outcome.value
             continue
+        part = best.partition
         table.add_row(
-            f"{decision.bandwidth_kbps:.0f}",
-            str(best.partition),
+            part.cut,
+            bandwidth,
+            f"{part.channels}/{part.of_channels}",
+            str(part.wire_bytes),
             _scaled(best.latency_s, 1e3),
             _scaled(best.energy_uj, 1e-3),
             f"{best.accuracy.median:.1%}" if best.accuracy else "unknown",
@@ -291,7 +314,7 @@ def _sweep_table(swept, board: str) -> Table:
     return table
 
 
-def _scaled(interval, factor: float) -> str:
+def _scaled(interval: Interval | None, factor: float) -> str:
     return "-" if interval is None else f"{interval.median * factor:.2f}"
 
 
@@ -312,7 +335,7 @@ def compare(
             continue
         comparison = compare_tables(old[name], table)
         worse += len(comparison.worse())
-        deltas = Table("layer", "cycles", "%", "verdict", "energy %", "verdict", title=name)
+        deltas = _plain_table(name, "layer", "cycles", "%", "verdict", "energy %", "verdict")
         for layer in comparison.layers:
             cycles, energy = layer.cycles, layer.energy_uj
             deltas.add_row(
@@ -328,7 +351,7 @@ def compare(
         raise typer.Exit(2)
 
 
-def _tables(run: Path, board: str | None):
+def _tables(run: Path, board: str | None) -> list[CostTable]:
     from hil.loop.report import cost_tables
     from hil.nn.network_file import load_network
     from hil.run.reader import Run
@@ -343,13 +366,15 @@ def _tables(run: Path, board: str | None):
 
 
 @rig_app.command(epilog="Example: hil rig check virtual")
-def check(rig: Annotated[str, typer.Argument(help="Bench: name or TOML file.")] = "virtual") -> None:
+def check(
+    rig: Annotated[str, typer.Argument(help="Bench: name or TOML file.")] = "virtual",
+) -> None:
     """Open every part of a bench, identify it and say what is wrong."""
     from hil.rig.bench import check as check_rig
-    from hil.rig.rigfile import load_rigs
+    from hil.rig.rigfile import load_bench
 
     failed = 0
-    for one in load_rigs(rig):
+    for one in load_bench(rig).rigs:
         table = Table("part", "ok", "detail", title=f"{one.name} ({one.board})")
         for item in check_rig(one):
             failed += not item.ok
@@ -362,10 +387,10 @@ def check(rig: Annotated[str, typer.Argument(help="Bench: name or TOML file.")] 
 @rig_app.command("list", epilog="Example: hil rig list")
 def list_rigs() -> None:
     """Print the benches that are known by name."""
-    from hil.rig.rigfile import known_rigs
+    from hil.rig.rigfile import find, known_names
 
-    for name, path in known_rigs().items():
-        _say(f"{name}: {path}")
+    for name in known_names():
+        _say(f"{name}: {find(name)}")
 
 
 @sim_app.command(
@@ -380,7 +405,14 @@ def sim_run(
     """Run any ELF on a simulated chip; prints its UART output, cycles and how it ended."""
     from hil.sim.runner import run_elf
 
-    raise typer.Exit(run_elf(elf, board, max_seconds))
+    def write(data: bytes) -> None:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+    ended = run_elf(elf, board, write, max_seconds)
+    for line in ended.lines():
+        _say(line)
+    raise typer.Exit(ended.status)
 
 
 def _say(text: str) -> None:

@@ -35,7 +35,7 @@ class Toolchain:
 
 @dataclass(frozen=True)
 class PowerModel:
-    """Published operating point the virtual chip's energy is scaled to. Modelled, never measured."""
+    """Published operating point that the virtual chip's energy is scaled to: modelled."""
 
     supply_v: float
     active_w: float

@@ -8,6 +8,7 @@ trials hold the samples.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -88,10 +89,15 @@ def run_campaign(
         report(f"{rig.board}: {prepared[rig.name].firmware.layers} layers; bytes used: {use}")
     save_network(subject.network, folder / NETWORK_FILE)
     with _journal(rigs, subject, prepared, folder, settings, resume, report) as journal:
-        errors = [
-            _measure_rig(rig, prepared[rig.name], subject, journal, settings, report)
-            for rig in rigs
-        ]
+        # Each board has its own wires, so they are measured side by side.
+        with ThreadPoolExecutor(max_workers=len(rigs)) as pool:
+            measuring = [
+                pool.submit(
+                    _measure_rig, rig, prepared[rig.name], subject, journal, settings, report
+                )
+                for rig in rigs
+            ]
+        errors = [task.result() for task in measuring]
     for error in errors:
         if error is not None:
             raise error
@@ -189,7 +195,7 @@ def _measure_rig(
 ) -> HilError | None:
     """One rig from opening to closing; a failure is journalled and returned."""
     try:
-        with open_rig(rig) as opened:
+        with open_rig(rig, journal.event) as opened:
             session = _session(opened, prepared, subject, journal, settings, report)
             _measure(session, prepared, subject, settings, opened.meter.sample_interval_s)
     except HilError as error:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from hil.clio.optimizer import Decision, Outcome, Target
-from hil.clio.partitions import Partition
+from hil.clio.optimizer import Decision, Target
+from hil.clio.partitions import Key, Partition
 from hil.clio.pricing import price
 from hil.clio.radio import RADIOS, Radio
-from hil.core.cost import CostRow, CostTable
+from hil.core.cost import CostRow, CostTable, Interval
 from hil.core.errors import DataError
 from hil.core.firmware import MemoryUse
 from hil.core.network import Network
@@ -19,7 +19,7 @@ from hil.core.provenance import Origin
 from hil.core.trial import WHOLE_NETWORK, Trial, TrialKind
 from hil.core.waveform import Waveform
 from hil.loop.campaign import NETWORK_FILE
-from hil.loop.decide import ACCURACY_DROP, BANDWIDTHS_KBPS, Decider
+from hil.loop.decide import ACCURACY_DROP, BANDWIDTHS_KBPS, Decider, recorded_accuracies
 from hil.loop.workloads import label
 from hil.measure.reconcile import Reconciliation, reconcile
 from hil.measure.segments import prefix_energy_uj, segment_cycles
@@ -41,16 +41,17 @@ def report_data(folder: Path) -> page.ReportData:
     if not tables:
         raise DataError(f"{folder}: no board has good per-layer trials yet; nothing to report")
     deciders = [Decider.of(run, table, network) for table in tables]
+    accuracy = recorded_accuracies(run)
     boards = tuple(_board(run, network, table) for table in tables)
     return page.ReportData(
         title=f"{network.name} on {' and '.join(board.name for board in boards)}",
         run=_run_info(run, network),
         boards=boards,
         radios=tuple(_radio(radio) for radio in RADIOS.values()),
-        decisions=tuple(row for decider in deciders for row in _decisions(decider)),
+        decisions=tuple(row for decider in deciders for row in _decisions(decider, accuracy)),
         ranges=tuple(row for decider in deciders for row in _ranges(decider)),
         curves=tuple(row for decider in deciders for row in _curves(decider)),
-        options=tuple(row for decider in deciders for row in _options(decider)),
+        options=tuple(row for decider in deciders for row in _options(decider, accuracy)),
         sources=_sources(run),
         events=run.events,
     )
@@ -135,9 +136,7 @@ def _waveform(run: Run, network: Network, trials: list[Trial]) -> page.WaveformV
     windows = tuple(
         page.LayerWindow(
             layer=sample.layer,
-            name="network"
-            if sample.layer == WHOLE_NETWORK
-            else network.layers[sample.layer].name,
+            name="network" if sample.layer == WHOLE_NETWORK else network.layers[sample.layer].name,
             start_s=window.start * interval,
             end_s=window.stop * interval,
             iterations=sample.iterations,
@@ -172,37 +171,39 @@ def _split(partition: Partition) -> page.Split:
     )
 
 
-def _decisions(decider: Decider) -> Iterator[page.DecisionRow]:
+Accuracies = Mapping[Key, Interval]
+
+
+def _decisions(decider: Decider, accuracy: Accuracies) -> Iterator[page.DecisionRow]:
     # BLE first: the paper's own radio gives the headline.
     for radio in sorted(RADIOS.values(), key=lambda r: r.name != "BLE"):
         for target in Target:
-            yield _decision(decider, radio, decider.decide(radio, decider.goal(target)))
+            decision = decider.decide(radio, decider.goal(target))
+            yield _decision(decider.board, radio, decision, accuracy)
 
 
-def _decision(decider: Decider, radio: Radio, decision: Decision) -> page.DecisionRow:
+def _decision(
+    board: str, radio: Radio, decision: Decision, accuracy: Accuracies
+) -> page.DecisionRow:
     best = decision.best
     limit = decision.goal.min_accuracy
     found = best is not None
     return page.DecisionRow(
-        board=decider.board,
+        board=board,
         radio=radio.name,
         bandwidth_kbps=radio.bandwidth_kbps,
         target=page.Target(decision.goal.target.value),
         split=_split(best.partition) if best else None,
         latency_s=best.latency_s if best else None,
         energy_uj=best.energy_uj if best else None,
-        accuracy=best.accuracy if best else None,
+        accuracy=accuracy.get(best.partition.key) if best else None,
         rival=_split(decision.rivals[0].option.partition) if decision.rivals else None,
         doubts=decision.doubts,
         limits=""
         if limit is None
         else f"top-1 at least {limit:.1%} (at most {ACCURACY_DROP:.0%} below the best split)",
-        why_none="" if found else _why(decision.outcome),
+        why_none="" if found else decision.outcome.value,
     )
-
-
-def _why(outcome: Outcome) -> str:
-    return outcome.value
 
 
 def _ranges(decider: Decider) -> Iterator[page.BestRange]:
@@ -267,7 +268,7 @@ def _curve(
     )
 
 
-def _options(decider: Decider) -> Iterator[page.PartitionRow]:
+def _options(decider: Decider, accuracy: Accuracies) -> Iterator[page.PartitionRow]:
     priced = {radio.name: decider.price_all(radio) for radio in RADIOS.values()}
     first = next(iter(priced.values()))
     for number, option in enumerate(first):
@@ -287,7 +288,7 @@ def _options(decider: Decider) -> Iterator[page.PartitionRow]:
             device_s=option.device_s,
             device_uj=option.device_uj,
             cloud_s=option.cloud_s,
-            accuracy=option.accuracy,
+            accuracy=accuracy.get(option.partition.key),
             links=links,
             refused=option.refused,
         )

@@ -237,9 +237,7 @@ class Session:
     def _check_output(self, workload: Workload) -> None:
         size = self.network.tensors[workload.layers].size_bytes
         output = self.rig.console.read_tensor(workload.layers, size)
-        self.expected.check_output(
-            workload.image, workload.layers, output, self.provenance.board
-        )
+        self.expected.check_output(workload.image, workload.layers, output, self.provenance.board)
 
     def _keep(self, waveform: Waveform, name: str, parts: _Parts) -> None:
         data = waveform.to_bytes()

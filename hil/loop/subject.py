@@ -12,11 +12,11 @@ from hil.core.cost import Interval
 from hil.core.errors import DataError
 from hil.core.network import Network
 from hil.nn import assets
+from hil.nn.capture import capture
 from hil.nn.checkpoint import Checkpoint, load_checkpoint
 from hil.nn.data.images import ImageSet
 from hil.nn.evaluate import SplitAccuracy, load_split_accuracy
 from hil.nn.network_file import load_network
-from hil.nn.capture import capture
 from hil.nn.tail import cloud_tail
 
 DEFAULT_MODEL = "mobilenetv2-0.35-cifar10"
@@ -82,7 +82,9 @@ def tail_latencies(
 ) -> dict[SplitKey, Interval]:
     """Tail costs as journalled, by cut and channels: every slice of a cut has the same tail."""
     try:
-        latencies = {cut: Interval.from_dict(dict(cost["latency_s"])) for cut, cost in tails.items()}
+        latencies = {
+            cut: Interval.from_dict(dict(cost["latency_s"])) for cut, cost in tails.items()
+        }
     except (KeyError, TypeError) as error:
         raise DataError(f"damaged tail costs in the run's start document: {error!r}") from error
     return {

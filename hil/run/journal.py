@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -52,6 +53,8 @@ class Journal:
 
     def __init__(self, folder: Path, write: Write) -> None:
         self.folder = folder
+        # Boards of one bench are measured side by side; their documents come one by one.
+        self._one = threading.RLock()
         self._lock = FileLock(folder / LOCK)
         self._acquire()
         try:
@@ -136,11 +139,16 @@ class Journal:
     @property
     def finished(self) -> dict[str, Trial]:
         """The newest good trial of every key recorded so far."""
-        return dict(self._finished)
+        with self._one:
+            return dict(self._finished)
 
     def plan(self, trials: Iterable[Planned]) -> tuple[Planned, ...]:
         """Add trials to do; returns those that are still missing, in the order given."""
         asked = tuple(trials)
+        with self._one:
+            return self._plan(asked)
+
+    def _plan(self, asked: tuple[Planned, ...]) -> tuple[Planned, ...]:
         fresh = [plan for plan in asked if plan.key not in self._planned]
         if fresh:
             self._append("plan", {"trials": [asdict(plan) for plan in fresh]})
@@ -153,9 +161,10 @@ class Journal:
 
     def record(self, trial: Trial) -> None:
         """Append a trial, good or void. It is on the disk when this returns."""
-        self._append("trial", trial.to_dict())
-        if trial.ok:
-            self._finished[trial.key] = trial
+        with self._one:
+            self._append("trial", trial.to_dict())
+            if trial.ok:
+                self._finished[trial.key] = trial
 
     def event(self, what: str, detail: str) -> None:
         """Append something that happened outside of a trial, such as a recovery step."""
@@ -176,10 +185,11 @@ class Journal:
         return Run.load(self.folder)
 
     def _append(self, kind: str, body: dict[str, Any]) -> None:
-        if self._stopped:
-            raise JournalError(f"{self.folder}: the run has stopped, a {kind} comes too late")
-        self._file.append(Line(self._seq, kind, utc_now(), body).encode())
-        self._seq += 1
+        with self._one:
+            if self._stopped:
+                raise JournalError(f"{self.folder}: the run has stopped, a {kind} comes too late")
+            self._file.append(Line(self._seq, kind, utc_now(), body).encode())
+            self._seq += 1
 
     def _release(self) -> None:
         self._file.close()
