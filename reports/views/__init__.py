@@ -1,0 +1,1 @@
+"""Pure view models: one module a section of the page, testable without HTML."""
