@@ -1,4 +1,4 @@
-"""The RI5CY core of GAP8: RV32IMC with the Xpulp extension, decoded and executed by numba.
+"""The RI5CY core of GAP8: RV32IMC with the Xpulp extension; results computed under numba.
 
 This package knows instructions (``decode``), their results (``scalar``, ``simd``) and their
 cycles (``timing``). It knows no memory map: the chip's engine (``hil.sim.socs.gap8.engine``)

@@ -5,21 +5,16 @@ Floating-point forms do not exist on GAP8 and expand to 0, which no encoding mat
 
 from __future__ import annotations
 
-import numba
 
-
-@numba.njit
-def _bits(half, high, low):
+def _bits(half: int, high: int, low: int) -> int:
     return (half >> low) & ((1 << (high - low + 1)) - 1)
 
 
-@numba.njit
-def _i_type(imm, rs1, funct3, rd, opcode):
+def _i_type(imm: int, rs1: int, funct3: int, rd: int, opcode: int) -> int:
     return ((imm & 0xFFF) << 20) | (rs1 << 15) | (funct3 << 12) | (rd << 7) | opcode
 
 
-@numba.njit
-def _s_type(imm, rs2, rs1, funct3):
+def _s_type(imm: int, rs2: int, rs1: int, funct3: int) -> int:
     return (
         (((imm >> 5) & 0x7F) << 25)
         | (rs2 << 20)
@@ -30,20 +25,17 @@ def _s_type(imm, rs2, rs1, funct3):
     )
 
 
-@numba.njit
-def _r_type(funct7, rs2, rs1, funct3, rd):
+def _r_type(funct7: int, rs2: int, rs1: int, funct3: int, rd: int) -> int:
     return (funct7 << 25) | (rs2 << 20) | (rs1 << 15) | (funct3 << 12) | (rd << 7) | 0x33
 
 
-@numba.njit
-def _imm6(half):
+def _imm6(half: int) -> int:
     """The 6-bit signed immediate of quadrant 1 as 12 bits."""
     imm = (_bits(half, 12, 12) << 5) | _bits(half, 6, 2)
     return (imm ^ 32) - 32
 
 
-@numba.njit
-def _jump(half, rd):
+def _jump(half: int, rd: int) -> int:
     """c.j and c.jal: an 11-bit offset as a J-type word."""
     imm = (_bits(half, 12, 12) << 11) | (_bits(half, 11, 11) << 4) | (_bits(half, 10, 9) << 8)
     imm |= (_bits(half, 8, 8) << 10) | (_bits(half, 7, 7) << 6) | (_bits(half, 6, 6) << 7)
@@ -54,8 +46,7 @@ def _jump(half, rd):
     return word | (rd << 7) | 0x6F
 
 
-@numba.njit
-def _branch(half, funct3):
+def _branch(half: int, funct3: int) -> int:
     """c.beqz and c.bnez as a B-type word against x0."""
     imm = (_bits(half, 12, 12) << 8) | (_bits(half, 11, 10) << 3) | (_bits(half, 6, 5) << 6)
     imm |= (_bits(half, 4, 3) << 1) | (_bits(half, 2, 2) << 5)
@@ -65,8 +56,7 @@ def _branch(half, funct3):
     return word | ((8 + _bits(half, 9, 7)) << 15) | (funct3 << 12) | 0x63
 
 
-@numba.njit
-def _quadrant0(half):
+def _quadrant0(half: int) -> int:
     funct3 = half >> 13
     rd, rs1 = 8 + _bits(half, 4, 2), 8 + _bits(half, 9, 7)
     if funct3 == 0:
@@ -81,8 +71,7 @@ def _quadrant0(half):
     return 0
 
 
-@numba.njit
-def _quadrant1_arithmetic(half):
+def _quadrant1_arithmetic(half: int) -> int:
     """c.srli, c.srai, c.andi, c.sub, c.xor, c.or, c.and on the eight common registers."""
     rd = 8 + _bits(half, 9, 7)
     kind = _bits(half, 11, 10)
@@ -102,8 +91,7 @@ def _quadrant1_arithmetic(half):
     return _r_type(0, rs2, rd, funct3, rd)
 
 
-@numba.njit
-def _quadrant1(half):
+def _quadrant1(half: int) -> int:
     funct3 = half >> 13
     rd = _bits(half, 11, 7)
     if funct3 == 0:
@@ -127,8 +115,7 @@ def _quadrant1(half):
     return _branch(half, funct3 - 6)
 
 
-@numba.njit
-def _quadrant2(half):
+def _quadrant2(half: int) -> int:
     funct3 = half >> 13
     rd, rs2 = _bits(half, 11, 7), _bits(half, 6, 2)
     if funct3 == 0:
@@ -148,8 +135,7 @@ def _quadrant2(half):
     return 0x00100073 if half & 0x1000 else 0  # c.ebreak
 
 
-@numba.njit
-def expand(half):
+def expand(half: int) -> int:
     """The 32-bit word a compressed instruction stands for, 0 when it is illegal on RV32IMC."""
     quadrant = half & 3
     if quadrant == 0:

@@ -20,8 +20,7 @@ bits    name   meaning
 
 from __future__ import annotations
 
-import numba
-import numpy as np
+import functools
 
 from hil.sim.cores.xpulp import ops
 from hil.sim.cores.xpulp.compressed import expand
@@ -62,6 +61,7 @@ from hil.sim.cores.xpulp.encodings import (
     PV_ACC,
     PV_SIGNED,
     PV_UNSIGNED,
+    Encoding,
 )  # fmt: skip
 
 OP_BITS = 9
@@ -69,39 +69,24 @@ MODE_REG, MODE_IMM, MODE_HALF, MODE_BYTE = 0, 1, 2, 3
 ADDRESS_IMM, ADDRESS_REG, ADDRESS_POST_IMM, ADDRESS_POST_REG = 0, 1, 2, 3
 LONG_BIT = 29
 
-_MASK = np.array([row.mask for row in ENCODINGS], dtype=np.int64)
-_MATCH = np.array([row.match for row in ENCODINGS], dtype=np.int64)
-_OP = np.array([row.op for row in ENCODINGS], dtype=np.int64)
-_FORMAT = np.array([row.format for row in ENCODINGS], dtype=np.int64)
-_EXTRA = np.array([row.extra for row in ENCODINGS], dtype=np.int64)
+_ROWS: dict[int, list[Encoding]] = {}
+for _row in ENCODINGS:
+    _ROWS.setdefault(_row.match & 0x7F, []).append(_row)
 
 
-def _opcode_starts() -> np.ndarray:
-    """Range of table rows for each value of the 7 opcode bits (the table is sorted by them)."""
-    opcodes = [row.match & 0x7F for row in ENCODINGS]
-    if opcodes != sorted(opcodes):
-        raise ValueError("encodings must be sorted by opcode")
-    return np.array([sum(o < value for o in opcodes) for value in range(129)], dtype=np.int64)
-
-
-_START = _opcode_starts()
-
-
-@numba.njit
-def _pack(op, rd, rs1, rs2, rs3, mode, imm):
+def _pack(op: int, rd: int, rs1: int, rs2: int, rs3: int, mode: int, imm: int) -> int:
     """A decoded record without the length bit."""
     low = op | (rd << 9) | (rs1 << 14) | (rs2 << 19) | (rs3 << 24) | (mode << 30)
     return low | (imm << 32)
 
 
-@numba.njit
-def _signed(value, bits):
+def _signed(value: int, bits: int) -> int:
     """Two's complement value of the low ``bits`` bits."""
-    return (value << (64 - bits)) >> (64 - bits)
+    sign = 1 << (bits - 1)
+    return ((value & ((sign << 1) - 1)) ^ sign) - sign
 
 
-@numba.njit
-def _broadcast_imm6(word, extra):
+def _broadcast_imm6(word: int, extra: int) -> int:
     """The second operand of a pv.*.sci form: imm6 in all lanes, extended to suit the operation."""
     imm = ((word >> 25) & 1) | (((word >> 20) & 31) << 1)
     if not extra & PV_UNSIGNED and extra & PV_SIGNED:
@@ -111,8 +96,7 @@ def _broadcast_imm6(word, extra):
     return _signed((imm & 0xFFFF) * 0x00010001, 32)
 
 
-@numba.njit
-def _decode_packed(word, op, form, extra, rd, rs1, rs2):
+def _decode_packed(word: int, op: int, form: int, extra: int, rd: int, rs1: int, rs2: int) -> int:
     """pv.* forms: funct3 chooses lanes, broadcast or immediate."""
     rs3 = rd if extra & PV_ACC else 0
     if form == F_PV_ONE:
@@ -138,8 +122,9 @@ def _decode_packed(word, op, form, extra, rd, rs1, rs2):
     return _pack(op, rd, rs1, rs2, rs3, mode, 0)
 
 
-@numba.njit
-def _decode_memory(word, op, form, rd, rs1, rs2, imm_i, imm_s):
+def _decode_memory(
+    word: int, op: int, form: int, rd: int, rs1: int, rs2: int, imm_i: int, imm_s: int
+) -> int:
     """Loads and stores in their four address modes."""
     if form == F_LOAD:
         return _pack(op, rd, rs1, 0, 0, ADDRESS_IMM, imm_i)
@@ -158,8 +143,7 @@ def _decode_memory(word, op, form, rd, rs1, rs2, imm_i, imm_s):
     return _pack(op, 0, rs1, rs2, rd, ADDRESS_POST_REG, 0)
 
 
-@numba.njit
-def _decode_loop(word, op, form, rs1):
+def _decode_loop(word: int, op: int, form: int, rs1: int) -> int:
     """Hardware loops: rd holds the loop number, imm a count or an offset in bytes."""
     loop = (word >> 7) & 1
     uimm12 = (word >> 20) & 0xFFF
@@ -173,8 +157,7 @@ def _decode_loop(word, op, form, rs1):
     return _pack(op, loop, 0, 0, 0, MODE_IMM, uimm12 | (((word >> 15) & 31) << 13))
 
 
-@numba.njit
-def _decode_control(word, op, form, rd, rs1, rs2, imm_i):
+def _decode_control(word: int, op: int, form: int, rd: int, rs1: int, rs2: int, imm_i: int) -> int:
     """Branches, jumps, upper immediates and CSR accesses."""
     if form <= F_B_IMM5:  # both branch formats
         offset = (((word >> 31) & 1) << 12) | (((word >> 7) & 1) << 11)
@@ -197,8 +180,9 @@ def _decode_control(word, op, form, rd, rs1, rs2, imm_i):
     return _pack(op, rd, rs1, 0, 0, MODE_IMM, imm_i)
 
 
-@numba.njit
-def _decode_scalar(word, op, form, extra, rd, rs1, rs2, imm_i):
+def _decode_scalar(
+    word: int, op: int, form: int, extra: int, rd: int, rs1: int, rs2: int, imm_i: int
+) -> int:
     """Register results of one or two operands, with immediates folded into the common form."""
     is3 = (word >> 25) & 31
     if form == F_R:
@@ -226,20 +210,22 @@ def _decode_scalar(word, op, form, extra, rd, rs1, rs2, imm_i):
     return _pack(op, rd, rs1, rs2, rd, MODE_REG, extra)  # F_ADDN_REG
 
 
-@numba.njit
-def decode_long(word):
+def _find(word: int) -> Encoding | None:
+    """The table row a word belongs to."""
+    for row in _ROWS.get(word & 0x7F, ()):
+        if word & row.mask == row.match:
+            return row
+    return None
+
+
+def decode_long(word: int) -> int:
     """The decoded record of a 32-bit instruction word; op is ILLEGAL when no encoding matches."""
-    row = -1
-    opcode = word & 0x7F
-    for i in range(_START[opcode], _START[opcode + 1]):
-        if word & _MASK[i] == _MATCH[i]:
-            row = i
-            break
-    if row < 0:
-        return np.int64(ops.ILLEGAL | (1 << LONG_BIT))
-    op, form, extra = _OP[row], _FORMAT[row], _EXTRA[row]
+    row = _find(word)
+    if row is None:
+        return ops.ILLEGAL | (1 << LONG_BIT)
+    op, form, extra = row.op, row.format, row.extra
     rd, rs1, rs2 = (word >> 7) & 31, (word >> 15) & 31, (word >> 20) & 31
-    imm_i = _signed((word >> 20) & 0xFFF, 12)
+    imm_i = _signed(word >> 20, 12)
     imm_s = _signed((((word >> 25) & 0x7F) << 5) | rd, 12)
     if form == F_NONE:
         record = _pack(op, 0, 0, 0, 0, 0, 0)
@@ -253,12 +239,12 @@ def decode_long(word):
         record = _decode_memory(word, op, form, rd, rs1, rs2, imm_i, imm_s)
     else:
         record = _decode_scalar(word, op, form, extra, rd, rs1, rs2, imm_i)
-    return record | np.int64(1 << LONG_BIT)
+    return record | 1 << LONG_BIT
 
 
-@numba.njit
-def decode(word):
+@functools.lru_cache(maxsize=65536)
+def decode(word: int) -> int:
     """The decoded record of the instruction in ``word`` (its low half when compressed)."""
     if word & 3 == 3:
         return decode_long(word)
-    return decode_long(expand(word & 0xFFFF)) & ~np.int64(1 << LONG_BIT)
+    return decode_long(expand(word & 0xFFFF)) & ~(1 << LONG_BIT)

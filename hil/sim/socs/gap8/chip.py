@@ -13,6 +13,8 @@ import numpy as np
 
 from hil.core.errors import SimulationError
 from hil.sim.chip import EnergyBins, Fault, MarkerEdge, Stop
+from hil.sim.cores.xpulp.decode import LONG_BIT, decode
+from hil.sim.cores.xpulp.ops import ILLEGAL
 from hil.sim.elf import ElfImage, load_segments
 from hil.sim.socs.gap8 import access, energy, engine
 from hil.sim.socs.gap8 import layout as L
@@ -29,6 +31,7 @@ FC_HART = 32 << 5
 # An FC that reads the same value from the same register at the same place again, within this
 # many instructions and without any device write between, is polling.
 POLL_INSTRUCTIONS = 96
+DECODE_AHEAD = 32  # instructions decoded at a time
 LFSR_SEED = 0xACE1
 
 
@@ -180,6 +183,8 @@ class Gap8:
                 return Stop.WAITING
             if reason == L.RUN_BINS_FULL:
                 self._take_bins()
+            elif reason == L.RUN_DECODE:
+                self._decode_from(int(chip[L.DECODE_HALF]))
             elif reason == L.RUN_DEVICE:
                 self._machine.run_due()
                 self._polls.clear()
@@ -190,6 +195,20 @@ class Gap8:
             else:
                 self._take_fault()
                 return Stop.FAULT
+
+    def _decode_from(self, half: int) -> None:
+        """Decodes instructions in sequence from a halfword of L2 on."""
+        halves, code = self._state.mem.view(np.uint16), self._state.code
+        for _ in range(DECODE_AHEAD):
+            if half >= len(code) or code[half]:
+                return
+            word = int(halves[half])
+            if half + 1 < len(code):
+                word |= int(halves[half + 1]) << 16
+            code[half] = record = decode(word)
+            if record & 511 == ILLEGAL:
+                return
+            half += 1 + ((record >> LONG_BIT) & 1)
 
     def _take_fault(self) -> None:
         chip = self._state.chip

@@ -18,7 +18,6 @@ import numba
 import numpy as np
 
 from hil.sim.cores.xpulp import ops
-from hil.sim.cores.xpulp.decode import decode
 from hil.sim.cores.xpulp.scalar import highest_set, scalar, sx
 from hil.sim.cores.xpulp.simd import simd
 from hil.sim.cores.xpulp.source_digest import SOURCE_DIGEST
@@ -69,18 +68,6 @@ def _refill(cache, chip, domain, line, cycle):
     cache[at] = line
     cache[domain * L.L2_LINES + line] = ready
     return ready
-
-
-@numba.njit
-def _decode_at(mem, code, half):
-    """Decodes the instruction at a halfword of L2 and remembers it."""
-    word = numba.int64(mem[half >> 1])
-    if half & 1:
-        word >>= 16
-        if half + 1 < L.L2_BYTES // 2:
-            word |= (numba.int64(mem[(half + 1) >> 1]) & 0xFFFF) << 16
-    code[half] = decode(word & WORD)
-    return code[half]
 
 
 @numba.njit
@@ -217,7 +204,12 @@ def _make_domain_stepper(digest):
                         core[base + L.LINE] = line
                     record = code[half]
                     if record == 0:
-                        record = _decode_at(mem, code, half)
+                        chip[L.DECODE_HALF] = half
+                        core[base + L.PC] = pc
+                        core[base + L.HAZARD] = hazard
+                        core[base + L.N_INSTRUCTIONS] += executed
+                        core[base + L.READY] = now
+                        return np.int64(L.RUN_DECODE)
 
                     op = record & 511
                     rd = (record >> 9) & 31

@@ -95,6 +95,7 @@ ACCESS_CORE, ACCESS_ADDRESS, ACCESS_SIZE, ACCESS_STORE, ACCESS_VALUE, ACCESS_RD,
 ACCESS_SIGNED = 31
 FAULT_REASON, FAULT_CORE, FAULT_PC, FAULT_ADDRESS = 32, 33, 34, 35
 BIN_FS, BIN_COUNT, BIN_ROOM = 36, 37, 38
+DECODE_HALF = 39  # halfword of L2 that has to be decoded
 CHIP_WORDS = 40
 
 # --- instruction caches: cache[...] --------------------------------------------------------------
@@ -108,7 +109,7 @@ CACHE_TAGS = 2 * L2_LINES
 CACHE_WORDS = CACHE_TAGS + CACHE_WAYS * (CACHE_SETS[0] + CACHE_SETS[1])
 
 # --- why the engine came back --------------------------------------------------------------------
-RUN_LIMIT, RUN_DEVICE, RUN_ACCESS, RUN_FAULT, RUN_STALLED, RUN_BINS_FULL = range(6)
+RUN_LIMIT, RUN_DEVICE, RUN_ACCESS, RUN_FAULT, RUN_STALLED, RUN_BINS_FULL, RUN_DECODE = range(7)
 
 # --- fault reasons -------------------------------------------------------------------------------
 (
