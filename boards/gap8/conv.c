@@ -1,21 +1,36 @@
 #include "conv.h"
 
 #include "cluster.h"
-#include "requantise.h"
 #include "tiles.h"
 #include "xpulp.h"
 
-/* Four channels x two pixels: 6 loads and 8 dot products are 14 instructions for 32
- * multiply-accumulates. `weights` and both inputs advance. The dot products start four
- * instructions after the load they need first, so no load is waited for. */
-#define DOT_4X2(name, PV_SDOT)                                                                     \
-    static inline __attribute__((always_inline)) void name(                                        \
-        const int32_t **weights, const uint8_t *in0, const uint8_t *in1, uint32_t words,           \
-        int32_t sum0[4], int32_t sum1[4])                                                          \
+/* Four channels x two pixels. The innermost loop's 6 loads and 8 dot products are 14 instructions for
+ * 32 multiply-accumulates; each load is at least a cycle ahead of its use. A segment adds 3 cycles, a
+ * block 86 or 94, 40 of them for mulh. The shifts come as one word: p.addrnr only looks at the five
+ * lowest bits. The result
+ * points behind the record, the outputs behind what was stored. */
+#define LIMIT_ANY(sum) P_MAX(sum, sum, "%[lowest]") P_MIN(sum, sum, "%[highest]")
+#define LIMIT_FROM_ZERO(sum) P_CLIPUR(sum, sum, "%[highest]")
+
+#define BLOCK(name, PV_SDOT, LIMIT)                                                                \
+    static inline __attribute__((always_inline)) const int32_t *name(                              \
+        const conv_shape_t *shape, const int32_t *weights, const uint8_t *in0, const uint8_t *in1, \
+        uint8_t **out0, uint8_t **out1)                                                            \
     {                                                                                              \
         uint32_t w0, w1, w2, w3, a0, a1;                                                           \
+        int32_t s00, s01, s02, s03, s10, s11, s12, s13;                                            \
+        const uint32_t words = shape->segment_words;                                               \
         __asm__ volatile(                                                                          \
-            LP_SETUP("%[words]", "14")                                                             \
+            P_LW_POST("%[s00]", "4", "%[w]")                                                       \
+            P_LW_POST("%[s01]", "4", "%[w]")                                                       \
+            P_LW_POST("%[s02]", "4", "%[w]")                                                       \
+            P_LW_POST("%[s03]", "4", "%[w]")                                                       \
+            COPY("%[s10]", "%[s00]")                                                               \
+            COPY("%[s11]", "%[s01]")                                                               \
+            COPY("%[s12]", "%[s02]")                                                               \
+            COPY("%[s13]", "%[s03]")                                                               \
+            LP_SETUP_OUTER("%[segments]", "17")                                                    \
+            LP_SETUP_INNER("%[words]", "14")                                                       \
             P_LW_POST("%[w0]", "4", "%[w]")                                                        \
             P_LW_POST("%[w1]", "4", "%[w]")                                                        \
             P_LW_POST("%[w2]", "4", "%[w]")                                                        \
@@ -30,18 +45,56 @@
             PV_SDOT("%[s11]", "%[a1]", "%[w1]")                                                    \
             PV_SDOT("%[s12]", "%[a1]", "%[w2]")                                                    \
             PV_SDOT("%[s13]", "%[a1]", "%[w3]")                                                    \
+            "add %[in0], %[in0], %[skip]\n\t"                                                      \
+            "add %[in1], %[in1], %[skip]\n\t"                                                      \
             LP_END                                                                                 \
-            : [w] "+r"(*weights), [in0] "+r"(in0), [in1] "+r"(in1),                                \
-              [s00] "+r"(sum0[0]), [s01] "+r"(sum0[1]), [s02] "+r"(sum0[2]),                       \
-              [s03] "+r"(sum0[3]), [s10] "+r"(sum1[0]), [s11] "+r"(sum1[1]),                       \
-              [s12] "+r"(sum1[2]), [s13] "+r"(sum1[3]), [w0] "=&r"(w0), [w1] "=&r"(w1),            \
-              [w2] "=&r"(w2), [w3] "=&r"(w3), [a0] "=&r"(a0), [a1] "=&r"(a1)                       \
-            : [words] "r"(words)                                                                   \
+            P_LW_POST("%[w0]", "4", "%[w]")                                                        \
+            P_LW_POST("%[w1]", "4", "%[w]")                                                        \
+            P_LW_POST("%[w2]", "4", "%[w]")                                                        \
+            P_LW_POST("%[w3]", "4", "%[w]")                                                        \
+            P_LW_POST("%[a0]", "4", "%[w]")                                                        \
+            "mulh %[s00], %[s00], %[w0]\n\t"                                                       \
+            "mulh %[s10], %[s10], %[w0]\n\t"                                                       \
+            "mulh %[s01], %[s01], %[w1]\n\t"                                                       \
+            "mulh %[s11], %[s11], %[w1]\n\t"                                                       \
+            "mulh %[s02], %[s02], %[w2]\n\t"                                                       \
+            "mulh %[s12], %[s12], %[w2]\n\t"                                                       \
+            "mulh %[s03], %[s03], %[w3]\n\t"                                                       \
+            "mulh %[s13], %[s13], %[w3]\n\t"                                                       \
+            P_ADDRNR("%[s00]", "%[a0]")                                                            \
+            P_ADDRNR("%[s10]", "%[a0]")                                                            \
+            "srli %[a0], %[a0], 8\n\t"                                                             \
+            P_ADDRNR("%[s01]", "%[a0]")                                                            \
+            P_ADDRNR("%[s11]", "%[a0]")                                                            \
+            "srli %[a0], %[a0], 8\n\t"                                                             \
+            P_ADDRNR("%[s02]", "%[a0]")                                                            \
+            P_ADDRNR("%[s12]", "%[a0]")                                                            \
+            "srli %[a0], %[a0], 8\n\t"                                                             \
+            P_ADDRNR("%[s03]", "%[a0]")                                                            \
+            P_ADDRNR("%[s13]", "%[a0]")                                                            \
+            LIMIT("%[s00]") LIMIT("%[s01]") LIMIT("%[s02]") LIMIT("%[s03]")                        \
+            LIMIT("%[s10]") LIMIT("%[s11]") LIMIT("%[s12]") LIMIT("%[s13]")                        \
+            P_SB_POST("%[s00]", "%[out0]") P_SB_POST("%[s01]", "%[out0]")                          \
+            P_SB_POST("%[s02]", "%[out0]") P_SB_POST("%[s03]", "%[out0]")                          \
+            P_SB_POST("%[s10]", "%[out1]") P_SB_POST("%[s11]", "%[out1]")                          \
+            P_SB_POST("%[s12]", "%[out1]") P_SB_POST("%[s13]", "%[out1]")                          \
+            : [w] "+r"(weights), [in0] "+r"(in0), [in1] "+r"(in1), [out0] "+r"(*out0),             \
+              [out1] "+r"(*out1), [w0] "=&r"(w0), [w1] "=&r"(w1), [w2] "=&r"(w2), [w3] "=&r"(w3), [a0] "=&r"(a0), [a1] "=&r"(a1),\
+              [s00] "=&r"(s00), [s01] "=&r"(s01), [s02] "=&r"(s02), [s03] "=&r"(s03),              \
+              [s10] "=&r"(s10), [s11] "=&r"(s11), [s12] "=&r"(s12), [s13] "=&r"(s13)               \
+            : [words] "r"(words), [segments] "r"((uint32_t)shape->segments),                       \
+              [skip] "r"(shape->segment_pitch - 4 * words),                                        \
+              [lowest] "r"((int32_t)shape->lowest), [highest] "r"((int32_t)shape->highest)         \
             : "memory");                                                                           \
+        return weights;                                                                            \
     }
 
-DOT_4X2(dot_s8, PV_SDOTSP_B)
-DOT_4X2(dot_u8, PV_SDOTUSP_B)
+BLOCK(block_s8, PV_SDOTSP_B, LIMIT_ANY)
+BLOCK(block_u8, PV_SDOTUSP_B, LIMIT_ANY)
+BLOCK(block_s8_from_zero, PV_SDOTSP_B, LIMIT_FROM_ZERO)
+BLOCK(block_u8_from_zero, PV_SDOTUSP_B, LIMIT_FROM_ZERO)
+
+typedef enum { S8, U8, S8_FROM_ZERO, U8_FROM_ZERO } variant_t;
 
 /* A share of a tile, resolved to addresses. */
 typedef struct {
@@ -79,55 +132,41 @@ static inline pixel_t pixel_at(const conv_shape_t *shape, const conv_step_t *ste
                      scratch + step->output + pixel * step->channels, column};
 }
 
-static inline __attribute__((always_inline)) void store_four(const conv_shape_t *shape,
-                                                              const int32_t *scales,
-                                                              uint32_t channels, uint8_t *out0,
-                                                              uint8_t *out1, const int32_t *sum0,
-                                                              const int32_t *sum1)
-{
-    const uint8_t *shifts = (const uint8_t *)(scales + 4);
-    const int32_t lowest = shape->lowest, highest = shape->highest;
-#pragma GCC unroll 4
-    for (uint32_t i = 0; i < 4; i++) {
-        if (i < channels) {
-            const int32_t multiplier = scales[i], shift = shifts[i];
-            const uint8_t y0 = requantise(sum0[i], multiplier, shift, lowest, highest);
-            const uint8_t y1 = requantise(sum1[i], multiplier, shift, lowest, highest);
-            out0[i] = y0;
-            out1[i] = y1;
-        }
-    }
-}
-
-/* Two pixels, all channels of the share. */
+/* Two pixels, all channels of the share. The outputs of an incomplete last record go through spare
+ * bytes. */
 static inline __attribute__((always_inline)) void pixel_pair(const work_t *work, pixel_t p0,
-                                                              pixel_t p1, int is_unsigned)
+                                                              pixel_t p1, variant_t variant)
 {
-    const conv_shape_t *shape = work->shape;
+    const conv_shape_t shape = *work->shape;
     const int32_t *weights = work->weights;
-    for (uint32_t c = work->channels.begin; c < work->channels.end; c += 4) {
-        int32_t sum0[4] = {weights[0], weights[1], weights[2], weights[3]};
-        int32_t sum1[4] = {weights[0], weights[1], weights[2], weights[3]};
-        const uint8_t *in0 = p0.window, *in1 = p1.window;
-        const uint32_t left = work->channels.end - c;
-        weights += 4;
-        uint32_t segments = shape->segments;
-        do {
-            (is_unsigned ? dot_u8 : dot_s8)(&weights, in0, in1, shape->segment_words, sum0, sum1);
-            in0 += shape->segment_pitch;
-            in1 += shape->segment_pitch;
-        } while (--segments > 0);
-        if (left >= 4) {
-            store_four(shape, weights, 4, p0.output + c, p1.output + c, sum0, sum1);
-        } else {
-            store_four(shape, weights, left, p0.output + c, p1.output + c, sum0, sum1);
+    const uint32_t channels = work->channels.end - work->channels.begin;
+    uint8_t spare0[4], spare1[4];
+    uint8_t *out0 = p0.output + work->channels.begin;
+    uint8_t *out1 = p1.output + work->channels.begin;
+    uint32_t incomplete = 0;
+    for (uint32_t records = channels / 4;; records = 1) {
+        for (; records > 0; records--) {
+            weights = (variant == S8             ? block_s8
+                       : variant == U8           ? block_u8
+                       : variant == S8_FROM_ZERO ? block_s8_from_zero
+                                                 : block_u8_from_zero)(
+                &shape, weights, p0.window, p1.window, &out0, &out1);
         }
-        weights += 5;
+        if (incomplete != 0 || channels % 4 == 0) {
+            break;
+        }
+        incomplete = channels % 4;
+        out0 = spare0;
+        out1 = spare1;
+    }
+    for (uint32_t i = 0; i < incomplete; i++) {
+        p0.output[work->channels.end - incomplete + i] = spare0[i];
+        p1.output[work->channels.end - incomplete + i] = spare1[i];
     }
 }
 
 static inline __attribute__((always_inline)) void conv(const conv_shape_t *shape,
-                                                        const conv_step_t *step, int is_unsigned)
+                                                        const conv_step_t *step, variant_t variant)
 {
     const uint32_t core = core_id();
     const uint32_t record_words = 9 + 4 * shape->segments * shape->segment_words;
@@ -138,11 +177,14 @@ static inline __attribute__((always_inline)) void conv(const conv_shape_t *shape
     const int32_t *weights = (const int32_t *)(const void *)(scratch + step->weights);
     const work_t work = {shape, weights + channels.begin / 4 * record_words, channels,
                          step->channels};
+    if (channels.begin == channels.end) {
+        return;
+    }
     pixel_t p0 = pixel_at(shape, step, pixels.begin);
     for (uint32_t pixel = pixels.begin; pixel < pixels.end; pixel += 2) {
         /* An odd last pixel is its own partner: both compute and store the same. */
         const pixel_t p1 = pixel + 1 < pixels.end ? next_pixel(&work, p0) : p0;
-        pixel_pair(&work, p0, p1, is_unsigned);
+        pixel_pair(&work, p0, p1, variant);
         p0 = next_pixel(&work, p1);
     }
 }
@@ -179,8 +221,7 @@ static void clear_border(const conv_shape_t *shape, const conv_step_t *step)
     }
 }
 
-static inline void prepare(const conv_shape_t *shape, const conv_step_t *step,
-                           layer_probe_t *probe)
+static void prepare(const conv_shape_t *shape, const conv_step_t *step, layer_probe_t *probe)
 {
     if (step->rows != 0) {
         const uint32_t start = cluster_cycles();
@@ -193,11 +234,23 @@ static inline void prepare(const conv_shape_t *shape, const conv_step_t *step,
 void conv_s8(const void *shape, const void *step, layer_probe_t *probe)
 {
     prepare(shape, step, probe);
-    conv(shape, step, 0);
+    conv(shape, step, S8);
 }
 
 void conv_u8(const void *shape, const void *step, layer_probe_t *probe)
 {
     prepare(shape, step, probe);
-    conv(shape, step, 1);
+    conv(shape, step, U8);
+}
+
+void conv_s8_from_zero(const void *shape, const void *step, layer_probe_t *probe)
+{
+    prepare(shape, step, probe);
+    conv(shape, step, S8_FROM_ZERO);
+}
+
+void conv_u8_from_zero(const void *shape, const void *step, layer_probe_t *probe)
+{
+    prepare(shape, step, probe);
+    conv(shape, step, U8_FROM_ZERO);
 }

@@ -44,9 +44,11 @@ typedef struct {
     uint8_t bottom;
 } conv_step_t;
 
-/* `shape`: a conv_shape_t, `step`: a conv_step_t; the input's bytes are signed or unsigned. For
- * tiles_run(). */
+/* `shape`: a conv_shape_t, `step`: a conv_step_t. The input's bytes are signed or unsigned; the
+ * kernels from zero are for a lower limit of 0 (a cycle less an output). For tiles_run(). */
 void conv_s8(const void *shape, const void *step, layer_probe_t *probe);
 void conv_u8(const void *shape, const void *step, layer_probe_t *probe);
+void conv_s8_from_zero(const void *shape, const void *step, layer_probe_t *probe);
+void conv_u8_from_zero(const void *shape, const void *step, layer_probe_t *probe);
 
 #endif

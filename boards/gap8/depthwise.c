@@ -15,29 +15,29 @@ typedef struct {
 /* ------------------------------------------------------------------------------------------
  * 3x3, stride 1: two columns at once, down the rows. A word of a plane row holds the taps of both:
  * bytes 0 to 2 for the left output, 1 to 3 for the right one, against kernel words shifted by a
- * byte. 21 instructions, 29 cycles (mulh takes 5), make two outputs. Storing right before left lets an odd
- * last column use the same address for both.
+ * byte. Two outputs take 19 or 21 instructions and 27 or 29 cycles (mulh takes 5), a pair of columns
+ * 8 more. With `step` 0 both outputs go to one place, the left one last.
  * ---------------------------------------------------------------------------------------- */
 
-#define REQUANTISE(sum)                                                                            \
-    ".insn r 0x5b, 6, 0x20, " sum ", x0, %[shift]\n\t" /* p.addrnr */                              \
-    ".insn r 0x33, 6, 0x02, " sum ", " sum ", %[lowest]\n\t" /* p.max */                           \
-    ".insn r 0x33, 4, 0x02, " sum ", " sum ", %[highest]\n\t" /* p.min */
-#define P_LW_STEP(rd, step, rs1) ".insn r 0x0b, 7, 0x10, " rd ", " rs1 ", " step "\n\t"
-#define P_SB_STEP(rs2, step, rs1) ".insn r 0x2b, 4, 0x00, " step ", " rs1 ", " rs2 "\n\t"
-#define COPY(rd, rs1) "addi " rd ", " rs1 ", 0\n\t"
+#define LIMIT_ANY(sum) P_MAX(sum, sum, "%[lowest]") P_MIN(sum, sum, "%[highest]")
+#define LIMIT_FROM_ZERO(sum) P_CLIPUR(sum, sum, "%[highest]")
 
-#define SWEEP_TWO(name, PV_SDOT)                                                                   \
+#define SWEEP_TWO(name, PV_SDOT, LIMIT, count)                                                     \
     static inline __attribute__((always_inline)) void name(                                        \
-        const depthwise_shape_t *shape, const uint8_t *in, const channel_t *channel,               \
-        uint8_t *left, uint8_t *right, uint32_t rows, uint32_t down)                               \
+        const depthwise_shape_t *shape, const uint8_t *top, const channel_t *channel,              \
+        uint8_t *out, uint32_t step, uint32_t down, uint32_t pairs, uint32_t rows)                 \
     {                                                                                              \
-        const uint32_t pitch = shape->plane_pitch;                                                 \
-        uint32_t r0 = load_word(in), r1 = load_word(in + pitch), r2;                               \
+        const uint8_t *in;                                                                         \
+        uint8_t *left;                                                                             \
+        uint32_t r0, r1, r2;                                                                       \
         int32_t s0, s1;                                                                            \
-        in += 2 * pitch;                                                                           \
         __asm__ volatile(                                                                          \
-            LP_SETUP("%[rows]", "21")                                                              \
+            LP_SETUP_OUTER("%[pairs]", "8 + " count)                                               \
+            COPY("%[in]", "%[top]")                                                                \
+            COPY("%[left]", "%[out]")                                                              \
+            P_LW_STEP("%[r0]", "%[pitch]", "%[in]")                                                \
+            P_LW_STEP("%[r1]", "%[pitch]", "%[in]")                                                \
+            LP_SETUP_INNER("%[rows]", count)                                                       \
             P_LW_STEP("%[r2]", "%[pitch]", "%[in]")                                                \
             COPY("%[s0]", "%[bias]")                                                               \
             COPY("%[s1]", "%[bias]")                                                               \
@@ -51,40 +51,52 @@ typedef struct {
             "mulh %[s0], %[s0], %[scale]\n\t"                                                      \
             COPY("%[r0]", "%[r1]")                                                                 \
             COPY("%[r1]", "%[r2]")                                                                 \
-            REQUANTISE("%[s1]")                                                                    \
-            REQUANTISE("%[s0]")                                                                    \
-            P_SB_STEP("%[s1]", "%[down]", "%[right]")                                              \
+            P_ADDRNR("%[s1]", "%[shift]")                                                          \
+            P_ADDRNR("%[s0]", "%[shift]")                                                          \
+            LIMIT("%[s1]")                                                                         \
+            LIMIT("%[s0]")                                                                         \
+            P_SB_AT("%[s1]", "%[step]", "%[left]")                                                 \
             P_SB_STEP("%[s0]", "%[down]", "%[left]")                                               \
+            "addi %[top], %[top], 2\n\t"                                                           \
+            "add %[out], %[out], %[step]\n\t"                                                      \
+            "add %[out], %[out], %[step]\n\t"                                                      \
             LP_END                                                                                 \
-            : [in] "+r"(in), [left] "+r"(left), [right] "+r"(right), [r0] "+r"(r0),                \
-              [r1] "+r"(r1), [r2] "=&r"(r2), [s0] "=&r"(s0), [s1] "=&r"(s1)                        \
-            : [pitch] "r"(pitch), [down] "r"(down), [bias] "r"(channel->bias),                     \
-              [scale] "r"(channel->multiplier), [shift] "r"(channel->shift), [k0] "r"(channel->taps[0]),\
-              [k1] "r"(channel->taps[1]), [k2] "r"(channel->taps[2]), [q0] "r"(channel->taps[0] << 8),\
+            : [top] "+r"(top), [out] "+r"(out), [in] "=&r"(in), [left] "=&r"(left),                \
+              [r0] "=&r"(r0), [r1] "=&r"(r1), [r2] "=&r"(r2), [s0] "=&r"(s0), [s1] "=&r"(s1)       \
+            : [pairs] "r"(pairs), [rows] "r"(rows), [step] "r"(step), [down] "r"(down),            \
+              [pitch] "r"((uint32_t)shape->plane_pitch), [bias] "r"(channel->bias),                \
+              [scale] "r"(channel->multiplier), [shift] "r"(channel->shift),                       \
+              [k0] "r"(channel->taps[0]), [k1] "r"(channel->taps[1]),                              \
+              [k2] "r"(channel->taps[2]), [q0] "r"(channel->taps[0] << 8),                         \
               [q1] "r"(channel->taps[1] << 8), [q2] "r"(channel->taps[2] << 8),                    \
-              [lowest] "r"((int32_t)shape->lowest), [highest] "r"((int32_t)shape->highest), [rows] "r"(rows)\
+              [lowest] "r"((int32_t)shape->lowest), [highest] "r"((int32_t)shape->highest)         \
             : "memory");                                                                           \
     }
 
-SWEEP_TWO(sweep_two_s8, PV_SDOTSP_B)
-SWEEP_TWO(sweep_two_u8, PV_SDOTUSP_B)
+SWEEP_TWO(two_s8, PV_SDOTSP_B, LIMIT_ANY, "21")
+SWEEP_TWO(two_u8, PV_SDOTUSP_B, LIMIT_ANY, "21")
+SWEEP_TWO(two_u8_from_zero, PV_SDOTUSP_B, LIMIT_FROM_ZERO, "19")
 
 /* ------------------------------------------------------------------------------------------
- * 3x3, stride 2: one column, down the rows; the last row of a window is the next one's first.
- * 12 instructions, 16 cycles, an output.
+ * 3x3, stride 2: one column, down the rows; the last row of a window is the next one's first. 15 or
+ * 16 cycles an output, 6 more a column.
  * ---------------------------------------------------------------------------------------- */
 
-#define SWEEP_STRIDE2(name, PV_SDOT)                                                               \
+#define SWEEP_STRIDE2(name, PV_SDOT, LIMIT, count)                                                 \
     static inline __attribute__((always_inline)) void name(                                        \
-        const depthwise_shape_t *shape, const uint8_t *in, const channel_t *channel, uint8_t *out, \
-        uint32_t rows, uint32_t down)                                                              \
+        const depthwise_shape_t *shape, const uint8_t *top, const channel_t *channel,              \
+        uint8_t *out, uint32_t step, uint32_t down, uint32_t columns, uint32_t rows)               \
     {                                                                                              \
-        const uint32_t pitch = shape->plane_pitch;                                                 \
-        uint32_t r0 = load_word(in), r1, r2;                                                       \
+        const uint8_t *in;                                                                         \
+        uint8_t *at;                                                                               \
+        uint32_t r0, r1, r2;                                                                       \
         int32_t s0;                                                                                \
-        in += pitch;                                                                               \
         __asm__ volatile(                                                                          \
-            LP_SETUP("%[rows]", "12")                                                              \
+            LP_SETUP_OUTER("%[columns]", "6 + " count)                                             \
+            COPY("%[in]", "%[top]")                                                                \
+            COPY("%[at]", "%[out]")                                                                \
+            P_LW_STEP("%[r0]", "%[pitch]", "%[in]")                                                \
+            LP_SETUP_INNER("%[rows]", count)                                                       \
             P_LW_STEP("%[r1]", "%[pitch]", "%[in]")                                                \
             P_LW_STEP("%[r2]", "%[pitch]", "%[in]")                                                \
             COPY("%[s0]", "%[bias]")                                                               \
@@ -93,20 +105,26 @@ SWEEP_TWO(sweep_two_u8, PV_SDOTUSP_B)
             PV_SDOT("%[s0]", "%[r2]", "%[k2]")                                                     \
             "mulh %[s0], %[s0], %[scale]\n\t"                                                      \
             COPY("%[r0]", "%[r2]")                                                                 \
-            REQUANTISE("%[s0]")                                                                    \
-            P_SB_STEP("%[s0]", "%[down]", "%[out]")                                                \
+            P_ADDRNR("%[s0]", "%[shift]")                                                          \
+            LIMIT("%[s0]")                                                                         \
+            P_SB_STEP("%[s0]", "%[down]", "%[at]")                                                 \
+            "addi %[top], %[top], 2\n\t"                                                           \
+            "add %[out], %[out], %[step]\n\t"                                                      \
             LP_END                                                                                 \
-            : [in] "+r"(in), [out] "+r"(out), [r0] "+r"(r0), [r1] "=&r"(r1), [r2] "=&r"(r2),       \
-              [s0] "=&r"(s0)                                                                       \
-            : [pitch] "r"(pitch), [down] "r"(down), [bias] "r"(channel->bias),                     \
-              [scale] "r"(channel->multiplier), [shift] "r"(channel->shift), [k0] "r"(channel->taps[0]),\
-              [k1] "r"(channel->taps[1]), [k2] "r"(channel->taps[2]), [lowest] "r"((int32_t)shape->lowest),\
-              [highest] "r"((int32_t)shape->highest), [rows] "r"(rows)                             \
+            : [top] "+r"(top), [out] "+r"(out), [in] "=&r"(in), [at] "=&r"(at), [r0] "=&r"(r0),    \
+              [r1] "=&r"(r1), [r2] "=&r"(r2), [s0] "=&r"(s0)                                       \
+            : [columns] "r"(columns), [rows] "r"(rows), [step] "r"(step), [down] "r"(down),        \
+              [pitch] "r"((uint32_t)shape->plane_pitch), [bias] "r"(channel->bias),                \
+              [scale] "r"(channel->multiplier), [shift] "r"(channel->shift),                       \
+              [k0] "r"(channel->taps[0]), [k1] "r"(channel->taps[1]),                              \
+              [k2] "r"(channel->taps[2]), [lowest] "r"((int32_t)shape->lowest),                    \
+              [highest] "r"((int32_t)shape->highest)                                               \
             : "memory");                                                                           \
     }
 
-SWEEP_STRIDE2(sweep_stride2_s8, PV_SDOTSP_B)
-SWEEP_STRIDE2(sweep_stride2_u8, PV_SDOTUSP_B)
+SWEEP_STRIDE2(stride2_s8, PV_SDOTSP_B, LIMIT_ANY, "12")
+SWEEP_STRIDE2(stride2_u8, PV_SDOTUSP_B, LIMIT_ANY, "12")
+SWEEP_STRIDE2(stride2_u8_from_zero, PV_SDOTUSP_B, LIMIT_FROM_ZERO, "11")
 
 /* ------------------------------------------------------------------------------------------
  * One channel of a core's rows, in each of the three ways. `step` is the distance of two output
@@ -115,38 +133,36 @@ SWEEP_STRIDE2(sweep_stride2_u8, PV_SDOTUSP_B)
 
 typedef enum { KERNEL_3X3, KERNEL_3X3_STRIDE2, KERNEL_ANY } kernel_t;
 
+/* Signed input, unsigned input, and unsigned input to outputs limited from below by 0. */
+typedef enum { S8, U8, U8_FROM_ZERO } variant_t;
+
 static inline void channel_3x3(const depthwise_shape_t *shape, const uint8_t *plane,
                                const channel_t *channel, uint8_t *out, uint32_t step,
-                               uint32_t rows, int is_unsigned)
+                               uint32_t rows, variant_t variant)
 {
-    const uint32_t down = shape->output_columns * step;
-    for (uint32_t x = 0; x < shape->output_columns; x += 2, out += 2 * step) {
-        uint8_t *right = x + 1 < shape->output_columns ? out + step : out;
-        if (is_unsigned) {
-            sweep_two_u8(shape, plane + x, channel, out, right, rows, down);
-        } else {
-            sweep_two_s8(shape, plane + x, channel, out, right, rows, down);
+    const uint32_t columns = shape->output_columns;
+    uint32_t pairs = columns / 2, apart = step;
+    for (uint32_t done = 0; done < columns; done += 2 * pairs, pairs = 1, apart = 0) {
+        if (pairs == 0) {
+            continue;
         }
+        (variant == S8 ? two_s8 : variant == U8 ? two_u8 : two_u8_from_zero)(
+            shape, plane + done, channel, out + done * step, apart, columns * step, pairs, rows);
     }
 }
 
 static inline void channel_3x3_stride2(const depthwise_shape_t *shape, const uint8_t *plane,
                                        const channel_t *channel, uint8_t *out, uint32_t step,
-                                       uint32_t rows, int is_unsigned)
+                                       uint32_t rows, variant_t variant)
 {
-    const uint32_t down = shape->output_columns * step;
-    for (uint32_t x = 0; x < shape->output_columns; x++, out += step) {
-        if (is_unsigned) {
-            sweep_stride2_u8(shape, plane + 2 * x, channel, out, rows, down);
-        } else {
-            sweep_stride2_s8(shape, plane + 2 * x, channel, out, rows, down);
-        }
-    }
+    const uint32_t columns = shape->output_columns;
+    (variant == S8 ? stride2_s8 : variant == U8 ? stride2_u8 : stride2_u8_from_zero)(
+        shape, plane, channel, out, step, columns * step, columns, rows);
 }
 
 static inline void channel_any(const depthwise_shape_t *shape, const uint8_t *plane,
                                const channel_t *channel, uint8_t *out, uint32_t step,
-                               uint32_t rows, int is_unsigned)
+                               uint32_t rows, variant_t variant)
 {
     for (uint32_t y = 0; y < rows; y++) {
         const uint8_t *row = plane + y * shape->stride_down * shape->plane_pitch;
@@ -157,7 +173,7 @@ static inline void channel_any(const depthwise_shape_t *shape, const uint8_t *pl
             for (uint32_t ky = 0; ky < shape->kernel_rows; ky++) {
                 for (uint32_t word = 0; word < shape->kernel_words; word++) {
                     const uint32_t inputs = load_word(window + 4 * word);
-                    sum = (is_unsigned ? pv_sdotusp_b : pv_sdotsp_b)(sum, inputs, *taps++);
+                    sum = (variant == S8 ? pv_sdotsp_b : pv_sdotusp_b)(sum, inputs, *taps++);
                 }
                 window += shape->plane_pitch;
             }
@@ -172,7 +188,7 @@ static inline void channel_any(const depthwise_shape_t *shape, const uint8_t *pl
  * ---------------------------------------------------------------------------------------- */
 
 /* Planes of four channels from `channel` on, with the input rows that output rows `rows` need. */
-static void make_planes(const depthwise_shape_t *shape, const depthwise_step_t *step,
+static __attribute__((noinline)) void make_planes(const depthwise_shape_t *shape, const depthwise_step_t *step,
                         uint32_t channel, share_t rows, uint8_t *planes)
 {
     const uint32_t count = (rows.end - rows.begin - 1) * shape->stride_down + shape->kernel_rows;
@@ -181,10 +197,9 @@ static void make_planes(const depthwise_shape_t *shape, const depthwise_step_t *
     for (uint32_t i = 0; i < count; i++, row++, planes += shape->plane_pitch) {
         if (row < step->rows) {
             planes_row(scratch + step->input + row * line + channel, step->channels,
-                       shape->columns, shape->left, planes, shape->plane_pitch,
-                       shape->plane_bytes);
+                       shape->columns, shape->left, shape->right, planes, shape->plane_bytes);
         } else {
-            planes_zero_row(planes, shape->plane_pitch, shape->plane_bytes);
+            planes_zeros(planes, shape->plane_bytes, shape->plane_pitch);
         }
     }
 }
@@ -202,7 +217,7 @@ static inline channel_t channel_of(const depthwise_shape_t *shape, const int32_t
 static inline __attribute__((always_inline)) void depthwise(const depthwise_shape_t *shape,
                                                              const depthwise_step_t *step,
                                                              layer_probe_t *probe, kernel_t kernel,
-                                                             int is_unsigned)
+                                                             variant_t variant)
 {
     const uint32_t core = core_id();
     const share_t rows =
@@ -228,12 +243,12 @@ static inline __attribute__((always_inline)) void depthwise(const depthwise_shap
             const channel_t channel = channel_of(shape, record, i);
             uint8_t *out = output + quad + i;
             if (kernel == KERNEL_3X3) {
-                channel_3x3(shape, plane, &channel, out, step->channels, count, is_unsigned);
+                channel_3x3(shape, plane, &channel, out, step->channels, count, variant);
             } else if (kernel == KERNEL_3X3_STRIDE2) {
                 channel_3x3_stride2(shape, plane, &channel, out, step->channels, count,
-                                    is_unsigned);
+                                    variant);
             } else {
-                channel_any(shape, plane, &channel, out, step->channels, count, is_unsigned);
+                channel_any(shape, plane, &channel, out, step->channels, count, variant);
             }
         }
     }
@@ -241,30 +256,40 @@ static inline __attribute__((always_inline)) void depthwise(const depthwise_shap
 
 void depthwise_3x3_s8(const void *shape, const void *step, layer_probe_t *probe)
 {
-    depthwise(shape, step, probe, KERNEL_3X3, 0);
+    depthwise(shape, step, probe, KERNEL_3X3, S8);
 }
 
 void depthwise_3x3_u8(const void *shape, const void *step, layer_probe_t *probe)
 {
-    depthwise(shape, step, probe, KERNEL_3X3, 1);
+    depthwise(shape, step, probe, KERNEL_3X3, U8);
+}
+
+void depthwise_3x3_u8_from_zero(const void *shape, const void *step, layer_probe_t *probe)
+{
+    depthwise(shape, step, probe, KERNEL_3X3, U8_FROM_ZERO);
 }
 
 void depthwise_3x3_stride2_s8(const void *shape, const void *step, layer_probe_t *probe)
 {
-    depthwise(shape, step, probe, KERNEL_3X3_STRIDE2, 0);
+    depthwise(shape, step, probe, KERNEL_3X3_STRIDE2, S8);
 }
 
 void depthwise_3x3_stride2_u8(const void *shape, const void *step, layer_probe_t *probe)
 {
-    depthwise(shape, step, probe, KERNEL_3X3_STRIDE2, 1);
+    depthwise(shape, step, probe, KERNEL_3X3_STRIDE2, U8);
+}
+
+void depthwise_3x3_stride2_u8_from_zero(const void *shape, const void *step, layer_probe_t *probe)
+{
+    depthwise(shape, step, probe, KERNEL_3X3_STRIDE2, U8_FROM_ZERO);
 }
 
 void depthwise_any_s8(const void *shape, const void *step, layer_probe_t *probe)
 {
-    depthwise(shape, step, probe, KERNEL_ANY, 0);
+    depthwise(shape, step, probe, KERNEL_ANY, S8);
 }
 
 void depthwise_any_u8(const void *shape, const void *step, layer_probe_t *probe)
 {
-    depthwise(shape, step, probe, KERNEL_ANY, 1);
+    depthwise(shape, step, probe, KERNEL_ANY, U8);
 }

@@ -17,7 +17,8 @@ typedef struct {
     uint16_t plane_bytes;
     uint16_t plane_pitch;    /* a multiple of four */
     uint16_t columns;        /* input columns */
-    uint16_t left;           /* zero columns */
+    uint16_t left;           /* zero columns before them */
+    uint16_t right;          /* and behind */
     uint16_t kernel_rows;
     uint16_t kernel_words;   /* words of a kernel row */
     uint16_t stride_down;
@@ -26,7 +27,6 @@ typedef struct {
     uint16_t row_cores;      /* the cores form a grid: `row_cores` (a power of two) columns share the */
     int16_t lowest;          /* output rows, 8 / row_cores rows share the groups of four channels */
     int16_t highest;
-    uint16_t unused;
 } depthwise_shape_t;
 
 typedef struct {
@@ -44,11 +44,14 @@ typedef struct {
 } depthwise_step_t;
 
 /* `shape`: a depthwise_shape_t, `step`: a depthwise_step_t. Kernels of 3x3 with stride 1, 3x3 with
- * stride 2, and any other, for signed and unsigned input. For tiles_run(). */
+ * stride 2, and any other, for signed and unsigned input; those from zero are for a lower limit of 0
+ * (a cycle less an output). For tiles_run(). */
 void depthwise_3x3_s8(const void *shape, const void *step, layer_probe_t *probe);
 void depthwise_3x3_u8(const void *shape, const void *step, layer_probe_t *probe);
+void depthwise_3x3_u8_from_zero(const void *shape, const void *step, layer_probe_t *probe);
 void depthwise_3x3_stride2_s8(const void *shape, const void *step, layer_probe_t *probe);
 void depthwise_3x3_stride2_u8(const void *shape, const void *step, layer_probe_t *probe);
+void depthwise_3x3_stride2_u8_from_zero(const void *shape, const void *step, layer_probe_t *probe);
 void depthwise_any_s8(const void *shape, const void *step, layer_probe_t *probe);
 void depthwise_any_u8(const void *shape, const void *step, layer_probe_t *probe);
 

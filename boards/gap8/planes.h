@@ -11,20 +11,8 @@
 #define SELECT_LOW 0x05010400u  /* a0 b0 a1 b1 */
 #define SELECT_HIGH 0x07030602u /* a2 b2 a3 b3 */
 
-static inline void transpose(const uint32_t pixel[4], uint32_t channel[4])
-{
-    const uint32_t ab_low = pv_shuffle2_b(pixel[0], pixel[1], SELECT_LOW);
-    const uint32_t ab_high = pv_shuffle2_b(pixel[0], pixel[1], SELECT_HIGH);
-    const uint32_t cd_low = pv_shuffle2_b(pixel[2], pixel[3], SELECT_LOW);
-    const uint32_t cd_high = pv_shuffle2_b(pixel[2], pixel[3], SELECT_HIGH);
-    channel[0] = pv_pack_h(cd_low, ab_low);
-    channel[1] = pv_pack_h_h(cd_low, ab_low);
-    channel[2] = pv_pack_h(cd_high, ab_high);
-    channel[3] = pv_pack_h_h(cd_high, ab_high);
-}
-
-/* `words` words of each plane from whole pixels `step` bytes apart: 4 loads, 2 moves, 4 shuffles,
- * 4 packs, 4 stores for 16 bytes. */
+/* `words` words of each plane from pixels `step` bytes apart: 4 loads, 2 moves, 4 shuffles, 4 packs,
+ * 4 stores for 16 bytes. */
 static inline void transpose_run(const uint8_t *in, uint32_t step, uint8_t *plane,
                                  uint32_t plane_bytes, uint32_t words)
 {
@@ -35,12 +23,12 @@ static inline void transpose_run(const uint8_t *in, uint32_t step, uint8_t *plan
     uint32_t a, b, c, d, t, u;
     __asm__ volatile(
         LP_SETUP("%[words]", "18")
-        ".insn r 0x0b, 7, 0x10, %[a], %[in], %[step]\n\t" /* p.lw a,step(in!) */
-        ".insn r 0x0b, 7, 0x10, %[b], %[in], %[step]\n\t"
-        ".insn r 0x0b, 7, 0x10, %[c], %[in], %[step]\n\t"
-        ".insn r 0x0b, 7, 0x10, %[d], %[in], %[step]\n\t"
-        "addi %[t], %[a], 0\n\t"
-        "addi %[u], %[c], 0\n\t"
+        P_LW_STEP("%[a]", "%[step]", "%[in]")
+        P_LW_STEP("%[b]", "%[step]", "%[in]")
+        P_LW_STEP("%[c]", "%[step]", "%[in]")
+        P_LW_STEP("%[d]", "%[step]", "%[in]")
+        COPY("%[t]", "%[a]")
+        COPY("%[u]", "%[c]")
         ".insn r 0x57, 1, 0x64, %[a], %[b], %[low]\n\t" /* pv.shuffle2.b */
         ".insn r 0x57, 1, 0x64, %[t], %[b], %[high]\n\t"
         ".insn r 0x57, 1, 0x64, %[c], %[d], %[low]\n\t"
@@ -60,50 +48,25 @@ static inline void transpose_run(const uint8_t *in, uint32_t step, uint8_t *plan
         : "memory");
 }
 
-/* One word of each plane; `first` is the row's pixel (may be outside) that its byte 0 shows. */
-static inline void transpose_edge(const uint8_t *row, uint32_t step, int32_t columns, int32_t first,
-                                  uint8_t *plane, uint32_t plane_bytes)
+static inline void planes_zeros(uint8_t *plane, uint32_t plane_bytes, uint32_t bytes)
 {
-    uint32_t pixel[4], channel[4];
-    for (int32_t i = 0; i < 4; i++) {
-        const int32_t x = first + i;
-        pixel[i] = x >= 0 && x < columns ? load_word(row + (uint32_t)x * step) : 0;
-    }
-    transpose(pixel, channel);
-    for (uint32_t i = 0; i < 4; i++) {
-        *(uint32_t *)(void *)(plane + i * plane_bytes) = channel[i];
+    for (uint32_t at = 0; at < bytes; at += 4) {
+        for (uint32_t i = 0; i < 4; i++) {
+            store_word(plane + i * plane_bytes + at, 0);
+        }
     }
 }
 
-/* A row of the planes: `pitch` bytes each, the input row `left` bytes in, zeros around it. */
+/* A row of the planes: `left` zeros, the input row, `right` zeros. Zeros go by words, and so does
+ * the input: the last word of the left ones is overwritten by the first pixels, the pixels read
+ * beyond the row by the right ones. Stores to odd addresses cost a cycle or two; shifting whole
+ * rows in registers would cost as much. */
 static inline void planes_row(const uint8_t *row, uint32_t step, uint32_t columns, uint32_t left,
-                              uint8_t *plane, uint32_t pitch, uint32_t plane_bytes)
+                              uint32_t right, uint8_t *plane, uint32_t plane_bytes)
 {
-    const uint32_t whole_begin = (left + 3) / 4;
-    const uint32_t whole_end = (columns + left) / 4; /* words before it hold only input pixels */
-    uint32_t word = 0;
-    for (; word < pitch / 4; word++) {
-        if (word == whole_begin && whole_end > whole_begin) {
-            transpose_run(row + (4 * word - left) * step, step, plane + 4 * word, plane_bytes,
-                          whole_end - whole_begin);
-            word = whole_end;
-            if (word == pitch / 4) {
-                break;
-            }
-        }
-        transpose_edge(row, step, (int32_t)columns, (int32_t)(4 * word) - (int32_t)left,
-                       plane + 4 * word, plane_bytes);
-    }
-}
-
-/* A row of zeros. */
-static inline void planes_zero_row(uint8_t *plane, uint32_t pitch, uint32_t plane_bytes)
-{
-    for (uint32_t i = 0; i < 4; i++, plane += plane_bytes) {
-        for (uint32_t byte = 0; byte < pitch; byte += 4) {
-            *(volatile uint32_t *)(void *)(plane + byte) = 0; /* volatile: no call of memset */
-        }
-    }
+    planes_zeros(plane, plane_bytes, left);
+    transpose_run(row, step, plane + left, plane_bytes, (columns + 3) / 4);
+    planes_zeros(plane + left + columns, plane_bytes, right);
 }
 
 #endif

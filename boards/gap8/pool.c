@@ -32,7 +32,8 @@ static window_t window_at(const pool_shape_t *shape, const pool_step_t *step, ui
  * Maximum: four channels a word, those left over one by one
  * ---------------------------------------------------------------------------------------- */
 
-static inline uint32_t largest_of_four(const uint32_t line, const uint32_t step, const window_t *window,
+/* `line`: bytes of an input row, `step`: of a pixel. */
+static inline uint32_t largest_of_four(uint32_t line, uint32_t step, const window_t *window,
                                        uint32_t channel, int is_unsigned)
 {
     const uint8_t *row = window->first + channel;
@@ -84,8 +85,13 @@ void maxpool_u8(const void *shape, const void *step, layer_probe_t *probe)
  * Average: dot products with a single one among the bytes pick and widen a channel
  * ---------------------------------------------------------------------------------------- */
 
-static inline void sum_of_four(const uint32_t line, const uint32_t step, const window_t *window, uint32_t channel,
-                               int is_unsigned, int32_t sum[4])
+static inline int32_t widen(int32_t sum, uint32_t four, uint32_t one, int is_unsigned)
+{
+    return is_unsigned ? pv_sdotusp_b(sum, four, one) : pv_sdotsp_b(sum, four, one);
+}
+
+static inline void sum_of_four(uint32_t line, uint32_t step, const window_t *window,
+                               uint32_t channel, int is_unsigned, int32_t sum[4])
 {
     const uint8_t *row = window->first + channel;
     sum[0] = sum[1] = sum[2] = sum[3] = 0;
@@ -93,11 +99,10 @@ static inline void sum_of_four(const uint32_t line, const uint32_t step, const w
         const uint8_t *at = row;
         for (uint32_t x = 0; x < window->columns; x++, at += step) {
             const uint32_t four = load_word(at);
-            for (uint32_t i = 0; i < 4; i++) {
-                const uint32_t one = 1u << (8 * i);
-                sum[i] = is_unsigned ? pv_sdotusp_b(sum[i], four, one)
-                                     : pv_sdotsp_b(sum[i], four, one);
-            }
+            sum[0] = widen(sum[0], four, 0x00000001u, is_unsigned);
+            sum[1] = widen(sum[1], four, 0x00000100u, is_unsigned);
+            sum[2] = widen(sum[2], four, 0x00010000u, is_unsigned);
+            sum[3] = widen(sum[3], four, 0x01000000u, is_unsigned);
         }
     }
 }

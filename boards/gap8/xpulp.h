@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 /* ------------------------------------------------------------------------------------------
- * Hardware loop 0, for use inside asm blocks
+ * Hardware loops, for use inside asm blocks
  * ---------------------------------------------------------------------------------------- */
 
 /* The body must follow at once: `count` 32-bit instructions (at least 3, no branch, no compressed
@@ -21,7 +21,25 @@
     ".insn i 0x7b, 4, x0, " times ", 2 * (" count ")\n\t"
 #define LP_END ".option pop\n\t"
 
+/* Loop 0 inside a body of loop 1 (LP_SETUP_OUTER ... LP_SETUP_INNER ... LP_END): the outer body needs
+ * two instructions or more behind the inner one, and counts all, lp.setup included. */
+#define LP_SETUP_OUTER(times, count)                                                               \
+    ".balign 4\n\t"                                                                                \
+    ".option push\n\t"                                                                             \
+    ".option norvc\n\t"                                                                            \
+    ".insn i 0x7b, 4, x1, " times ", 2 * (" count ")\n\t"
+#define LP_SETUP_INNER(times, count) ".insn i 0x7b, 4, x0, " times ", 2 * (" count ")\n\t"
+
 #define P_LW_POST(rd, step, rs1) ".insn i 0x0b, 2, " rd ", " step "(" rs1 ")\n\t" /* p.lw rd,step(rs1!) */
+#define P_LW_STEP(rd, step, rs1) ".insn r 0x0b, 7, 0x10, " rd ", " rs1 ", " step "\n\t" /* step(rs1!) */
+#define P_SB_POST(rs2, rs1) ".insn s 0x2b, 0, " rs2 ", 1(" rs1 ")\n\t" /* p.sb rs2,1(rs1!) */
+#define P_SB_STEP(rs2, step, rs1) ".insn r 0x2b, 4, 0x00, " step ", " rs1 ", " rs2 "\n\t"
+#define P_SB_AT(rs2, offset, rs1) ".insn r 0x23, 4, 0x00, " offset ", " rs1 ", " rs2 "\n\t" /* p.sb rs2,offset(rs1) */
+#define COPY(rd, rs1) "addi " rd ", " rs1 ", 0\n\t"
+#define P_ADDRNR(rd, shift) ".insn r 0x5b, 6, 0x20, " rd ", x0, " shift "\n\t"
+#define P_MAX(rd, rs1, rs2) ".insn r 0x33, 6, 0x02, " rd ", " rs1 ", " rs2 "\n\t"
+#define P_MIN(rd, rs1, rs2) ".insn r 0x33, 4, 0x02, " rd ", " rs1 ", " rs2 "\n\t"
+#define P_CLIPUR(rd, rs1, highest) ".insn r 0x33, 6, 0x0a, " rd ", " rs1 ", " highest "\n\t"
 #define P_SW_POST(rs2, step, rs1) ".insn s 0x2b, 2, " rs2 ", " step "(" rs1 ")\n\t"
 #define PV_SDOTUSP_B(rd, rs1, rs2) ".insn r 0x57, 1, 0x54, " rd ", " rs1 ", " rs2 "\n\t"
 #define PV_SDOTSP_B(rd, rs1, rs2) ".insn r 0x57, 1, 0x5c, " rd ", " rs1 ", " rs2 "\n\t"
@@ -36,6 +54,11 @@ static inline uint32_t load_word(const void *address)
     uint32_t word;
     __asm__("lw %0, 0(%1)" : "=r"(word) : "r"(address), "m"(*(const uint8_t (*)[4])address));
     return word;
+}
+
+static inline void store_word(void *address, uint32_t word)
+{
+    __asm__ volatile("sw %1, 0(%0)" : : "r"(address), "r"(word) : "memory");
 }
 
 /* p.elw: a load the event unit answers when the core may go on; the core's clock stops meanwhile.
@@ -63,6 +86,13 @@ static inline int32_t p_min(int32_t a, int32_t b)
     int32_t d;
     __asm__(".insn r 0x33, 4, 0x02, %0, %1, %2" : "=r"(d) : "r"(a), "r"(b));
     return d;
+}
+
+/* value limited to [0, highest] */
+static inline int32_t p_clipur(int32_t value, int32_t highest)
+{
+    __asm__(P_CLIPUR("%0", "%0", "%1") : "+r"(value) : "r"(highest));
+    return value;
 }
 
 /* sum + a * b */

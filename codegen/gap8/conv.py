@@ -35,7 +35,7 @@ RECORD_CHANNELS = 4
 RECORD_EXTRA_WORDS = 9  # four biases, four multipliers, four one-byte shifts
 # Cycles, counted in conv.c as compiled: an inner step is 14 (16 with misaligned input); a block of
 # 4 channels x 2 pixels adds two requantisations a channel and its loop, a pixel pair its walk.
-BLOCK_CYCLES = 105
+BLOCK_CYCLES = 95
 SEGMENT_CYCLES = 8
 PAIR_CYCLES = 30
 
@@ -117,7 +117,7 @@ def plan_conv(network: Network, index: int, board: Board) -> LayerPlan:
         SHAPE_BYTES,
         "conv_step_t",
         STEP_BYTES,
-        "conv_s8" if signed else "conv_u8",
+        f"conv_{'s8' if signed else 'u8'}" + ("_from_zero" if layer.clamp[0] == 0 else ""),
     )
     name = f"{layer_function(network, index)}_weights"
     names = Names(name, tensor_macro(layer.inputs[0]), tensor_macro(index + 1))

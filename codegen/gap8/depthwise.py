@@ -32,11 +32,12 @@ from hil.core.network import Layer, Network
 SHAPE_BYTES, STEP_BYTES = 28, 56
 RECORD_EXTRA_WORDS = 9  # four biases, four multipliers, four one-byte shifts
 # Cycles, counted in planes.h and depthwise.c.
-PLANE_WORD_CYCLES = 18
-PLANE_ROW_CYCLES = 90
+PLANE_WORD_CYCLES = 26
+PLANE_ROW_CYCLES = 45
 PAIR_CYCLES = 29  # two outputs of the 3x3 kernel
 STRIDE2_CYCLES = 16
-SWEEP_CYCLES = 35
+SWEEP_CYCLES = 8
+CHANNEL_CYCLES = 40
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,22 @@ class Shape:
         return {(1, 1): "3x3", (2, 2): "3x3_stride2"}.get(self.stride, "any")
 
     @property
+    def right(self) -> int:
+        """Zero columns behind the input that a tap can meet."""
+        reach = (self.out_columns - 1) * self.stride[1] + self.kernel[1]
+        return max(0, reach - self.pad[1] - self.columns)
+
+    @property
     def plane_pitch(self) -> int:
-        """Bytes of a plane row: the padded input row, or up to the end of the last word read."""
+        """Bytes of a plane row: input and zeros, which go by words, and all words ever read."""
         last = (self.out_columns - 1) * self.stride[1]
         if self.way == "3x3":
             last -= last % 2  # columns go in pairs
-        needed = max(self.pad[1] + self.columns, last + 4 * self.kernel_words)
+        needed = max(
+            self.pad[1] + ceil_div(self.columns, 4) * 4,
+            self.pad[1] + self.columns + ceil_div(self.right, 4) * 4,
+            last + 4 * self.kernel_words,
+        )
         return ceil_div(needed, 4) * 4
 
     def plane_rows(self, out_rows: int) -> int:
@@ -88,6 +99,8 @@ def plan_depthwise(network: Network, index: int, board: Board) -> LayerPlan:
     layer = network.layers[index]
     shape = shape_of(network, index)
     letter = "s8" if network.tensors[layer.inputs[0]].signed else "u8"
+    if letter == "u8" and shape.way != "any" and layer.clamp[0] == 0:
+        letter = "u8_from_zero"
     kernel = Kernel(
         "depthwise.h",
         "depthwise_shape_t",
@@ -214,9 +227,11 @@ class _Choice:
     def _channel_cycles(self, rows: int) -> float:
         shape = self.shape
         if shape.way == "3x3":
-            return ceil_div(shape.out_columns, 2) * (PAIR_CYCLES * rows + SWEEP_CYCLES)
+            return CHANNEL_CYCLES + ceil_div(shape.out_columns, 2) * (
+                PAIR_CYCLES * rows + SWEEP_CYCLES
+            )
         if shape.way == "3x3_stride2":
-            return shape.out_columns * (STRIDE2_CYCLES * rows + SWEEP_CYCLES)
+            return CHANNEL_CYCLES + shape.out_columns * (STRIDE2_CYCLES * rows + SWEEP_CYCLES)
         return shape.out_columns * rows * (shape.kernel[0] * (6 * shape.kernel_words + 4) + 20)
 
     def tiling(self) -> Tiling:
@@ -250,6 +265,7 @@ class _Choice:
             "plane_pitch": shape.plane_pitch,
             "columns": shape.columns,
             "left": shape.pad[1],
+            "right": shape.right,
             "kernel_rows": shape.kernel[0],
             "kernel_words": shape.kernel_words,
             "stride_down": shape.stride[0],

@@ -19,6 +19,7 @@ LINE_LIMIT = 32767  # MCHAN: 15 bits for the length of a line, 15 for the distan
 TRANSFER_LIMIT = 65535  # MCHAN: 16 bits
 TEXT_COLUMNS = 88
 CORES = 8
+TILE_CYCLES = 300
 # Tables of tiles take L2 from the activations: of tilings about as fast, the fewest tiles.
 ABOUT_AS_FAST = 1.02
 
@@ -239,10 +240,11 @@ def best_grid(first: int, second: int) -> Grid:
 
 
 def pipeline_cycles(load: float, compute: float, store: float, tiles: int, buffers: int) -> float:
-    """Estimated time of equal tiles; 100 cycles each for barrier, steps and commands."""
+    """Estimated time of equal tiles. A tile costs TILE_CYCLES beyond its work: barrier, commands, the
+    wait for the slowest core, instructions that left the 4 KB cache."""
     if buffers == 1:
-        return tiles * (load + compute + store + 150)
-    return load + store + tiles * (max(compute, load + store) + 100)
+        return tiles * (load + compute + store + TILE_CYCLES)
+    return load + store + tiles * (max(compute, load + store) + TILE_CYCLES)
 
 
 def block(
