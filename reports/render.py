@@ -131,7 +131,8 @@ def chart_library() -> str:
 
     In full they would be 60 % of the page. In a function, so that no name of theirs leaks.
     """
-    body = f"(() => {{{vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")}}})();"
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    body = f"(() => {{{bundle}}})();"
     return base64.b64encode(zlib.compress(body.encode(), 9)).decode()
 
 
