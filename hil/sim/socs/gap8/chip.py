@@ -40,6 +40,10 @@ class Gap8:
 
     name = "gap8"
     supply_v = energy.SUPPLY_V
+    timing_model = (
+        "RI5CY cores in lockstep with L1 banks, instruction caches and MCHAN; "
+        "every rule measured on the vendor simulator or named in timing.py"
+    )
 
     def __init__(self) -> None:
         self._state = L.new_state(BIN_ROOM)
