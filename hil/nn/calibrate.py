@@ -19,7 +19,9 @@ from hil.nn.zoo import INPUT_SCALE, normalise
 
 METHODS = ("minmax", "percentile", "mse")
 _SAMPLES = 1 << 17  # values kept a tensor: enough for a tail of 0.01 %
-_SEARCH_SAMPLES = 1 << 14  # of these, for a mean over 71 candidate scales
+# Of these, so many are tried at each of 71 candidate scales. 16,384 were too few: the pooled
+# features have a thin tail that decides the class, and a sample without it clips the tail off.
+_SEARCH_SAMPLES = 1 << 16
 _PERCENTILE = 99.99
 
 
