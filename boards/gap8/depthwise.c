@@ -136,7 +136,7 @@ typedef enum { KERNEL_3X3, KERNEL_3X3_STRIDE2, KERNEL_ANY } kernel_t;
 /* Signed input, unsigned input, and unsigned input to outputs limited from below by 0. */
 typedef enum { S8, U8, U8_FROM_ZERO } variant_t;
 
-static inline void channel_3x3(const depthwise_shape_t *shape, const uint8_t *plane,
+static inline __attribute__((always_inline)) void channel_3x3(const depthwise_shape_t *shape, const uint8_t *plane,
                                const channel_t *channel, uint8_t *out, uint32_t step,
                                uint32_t rows, variant_t variant)
 {
@@ -151,7 +151,7 @@ static inline void channel_3x3(const depthwise_shape_t *shape, const uint8_t *pl
     }
 }
 
-static inline void channel_3x3_stride2(const depthwise_shape_t *shape, const uint8_t *plane,
+static inline __attribute__((always_inline)) void channel_3x3_stride2(const depthwise_shape_t *shape, const uint8_t *plane,
                                        const channel_t *channel, uint8_t *out, uint32_t step,
                                        uint32_t rows, variant_t variant)
 {
@@ -160,7 +160,7 @@ static inline void channel_3x3_stride2(const depthwise_shape_t *shape, const uin
         shape, plane, channel, out, step, columns * step, columns, rows);
 }
 
-static inline void channel_any(const depthwise_shape_t *shape, const uint8_t *plane,
+static inline __attribute__((always_inline)) void channel_any(const depthwise_shape_t *shape, const uint8_t *plane,
                                const channel_t *channel, uint8_t *out, uint32_t step,
                                uint32_t rows, variant_t variant)
 {
@@ -193,19 +193,21 @@ static __attribute__((noinline)) void make_planes(const depthwise_shape_t *shape
 {
     const uint32_t count = (rows.end - rows.begin - 1) * shape->stride_down + shape->kernel_rows;
     const uint32_t line = shape->columns * step->channels;
+    const uint32_t wide = shape->left > 4 || shape->right > 4; /* more than planes_row() zeroes */
     uint32_t row = rows.begin * shape->stride_down - step->top; /* wraps above the input: zeros */
     for (uint32_t i = 0; i < count; i++, row++, planes += shape->plane_pitch) {
+        if (row >= step->rows || wide) {
+            planes_zeros(planes, shape->plane_bytes, shape->plane_pitch);
+        }
         if (row < step->rows) {
             planes_row(scratch + step->input + row * line + channel, step->channels,
-                       shape->columns, shape->left, shape->right, planes, shape->plane_bytes);
-        } else {
-            planes_zeros(planes, shape->plane_bytes, shape->plane_pitch);
+                       shape->columns, shape->left, planes, shape->plane_bytes);
         }
     }
 }
 
 /* Channel `i` of four in their record. */
-static inline channel_t channel_of(const depthwise_shape_t *shape, const int32_t *record,
+static inline __attribute__((always_inline)) channel_t channel_of(const depthwise_shape_t *shape, const int32_t *record,
                                    uint32_t i)
 {
     const uint8_t *shifts = (const uint8_t *)(record + 8);

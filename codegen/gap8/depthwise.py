@@ -33,7 +33,7 @@ SHAPE_BYTES, STEP_BYTES = 28, 56
 RECORD_EXTRA_WORDS = 9  # four biases, four multipliers, four one-byte shifts
 # Cycles, counted in planes.h and depthwise.c.
 PLANE_WORD_CYCLES = 26
-PLANE_ROW_CYCLES = 45
+PLANE_ROW_CYCLES = 60
 PAIR_CYCLES = 29  # two outputs of the 3x3 kernel
 STRIDE2_CYCLES = 16
 SWEEP_CYCLES = 8
@@ -78,13 +78,14 @@ class Shape:
 
     @property
     def plane_pitch(self) -> int:
-        """Bytes of a plane row: input and zeros, which go by words, and all words ever read."""
+        """Bytes of a plane row: what planes_row() stores, and all that is ever read."""
         last = (self.out_columns - 1) * self.stride[1]
         if self.way == "3x3":
             last -= last % 2  # columns go in pairs
         needed = max(
             self.pad[1] + ceil_div(self.columns, 4) * 4,
-            self.pad[1] + self.columns + ceil_div(self.right, 4) * 4,
+            self.pad[1] + self.columns + 4,
+            self.pad[1] + self.columns + self.right,
             last + 4 * self.kernel_words,
         )
         return ceil_div(needed, 4) * 4

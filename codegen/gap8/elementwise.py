@@ -109,7 +109,7 @@ class _Add:
                 "y": y,
                 "output": output,
                 "count": length,
-                "count_a_core": ceil_div(length, CORES),
+                "count_a_core": _share(length),
             }
             steps.append(Step(f"elements {begin} to {end - 1}", loads, store, fields))
         note = f"Up to {self.size} of {self.count} elements a tile"
@@ -127,6 +127,13 @@ class _Add:
             "highest": self.layer.clamp[1],
             "shift": dropped,
         }
+
+
+def _share(count: int) -> int:
+    """Elements a core: an odd number of words, so that the cores, which go in step, start on
+    different ones of L1's 16 banks."""
+    words = ceil_div(ceil_div(count, CORES), 4)
+    return 4 * (words + 1 - words % 2)
 
 
 # Pooling -----------------------------------------------------------------------------------------

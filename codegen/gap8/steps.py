@@ -240,8 +240,8 @@ def best_grid(first: int, second: int) -> Grid:
 
 
 def pipeline_cycles(load: float, compute: float, store: float, tiles: int, buffers: int) -> float:
-    """Estimated time of equal tiles. A tile costs TILE_CYCLES beyond its work: barrier, commands, the
-    wait for the slowest core, instructions that left the 4 KB cache."""
+    """Estimated time of equal tiles. A tile costs TILE_CYCLES beyond its work: barrier, commands,
+    the wait for the slowest core, instructions that left the 4 KB cache."""
     if buffers == 1:
         return tiles * (load + compute + store + TILE_CYCLES)
     return load + store + tiles * (max(compute, load + store) + TILE_CYCLES)
