@@ -122,7 +122,9 @@ class _Capture:
             return self.values[argument]
         raise self._unsupported(node, "needs activations as input, not constants or scalars")
 
-    def constant(self, argument: Any) -> np.ndarray:
+    def constant(self, node: fx.Node, argument: Any) -> np.ndarray:
+        known = isinstance(argument, fx.Node) and argument.name in self.constants
+        self.require(node, known, "parameters computed in forward()")
         return self.constants[argument.name].detach().to(torch.float64).numpy()
 
     def shape(self, tensor: int) -> tuple[int, int, int]:
@@ -218,7 +220,7 @@ def _conv(walk: _Capture, node: fx.Node) -> None:
     x, weight, bias, stride, padding, dilation, groups = _arguments(node, 7)
     source = walk.value(node, x)
     cin = walk.shape(source.tensor)[2]
-    w = walk.constant(weight)
+    w = walk.constant(node, weight)
     cout, _, *kernel = w.shape
     depthwise = groups > 1 and groups == cin == cout
     walk.require(node, groups == 1 or depthwise, f"groups {groups}, {cin} to {cout} channels")
@@ -240,7 +242,7 @@ def _conv(walk: _Capture, node: fx.Node) -> None:
             stride=stride,
             pad=pad,
             weight=w[:, 0] if depthwise else w.transpose(0, 2, 3, 1),
-            bias=_bias(walk, bias, cout),
+            bias=_bias(walk, node, bias, cout),
         ),
     )
 
@@ -255,15 +257,15 @@ def _conv_padding(padding: Any, kernel: list[int]) -> tuple[int, int, int, int]:
     return (rows, columns, rows, columns)
 
 
-def _bias(walk: _Capture, bias: Any, cout: int) -> np.ndarray:
-    return np.zeros(cout) if bias is None else walk.constant(bias)
+def _bias(walk: _Capture, node: fx.Node, bias: Any, cout: int) -> np.ndarray:
+    return np.zeros(cout) if bias is None else walk.constant(node, bias)
 
 
 def _linear(walk: _Capture, node: fx.Node) -> None:
     x, weight, bias = _arguments(node, 3)
     source = walk.value(node, x)
     height, width, channels = walk.shape(source.tensor)
-    w = walk.constant(weight)
+    w = walk.constant(node, weight)
     walk.require(node, source.flat, "only on flattened activations")
     # torch flattens (C, H, W); here features count in height-width-channel order.
     w = w.reshape(len(w), channels, height, width).transpose(0, 2, 3, 1).reshape(len(w), -1)
@@ -273,7 +275,7 @@ def _linear(walk: _Capture, node: fx.Node) -> None:
         (source.tensor,),
         (1, 1, len(w)),
         weight=w,
-        bias=_bias(walk, bias, len(w)),
+        bias=_bias(walk, node, bias, len(w)),
     )
     walk.emit(node, layer, flat=True)
 
@@ -283,12 +285,12 @@ def _batch_norm(walk: _Capture, node: fx.Node) -> None:
     walk.require(node, not training, "training mode; call .eval()")
     walk.require(node, mean is not None and var is not None, "without running statistics")
     source = walk.value(node, x)
-    gain = 1 / np.sqrt(walk.constant(var) + eps)
+    gain = 1 / np.sqrt(walk.constant(node, var) + eps)
     if weight is not None:
-        gain = gain * walk.constant(weight)
-    offset = -walk.constant(mean) * gain
+        gain = gain * walk.constant(node, weight)
+    offset = -walk.constant(node, mean) * gain
     if bias is not None:
-        offset = offset + walk.constant(bias)
+        offset = offset + walk.constant(node, bias)
     _scale(walk, node, source, gain, offset)
 
 

@@ -197,6 +197,19 @@ def test_broadcasting_addition_is_refused():
         capture(Model(), 8, "m")
 
 
+def test_computed_weights_are_refused():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(4, 3, 1, 1))
+
+        def forward(self, x):
+            return nn.functional.conv2d(x, torch.relu(self.weight))
+
+    with pytest.raises(UnsupportedOperatorError, match="relu .* not supported"):
+        capture(Model(), 8, "m")
+
+
 def test_in_place_on_a_shared_tensor_is_refused():
     class Model(nn.Module):
         def __init__(self):
