@@ -178,7 +178,8 @@ class Split:
 class LinkCost:
     """What one radio, at its own bandwidth, adds to an option.
 
-    ``rejected`` says why the decision could not choose it over this radio ("accuracy unknown").
+    ``rejected`` says why the decision's limits forbid it over this radio ("not accurate
+    enough"); empty: they allow it; None: nobody looked, and the report must not say "allowed".
     """
 
     radio: str
@@ -186,7 +187,7 @@ class LinkCost:
     energy_uj: float
     total_latency_s: Interval | None
     total_energy_uj: Interval | None
-    rejected: str = ""
+    rejected: str | None = None
 
 
 @dataclass(frozen=True)
@@ -314,6 +315,9 @@ class ReportData:
         names = [board.name for board in self.boards]
         if not names or len(set(names)) != len(names):
             raise DataError(f"a report needs boards with different names, got {names}")
+        titles = [board.title for board in self.boards]
+        if len(set(titles)) != len(titles):
+            raise DataError(f"a report needs boards with different titles, got {titles}")
         radios = [radio.name for radio in self.radios]
         for option in self.options:
             _known("split", "board", option.board, names)

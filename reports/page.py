@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hil.core.provenance import Origin
@@ -45,14 +46,15 @@ class Page:
 
 def page(data: ReportData) -> Page:
     """Every section, each from the data alone."""
-    kind, banner = origins.banner(data)
+    short = lead_radio_first(short_titles(data))
+    kind, banner = origins.banner(short)
     sections = (
-        decision.section(data),
-        layers.section(data),
-        breakdown.section(data),
-        partitions.section(data),
-        waveform.section(data),
-        checks.section(data),
+        decision.section(short),
+        layers.section(short),
+        breakdown.section(short),
+        partitions.section(short),
+        waveform.section(short),
+        checks.section(short),
         origins.section(data),
     )
     return Page(
@@ -61,11 +63,34 @@ def page(data: ReportData) -> Page:
         banner_kind=kind,
         banner=banner,
         sections=sections,
-        boards=tuple((board.name, board.title) for board in data.boards),
-        radios=tuple(radio.name for radio in data.radios),
+        boards=tuple((board.name, board.title) for board in short.boards),
+        radios=tuple(radio.name for radio in short.radios),
     )
+
+
+def short_titles(data: ReportData) -> ReportData:
+    """Titles without what stands in brackets, where that tells the boards apart.
+
+    A legend or an axis has room for "GAPuino", not for "GAPuino (GAP8, eight-core cluster)".
+    Full titles stay in the subtitle and the provenance.
+    """
+    short = [board.title.partition(" (")[0] for board in data.boards]
+    seen = Counter(short)
+    boards = [
+        replace(board, title=title) if seen[title] == 1 else board
+        for board, title in zip(data.boards, short, strict=True)
+    ]
+    return replace(data, boards=tuple(boards))
+
+
+def lead_radio_first(data: ReportData) -> ReportData:
+    """Figures and tables open with the radio of the headline."""
+    if not data.decisions:
+        return data
+    lead = data.decisions[0].radio
+    return replace(data, radios=tuple(sorted(data.radios, key=lambda radio: radio.name != lead)))
 
 
 def _subtitle(data: ReportData) -> str:
     boards = text.listed([board.title for board in data.boards])
-    return f"{data.run.network} on {boards}. Run {data.run.name}, {data.run.started}."
+    return f"{data.run.network} on {boards}. Run {data.run.name}, {text.moment(data.run.started)}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import datetime
 
 from hil.core.cost import Interval
 
@@ -58,7 +59,9 @@ def percent(fraction: float, places: int = 1) -> str:
 
 
 def signed(value: float, shown: str) -> str:
-    """``shown``, the text of the absolute value, behind a sign."""
+    """``shown``, the text of the absolute value, behind a sign; a rounded zero has none."""
+    if not any(digit in shown for digit in "123456789"):
+        return shown
     return f"{MINUS if value < 0 else '+'}{shown}"
 
 
@@ -101,3 +104,13 @@ def listed(items: Sequence[str], last: str = "and") -> str:
 
 def plural(number: int, noun: str) -> str:
     return f"{number:,}{NBSP}{noun}" if number == 1 else f"{number:,}{NBSP}{noun}s"
+
+
+def moment(iso: str) -> str:
+    """An ISO 8601 time to the second, ``2026-11-23 22:03:57 UTC``; other texts as they are."""
+    try:
+        time = datetime.fromisoformat(iso)
+    except ValueError:
+        return iso
+    zone = " UTC" if time.utcoffset() is not None and not time.utcoffset() else ""
+    return f"{time:%Y-%m-%d %H:%M:%S}{zone or format(time, '%z')}"

@@ -60,10 +60,10 @@ def sentence(row: DecisionRow, title: str, layers_in_all: int) -> str:
         if row.accuracy
         else "; its accuracy is unknown"
     )
-    limits = f" (limit: {row.limits})" if row.limits else ""
+    limits = f" Limit: {row.limits}." if row.limits else ""
     return (
-        f"{where}, the {title} {GOALS[row.target]}{limits} when it "
-        f"{phrase(row.split, layers_in_all)}{cost}{right}."
+        f"{where}, the {title} {GOALS[row.target]} when it "
+        f"{phrase(row.split, layers_in_all)}{cost}{right}.{limits}"
     )
 
 
@@ -169,7 +169,8 @@ def _figures(data: ReportData) -> tuple[Figure, ...]:
         panels=panels,
         table=_ranges_table(data),
         note="Letters mark the ranges of the table below the figure; the dotted upright line is "
-        "the radio's own bandwidth. Both axes are logarithmic.",
+        "the radio's own bandwidth. Where the line is broken, that split's cost over bandwidth was "
+        "not recorded. Both axes are logarithmic.",
     )
     return (figure,)
 
@@ -241,16 +242,19 @@ def _grouped(ranges: Sequence[BestRange]) -> list[list[BestRange]]:
 
 def envelope(
     curves: Sequence[BandwidthCurve], ranges: Sequence[BestRange]
-) -> list[tuple[float, float, Split]]:
+) -> list[tuple[float, float | None, Split | None]]:
     """(bandwidth, value, split) along the best splits: each range's own curve, nothing between.
 
     The limits of a decision may forbid the cheapest curve, so the ranges choose, not a minimum.
+    A range without a curve is one point of value None: the line breaks there and does not
+    bridge what is not known.
     """
     by_split = {curve.split.key: curve for curve in curves}
-    points = []
+    points: list[tuple[float, float | None, Split | None]] = []
     for item in ranges:
         curve = by_split.get(item.split.key) if item.split else None
-        if curve is None or item.split is None:
+        if curve is None:
+            points.append((item.from_kbps, None, item.split))
             continue
         for bandwidth, value in zip(curve.bandwidth_kbps, curve.value, strict=True):
             if item.from_kbps <= bandwidth <= item.to_kbps:
@@ -272,6 +276,7 @@ def _chart(data: ReportData, board: str, target: Target) -> dict[str, Any] | Non
 def _lines(
     radio: str, target: Target, curves: list[BandwidthCurve], ranges: list[BestRange]
 ) -> list[dict[str, Any]]:
+    series: list[tuple[str, float, float | None, Split | None]]
     series = [(BEST, *point) for point in envelope(curves, ranges)]
     for curve in curves:
         label = RAW if not curve.split.layers else DEVICE if not curve.split.wire_bytes else ""
@@ -283,8 +288,8 @@ def _lines(
             "radio": radio,
             "line": label,
             "kbps": round(bandwidth, 3),
-            "value": float(f"{value * SCALES[target]:.4g}"),
-            "split": short(split),
+            "value": None if value is None else float(f"{value * SCALES[target]:.4g}"),
+            "split": short(split) if split else "none",
         }
         for label, bandwidth, value, split in series
     ]

@@ -133,8 +133,8 @@ def _run_table(data: ReportData) -> Table:
     facts = {
         "run": run.name,
         "status": f"{run.status}: {run.reason}" if run.reason else run.status,
-        "started": run.started,
-        "stopped": run.stopped or "not stopped",
+        "started": text.moment(run.started),
+        "stopped": text.moment(run.stopped) if run.stopped else "not stopped",
         "trials planned": str(run.planned),
         "trials finished": str(run.finished),
         **run.environment,
@@ -170,7 +170,7 @@ def _void_table(data: ReportData) -> Table:
     rows = tuple(
         Row(
             (
-                word(void.time),
+                word(text.moment(void.time)),
                 word(board.title),
                 word(void.label),
                 Cell(void.who, void.who, tone="warn"),
@@ -188,7 +188,7 @@ def _events_table(data: ReportData) -> Table:
     tagged = [("bench", event) for event in data.events]
     tagged += [(board.title, event) for board in data.boards for event in board.events]
     rows = tuple(
-        Row((word(event.time), word(place), word(event.what), word(event.detail)))
+        Row((word(text.moment(event.time)), word(place), word(event.what), word(event.detail)))
         for place, event in sorted(tagged, key=lambda pair: pair[1].time)
     )
     names = ("time", "where", "event", "detail")

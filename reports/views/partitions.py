@@ -11,7 +11,7 @@ import altair as alt
 from hil.core.cost import Interval
 from reports import charts, text
 from reports.model import LinkCost, PartitionRow, RadioInfo, ReportData, Target
-from reports.views.decision import accuracy
+from reports.views.decision import accuracy, short
 from reports.views.parts import (
     Cell,
     Column,
@@ -58,9 +58,14 @@ def winners(options: Sequence[PartitionRow], radios: Sequence[RadioInfo]) -> tup
 
 
 def allowed(option: PartitionRow, radio: str) -> bool:
-    """Whether the board can run it and the decision could have chosen it over that radio."""
+    """Whether the board can run it and no limit is known to forbid it over that radio."""
     link = option.link(radio)
     return not option.refused and link is not None and not link.rejected
+
+
+def limits_known(options: Sequence[PartitionRow]) -> bool:
+    """Whether every priced option says if the decision's limits allow it."""
+    return all(link.rejected is not None for option in options for link in option.links)
 
 
 def total(option: PartitionRow, radio: str, target: Target) -> Interval | None:
@@ -216,9 +221,10 @@ def _note(option: PartitionRow, radio: str, best: Sequence[Winner]) -> Cell:
     won = {w.target for w in best if (w.board, w.radio, w.key) == (option.board, radio, key)}
     names = {Target.LATENCY: "fastest", Target.ENERGY: "least energy"}
     wins = [names[target] for target in Target if target in won]
-    if wins:
-        return Cell(f"★ {text.listed(wins)}", 2 - len(wins), tone="best")
     link = option.link(radio)
+    if wins:
+        aside = ", limits aside" if link is None or link.rejected is None else ""
+        return Cell(f"★ {text.listed(wins)}{aside}", 2 - len(wins), tone="best")
     if link is None or option.device_s is None or option.cloud_s is None:
         return Cell("cost not complete", 3, tone="muted")
     if link.rejected:
@@ -263,14 +269,15 @@ def _figure(data: ReportData, best: Sequence[Winner]) -> Figure:
             cost = total(option, radio, Target.LATENCY)
             assert cost is not None
             parts.append(
-                f"on the {board.title} cut {option.split.cut} is fastest with "
-                f"{text.seconds(cost.median)}"
+                f"{text.seconds(cost.median)} on the {board.title} ({short(option.split)})"
             )
-    says = f" Over {radio}, {text.listed(parts)}." if parts else ""
+    says = f" The fastest over {radio}: {text.listed(parts)}." if parts else ""
+    which = "fastest number of channels"
+    which += " that the limits allow" if limits_known(data.options) else ", limits not applied"
     return Figure(
         id="f-partitions",
         title="Latency by cut",
-        sentence="Each cut with its fastest allowed number of channels: time on the device, on "
+        sentence=f"Each cut with its {which}: time on the device, on "
         f"the air and in the cloud.{says}",
         panels=tuple(
             Panel(f"c-partitions-{slug(board.name)}", board.title, chart)

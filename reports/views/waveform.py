@@ -53,7 +53,7 @@ def _says(board: BoardReport, wave: WaveformView) -> str:
     says = (
         f"Current of the {board.title} over {text.seconds(wave.duration_s)} with "
         f"{text.plural(len(wave.windows), 'marked window')}: on average {text.si(mean, 'A')} "
-        f"({text.si(mean * wave.supply_v, 'W')} at {wave.supply_v:g}{text.NBSP}V), at most "
+        f"({text.si(mean * wave.supply_v, 'W')} at {text.si(wave.supply_v, 'V')}), at most "
         f"{text.si(peak, 'A')}."
     )
     lost = int((~seen).sum())

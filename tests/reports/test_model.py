@@ -102,6 +102,13 @@ def test_current_and_marker_are_sampled_together():
         WaveformView(1e5, 0.0, 3.3, np.zeros(0), np.zeros(0, bool), (), "m", "f", "s")
 
 
+def test_two_boards_of_one_title_are_refused(data):
+    # Charts tell boards apart by title: one bar would hide the other.
+    twin = replace(data.boards[1], title=data.boards[0].title)
+    with pytest.raises(DataError, match="different titles"):
+        replace(data, boards=(data.boards[0], twin))
+
+
 def test_two_boards_of_one_name_are_refused(data):
     with pytest.raises(DataError, match="different names"):
         replace(data, boards=(data.boards[0], data.boards[0]))

@@ -56,6 +56,19 @@ def test_hint_tells_bounds_samples_and_the_confidence_reached():
     assert text.origin_of(Interval.exact(3.0)) == ""
 
 
+def test_a_rounded_zero_has_no_sign():
+    assert text.signed(-0.001, "0.00") == "0.00"
+    assert text.signed(-0.61, "0.61") == "\u22120.61"
+    assert text.signed(2.0, "2.00") == "+2.00"
+
+
+def test_moments_lose_their_fractions_and_nothing_else():
+    assert text.moment("2026-11-23T22:03:57.448510+00:00") == "2026-11-23 22:03:57 UTC"
+    assert text.moment("2026-11-23T22:03:57Z") == "2026-11-23 22:03:57 UTC"
+    assert text.moment("2026-11-23T22:03:57+02:00") == "2026-11-23 22:03:57+0200"
+    assert text.moment("yesterday") == "yesterday"
+
+
 @pytest.mark.parametrize(
     ("items", "shown"),
     [([], ""), (["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")],

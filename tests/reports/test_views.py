@@ -20,6 +20,7 @@ from reports.model import (
     Split,
     Target,
 )
+from reports.page import lead_radio_first, page, short_titles
 from reports.text import NBSP
 from reports.views import breakdown, checks, decision, layers, origins, partitions, waveform
 from tests.reports.factory import RADIOS, report_data
@@ -75,9 +76,10 @@ def with_layers(data, *rows):
 def test_decision_in_one_sentence():
     says = decision.sentence(decided(limits="at least 80 % accuracy"), "GAP8", 65)
     assert plain(says) == (
-        "Over BLE at 250 kbit/s, the GAP8 answers soonest (limit: at least 80 % accuracy) when it "
+        "Over BLE at 250 kbit/s, the GAP8 answers soonest when it "
         "runs the first 14 of 65 layers (cut block 4) and sends 4 of 16 channels (1,024 B): "
-        "28.5 ms and 1.16 mJ an image, 81.0 % of images right."
+        "28.5 ms and 1.16 mJ an image, 81.0 % of images right. "
+        "Limit: at least 80 % accuracy."
     )
 
 
@@ -125,6 +127,21 @@ def test_envelope_follows_the_ranges_and_not_the_minimum():
     ]
     points = decision.envelope(curves, ranges)
     assert points == [(10.0, 5.0, DEVICE), (100.0, 5.0, DEVICE), (1000.0, 1.0, RAW)]
+
+
+def test_envelope_breaks_where_a_curve_is_missing():
+    grid = (10.0, 1000.0)
+    curves = [BandwidthCurve("gap8", "BLE", Target.LATENCY, RAW, grid, (9.0, 1.0))]
+    ranges = [
+        BestRange("gap8", "BLE", Target.LATENCY, 10.0, 50.0, RAW),
+        BestRange("gap8", "BLE", Target.LATENCY, 50.0, 500.0, MIDDLE),
+        BestRange("gap8", "BLE", Target.LATENCY, 500.0, 1000.0, RAW),
+    ]
+    assert decision.envelope(curves, ranges) == [
+        (10.0, 9.0, RAW),
+        (50.0, None, MIDDLE),
+        (1000.0, 1.0, RAW),
+    ]
 
 
 def test_letters_go_on_after_z():
@@ -209,7 +226,7 @@ def test_shares_add_up_to_one(data):
 # Partitions
 
 
-def option(split, total_ms, rejected="", refused=""):
+def option(split, total_ms, rejected: str | None = "", refused=""):
     total = exact(total_ms / 1e3)
     link = LinkCost("BLE", 0.001, 15.0, total, exact(total_ms * 10), rejected)
     return PartitionRow(
@@ -240,6 +257,17 @@ def test_winner_is_the_cheapest_that_is_allowed_and_runs():
     ]
     by_note = sorted((n for n in notes if n.sort is not None), key=lambda n: n.sort)
     assert [n.tone for n in by_note] == ["best", "muted", "bad"]
+
+
+def test_nothing_is_called_allowed_when_nobody_looked(data):
+    unseen = [option(RAW, 50.0, rejected=None), option(MIDDLE, 20.0, rejected=None)]
+    assert not partitions.limits_known(unseen)
+    best = partitions.winners(unseen, BLE)
+    note = partitions.radio_cells(unseen[1], "BLE", best)["note"].text
+    assert note == "★ fastest and least energy, limits aside"
+    made = partitions.section(replace(data, options=tuple(unseen), radios=RADIOS))
+    assert "limits not applied" in made.figures[0].sentence
+    assert "that the limits allow" in partitions.section(data).figures[0].sentence
 
 
 def test_thinning_keeps_ends_winners_and_the_chosen_and_one_line_of_a_refused_cut():
@@ -280,6 +308,30 @@ def test_lead_counts_what_cannot_run(data):
         "2,020 splits were priced: 21 cuts on the STM32F746 (all fit) and 21 cuts on the GAP8 "
         "(3 cannot run)."
     )
+
+
+# The whole page
+
+
+def test_titles_are_short_where_that_tells_the_boards_apart(data):
+    first, second = data.boards
+    long = replace(
+        data,
+        boards=(replace(first, title="NUCLEO (M7)"), replace(second, title="GAPuino (GAP8)")),
+    )
+    assert [b.title for b in short_titles(long).boards] == ["NUCLEO", "GAPuino"]
+    same = replace(
+        data,
+        boards=(replace(first, title="NUCLEO (left)"), replace(second, title="NUCLEO (right)")),
+    )
+    assert [b.title for b in short_titles(same).boards] == ["NUCLEO (left)", "NUCLEO (right)"]
+
+
+def test_figures_open_with_the_radio_of_the_headline(data):
+    turned = replace(data, radios=tuple(reversed(data.radios)))
+    assert data.decisions[0].radio == "BLE"
+    assert lead_radio_first(turned).radios[0].name == "BLE"
+    assert page(turned).radios[0] == "BLE"
 
 
 # Waveform
