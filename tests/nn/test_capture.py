@@ -206,7 +206,7 @@ def test_computed_weights_are_refused():
         def forward(self, x):
             return nn.functional.conv2d(x, torch.relu(self.weight))
 
-    with pytest.raises(UnsupportedOperatorError, match="relu .* not supported"):
+    with pytest.raises(UnsupportedOperatorError, match=r"relu .* not supported"):
         capture(Model(), 8, "m")
 
 
