@@ -111,6 +111,7 @@ def _chart(found: list[tuple[BoardReport, str, Reconciliation]]) -> dict[str, An
         {
             "what": f"{board.title}, {quantity}",
             "pct": round(check.difference_pct, 3),
+            "label": _pct(check),
             "verdict": VERDICTS[check.verdict][0],
         }
         for board, quantity, check in found
@@ -134,7 +135,7 @@ def _chart(found: list[tuple[BoardReport, str, Reconciliation]]) -> dict[str, An
         .mark_point(filled=True, size=90)
         .encode(x=x, y=y, tooltip=[alt.Tooltip("what:N"), alt.Tooltip("pct:Q"), "verdict:N"])
     )
-    values = points.mark_text(dy=-12).encode(text=alt.Text("pct:Q", format="+.2f"))
+    values = points.mark_text(dy=-12).encode(text="label:N")
     return charts.spec(
         alt.layer(band, limits, points, values),
         40 * len(rows) + 10,

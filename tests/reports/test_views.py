@@ -375,6 +375,7 @@ def test_reconciliation_is_said_with_its_verdict(data):
         "−10.00 % (contradicts)."
     )
     assert made.figures[0].table.rows[0].cells[-1].text == "✗ contradicts"
+    assert made.figures[0].panels[0].spec["datasets"]["checks"][0]["label"] == "−10.00"
 
 
 def test_banner_never_calls_a_simulation_measured(data):
