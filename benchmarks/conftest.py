@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
 
 from hil.core.cost import CostTable
 from hil.core.errors import HilError
@@ -44,6 +45,11 @@ class DeviceClock:
 
 
 DEVICE_CLOCK = DeviceClock()
+
+
+def device_time(group: str) -> pytest.MarkDecorator:
+    """Mark of a benchmark whose rounds are the board's time."""
+    return pytest.mark.benchmark(group=group, timer=DEVICE_CLOCK, warmup=False, disable_gc=False)
 
 
 @dataclass
@@ -156,22 +162,19 @@ def bench(pytestconfig: pytest.Config) -> Iterator[Bench]:
     yield found
 
 
-@pytest.fixture(autouse=True)
-def no_wall_clock(request: pytest.FixtureRequest) -> None:
-    """The campaign runs inside the first test's set-up; only the device's time is limited."""
-    request.node.add_marker(pytest.mark.timeout(0))
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """No deadline on this computer's clock: the campaign runs inside the first test's set-up."""
     for item in items:
         item.add_marker(pytest.mark.timeout(0))
-        item.add_marker(pytest.mark.benchmark(timer=DEVICE_CLOCK, disable_gc=False, warmup=False))
 
 
-def replay(benchmark, samples_s: list[float]) -> None:
+def replay(benchmark: BenchmarkFixture, samples_s: list[float]) -> None:
     """Give pytest-benchmark the board's own times, one round a sample."""
     remaining = iter(samples_s)
     benchmark.pedantic(lambda: DEVICE_CLOCK.advance(next(remaining)), rounds=len(samples_s))
+    if benchmark.enabled:
+        # Without the marker's timer the rounds would be this computer's time.
+        assert benchmark.stats["data"] == pytest.approx(samples_s, rel=1e-6)
 
 
 def partition_samples_s(bench: Bench, board: str, layers: int) -> list[float]:

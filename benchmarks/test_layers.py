@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
-from benchmarks.conftest import Bench, replay
+from benchmarks.conftest import Bench, device_time, replay
 
 
-@pytest.mark.benchmark(group="layers")
+@device_time("layers")
 def test_layer(benchmark, bench: Bench, board: str, layer_index: int) -> None:
     bench.skip_unless_fits(board, layer_index + 1)
     table = bench.table(board)

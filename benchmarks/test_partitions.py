@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
-
-from benchmarks.conftest import Bench, partition_samples_s, replay
+from benchmarks.conftest import Bench, device_time, partition_samples_s, replay
 from hil.core.network import Cut
 from hil.measure.intervals import median_interval
 from hil.measure.reconcile import Agreement, reconcile
 from hil.measure.segments import prefix_energy_uj, segment_cycles
 
 
-@pytest.mark.benchmark(group="partitions")
+@device_time("partitions")
 def test_partition(benchmark, bench: Bench, board: str, cut: Cut) -> None:
     bench.skip_unless_fits(board, cut.layers)
     table, samples_s = bench.table(board), partition_samples_s(bench, board, cut.layers)

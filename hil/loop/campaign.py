@@ -7,7 +7,7 @@ trials hold the samples.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -114,7 +114,7 @@ def _journal(
     report: Report,
 ) -> Journal:
     if resume and (folder / JOURNAL).is_file():
-        _refuse_other_network(Run.load(folder), subject.network)
+        _refuse_other_subject(Run.load(folder), subject.network, prepared.values())
         return Journal.resume(folder)
     tails = measure_tails(subject, settings.tail_repeats, report)
     environment = {
@@ -137,13 +137,23 @@ def _journal(
     return Journal.create(folder, "+".join(rig.name for rig in rigs), environment)
 
 
-def _refuse_other_network(run: Run, network: Network) -> None:
+def _refuse_other_subject(run: Run, network: Network, prepared: Iterable[Prepared]) -> None:
+    """A run is about one network and one image a board: its start document describes them."""
     recorded = run.environment["network"]["digest"]
     if recorded != network.digest:
         raise JournalError(
             f"{run.folder}: the run measures network {recorded[:12]}, not {network.digest[:12]} "
             f"({network.name}); resume with that model, or start a new run"
         )
+    for one in prepared:
+        name, build_id = one.board.name, one.firmware.build_id
+        facts = run.environment["boards"].get(name)
+        if facts is None or facts["build_id"] != build_id:
+            had = "no image" if facts is None else f"build {facts['build_id'][:12]}"
+            raise JournalError(
+                f"{run.folder}: the run has {had} for {name}, sources and compiler now give "
+                f"{build_id[:12]}; start a new run"
+            )
 
 
 def network_summary(network: Network) -> dict[str, Any]:

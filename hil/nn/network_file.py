@@ -42,7 +42,7 @@ def load_network(path: Path) -> Network:
     """Read a network back. Raises DataError for a missing, damaged or foreign file."""
     path = Path(path)
     if not path.exists():
-        raise DataError(f"{path}: no such network file; `hil quantise` writes one")
+        raise DataError(f"{path}: no such network file; `hil release` writes one")
     try:
         with np.load(path, allow_pickle=False) as pack:
             arrays = {key: pack[key] for key in pack.files}
