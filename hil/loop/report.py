@@ -29,8 +29,8 @@ from hil.nn.network_file import load_network
 from hil.run.reader import Run
 from reports import model as page
 
-# Curves drawn for a radio and target: the chosen splits and the two baselines.
-MAX_CURVES = 5
+# Curves drawn for a radio and target: the two baselines and the splits that win somewhere.
+MAX_CURVES = 8
 
 
 def report_data(folder: Path) -> page.ReportData:
@@ -241,8 +241,9 @@ def _range(
 def _curves(decider: Decider) -> Iterator[page.BandwidthCurve]:
     for radio in RADIOS.values():
         for target in Target:
-            decisions = decider.sweep(radio, decider.goal(target)).decisions
-            chosen = [d.best.partition for d in decisions if d.best]
+            sweep = decider.sweep(radio, decider.goal(target))
+            chosen = [d.best.partition for d in sweep.decisions if d.best]
+            chosen += [switch.above for switch in sweep.switches if switch.above]
             ends = [decider.candidates[0], decider.candidates[-1]]
             for partition in list(dict.fromkeys([*ends, *chosen]))[:MAX_CURVES]:
                 yield from _curve(decider, radio, target, partition)
@@ -270,6 +271,7 @@ def _curve(
 
 def _options(decider: Decider, accuracy: Accuracies) -> Iterator[page.PartitionRow]:
     priced = {radio.name: decider.price_all(radio) for radio in RADIOS.values()}
+    rejected = {radio.name: _rejections(decider, radio) for radio in RADIOS.values()}
     first = next(iter(priced.values()))
     for number, option in enumerate(first):
         links = tuple(
@@ -279,6 +281,7 @@ def _options(decider: Decider, accuracy: Accuracies) -> Iterator[page.PartitionR
                 energy_uj=options[number].radio_uj,
                 total_latency_s=options[number].latency_s,
                 total_energy_uj=options[number].energy_uj,
+                rejected=rejected[name].get(option.partition, ""),
             )
             for name, options in priced.items()
         )
@@ -292,6 +295,12 @@ def _options(decider: Decider, accuracy: Accuracies) -> Iterator[page.PartitionR
             links=links,
             refused=option.refused,
         )
+
+
+def _rejections(decider: Decider, radio: Radio) -> dict[Partition, str]:
+    """Why a partition was not considered; both targets have the same limits."""
+    decision = decider.decide(radio, decider.goal(Target.LATENCY))
+    return {one.option.partition: one.reason for one in decision.rejected}
 
 
 def _sources(run: Run) -> tuple[page.NumberSource, ...]:

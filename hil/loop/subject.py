@@ -64,7 +64,11 @@ class Subject:
 def measure_tails(
     subject: Subject, repeats: int, report: Callable[[str], None]
 ) -> dict[str, TailCost]:
-    """Latency of every cut's tail on this host, by cut name; nothing remains behind the last."""
+    """Latency of every cut's tail on this host, by cut name; nothing remains behind the last.
+
+    On one thread: a server's cores serve requests side by side, and torch's thread pools wait
+    for each other for a quarter of a second when the host is busy with something else.
+    """
     graph = capture(subject.checkpoint.model(), subject.checkpoint.spec.image, subject.network.name)
     costs = {}
     for cut in subject.network.cuts:
@@ -72,7 +76,7 @@ def measure_tails(
             continue
         height, width, channels = subject.network.tensors[cut.layers].shape
         tail = cloud_tail(graph, cut.name)
-        costs[cut.name] = measure_tail(tail, (1, channels, height, width), repeats)
+        costs[cut.name] = measure_tail(tail, (1, channels, height, width), repeats, threads=1)
         report(f"cloud tail behind {cut.name}: {costs[cut.name].latency_s.median * 1e3:.2f} ms")
     return costs
 
