@@ -146,8 +146,9 @@ void cluster_report_fault(void)
 }
 
 /* Core 0. An event load ends at any unmasked event, so its mask always holds just what it waits
- * for: a job here, the end of a transfer in dma_wait(), a barrier otherwise. It never takes from the
- * dispatch queue, though it is a member of the team (as in the SDK): that event stays masked. */
+ * for: a job here, the end of a transfer in dma_wait(), a barrier otherwise. It never takes from
+ * the dispatch queue, though it is a member of the team (as in the SDK): that event stays
+ * masked. */
 static void master_loop(void)
 {
     for (;;) {

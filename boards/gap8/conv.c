@@ -4,16 +4,16 @@
 #include "tiles.h"
 #include "xpulp.h"
 
-/* Four channels x two pixels. The innermost loop's 6 loads and 8 dot products are 14 instructions for
- * 32 multiply-accumulates; each load is at least a cycle ahead of its use. A segment adds 3 cycles, a
- * block 86 or 94, 40 of them for mulh. The shifts come as one word: p.addrnr only looks at the five
- * lowest bits. The result
- * points behind the record, the outputs behind what was stored. */
+/* Four channels x two pixels. The innermost loop's 6 loads and 8 dot products are 14 instructions
+ * for 32 multiply-accumulates; each load is at least a cycle ahead of its use. A segment adds 3
+ * cycles, a block 86 or 94, 40 of them for mulh. The shifts come as one word: p.addrnr only looks
+ * at the five lowest bits. The result points behind the record, the outputs behind what was
+ * stored. */
 #define LIMIT_ANY(sum) P_MAX(sum, sum, "%[lowest]") P_MIN(sum, sum, "%[highest]")
 #define LIMIT_FROM_ZERO(sum) P_CLIPUR(sum, sum, "%[highest]")
 
 #define BLOCK(name, PV_SDOT, LIMIT)                                                                \
-    static inline __attribute__((always_inline)) const int32_t *name(                              \
+    ALWAYS_INLINE const int32_t *name(                                                             \
         const conv_shape_t *shape, const int32_t *weights, const uint8_t *in0, const uint8_t *in1, \
         uint8_t **out0, uint8_t **out1)                                                            \
     {                                                                                              \
@@ -79,7 +79,8 @@
             P_SB_POST("%[s10]", "%[out1]") P_SB_POST("%[s11]", "%[out1]")                          \
             P_SB_POST("%[s12]", "%[out1]") P_SB_POST("%[s13]", "%[out1]")                          \
             : [w] "+r"(weights), [in0] "+r"(in0), [in1] "+r"(in1), [out0] "+r"(*out0),             \
-              [out1] "+r"(*out1), [w0] "=&r"(w0), [w1] "=&r"(w1), [w2] "=&r"(w2), [w3] "=&r"(w3), [a0] "=&r"(a0), [a1] "=&r"(a1),\
+              [out1] "+r"(*out1), [w0] "=&r"(w0), [w1] "=&r"(w1), [w2] "=&r"(w2),                  \
+              [w3] "=&r"(w3), [a0] "=&r"(a0), [a1] "=&r"(a1),                                      \
               [s00] "=&r"(s00), [s01] "=&r"(s01), [s02] "=&r"(s02), [s03] "=&r"(s03),              \
               [s10] "=&r"(s10), [s11] "=&r"(s11), [s12] "=&r"(s12), [s13] "=&r"(s13)               \
             : [words] "r"(words), [segments] "r"((uint32_t)shape->segments),                       \
@@ -134,8 +135,7 @@ static inline pixel_t pixel_at(const conv_shape_t *shape, const conv_step_t *ste
 
 /* Two pixels, all channels of the share. The outputs of an incomplete last record go through spare
  * bytes. */
-static inline __attribute__((always_inline)) void pixel_pair(const work_t *work, pixel_t p0,
-                                                              pixel_t p1, variant_t variant)
+ALWAYS_INLINE void pixel_pair(const work_t *work, pixel_t p0, pixel_t p1, variant_t variant)
 {
     const conv_shape_t shape = *work->shape;
     const int32_t *weights = work->weights;
@@ -165,8 +165,7 @@ static inline __attribute__((always_inline)) void pixel_pair(const work_t *work,
     }
 }
 
-static inline __attribute__((always_inline)) void conv(const conv_shape_t *shape,
-                                                        const conv_step_t *step, variant_t variant)
+ALWAYS_INLINE void conv(const conv_shape_t *shape, const conv_step_t *step, variant_t variant)
 {
     const uint32_t core = core_id();
     const uint32_t record_words = 9 + 4 * shape->segments * shape->segment_words;

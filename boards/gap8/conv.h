@@ -36,8 +36,8 @@ typedef struct {
     uint16_t weights;
     uint16_t pixels;         /* output pixels, row after row */
     uint16_t channels;
-    uint16_t pixel_cores;    /* the cores form a grid: `pixel_cores` (a power of two) columns share */
-    uint16_t pairs_a_core;   /* the pixel pairs, 8 / pixel_cores rows share the records */
+    uint16_t pixel_cores;    /* the cores form a grid: `pixel_cores` columns, a power of */
+    uint16_t pairs_a_core;   /* two, share the pixel pairs, 8 / pixel_cores rows the records */
     uint16_t records_a_core;
     uint16_t rows;           /* input rows, padding included; 0 for a layer without padding */
     uint8_t top;             /* of them zero, not loaded */

@@ -15,15 +15,15 @@ typedef struct {
 /* ------------------------------------------------------------------------------------------
  * 3x3, stride 1: two columns at once, down the rows. A word of a plane row holds the taps of both:
  * bytes 0 to 2 for the left output, 1 to 3 for the right one, against kernel words shifted by a
- * byte. Two outputs take 19 or 21 instructions and 27 or 29 cycles (mulh takes 5), a pair of columns
- * 8 more. With `step` 0 both outputs go to one place, the left one last.
+ * byte. Two outputs take 19 or 21 instructions and 27 or 29 cycles (mulh takes 5), a pair of
+ * columns 8 more. With `step` 0 both outputs go to one place, the left one last.
  * ---------------------------------------------------------------------------------------- */
 
 #define LIMIT_ANY(sum) P_MAX(sum, sum, "%[lowest]") P_MIN(sum, sum, "%[highest]")
 #define LIMIT_FROM_ZERO(sum) P_CLIPUR(sum, sum, "%[highest]")
 
 #define SWEEP_TWO(name, PV_SDOT, LIMIT, count)                                                     \
-    static inline __attribute__((always_inline)) void name(                                        \
+    ALWAYS_INLINE void name(                                                                       \
         const depthwise_shape_t *shape, const uint8_t *top, const channel_t *channel,              \
         uint8_t *out, uint32_t step, uint32_t down, uint32_t pairs, uint32_t rows)                 \
     {                                                                                              \
@@ -83,7 +83,7 @@ SWEEP_TWO(two_u8_from_zero, PV_SDOTUSP_B, LIMIT_FROM_ZERO, "19")
  * ---------------------------------------------------------------------------------------- */
 
 #define SWEEP_STRIDE2(name, PV_SDOT, LIMIT, count)                                                 \
-    static inline __attribute__((always_inline)) void name(                                        \
+    ALWAYS_INLINE void name(                                                                       \
         const depthwise_shape_t *shape, const uint8_t *top, const channel_t *channel,              \
         uint8_t *out, uint32_t step, uint32_t down, uint32_t columns, uint32_t rows)               \
     {                                                                                              \
@@ -136,9 +136,9 @@ typedef enum { KERNEL_3X3, KERNEL_3X3_STRIDE2, KERNEL_ANY } kernel_t;
 /* Signed input, unsigned input, and unsigned input to outputs limited from below by 0. */
 typedef enum { S8, U8, U8_FROM_ZERO } variant_t;
 
-static inline __attribute__((always_inline)) void channel_3x3(const depthwise_shape_t *shape, const uint8_t *plane,
-                               const channel_t *channel, uint8_t *out, uint32_t step,
-                               uint32_t rows, variant_t variant)
+ALWAYS_INLINE void channel_3x3(const depthwise_shape_t *shape, const uint8_t *plane,
+                               const channel_t *channel, uint8_t *out, uint32_t step, uint32_t rows,
+                               variant_t variant)
 {
     const uint32_t columns = shape->output_columns;
     uint32_t pairs = columns / 2, apart = step;
@@ -151,7 +151,7 @@ static inline __attribute__((always_inline)) void channel_3x3(const depthwise_sh
     }
 }
 
-static inline __attribute__((always_inline)) void channel_3x3_stride2(const depthwise_shape_t *shape, const uint8_t *plane,
+ALWAYS_INLINE void channel_3x3_stride2(const depthwise_shape_t *shape, const uint8_t *plane,
                                        const channel_t *channel, uint8_t *out, uint32_t step,
                                        uint32_t rows, variant_t variant)
 {
@@ -160,9 +160,9 @@ static inline __attribute__((always_inline)) void channel_3x3_stride2(const dept
         shape, plane, channel, out, step, columns * step, columns, rows);
 }
 
-static inline __attribute__((always_inline)) void channel_any(const depthwise_shape_t *shape, const uint8_t *plane,
-                               const channel_t *channel, uint8_t *out, uint32_t step,
-                               uint32_t rows, variant_t variant)
+ALWAYS_INLINE void channel_any(const depthwise_shape_t *shape, const uint8_t *plane,
+                               const channel_t *channel, uint8_t *out, uint32_t step, uint32_t rows,
+                               variant_t variant)
 {
     for (uint32_t y = 0; y < rows; y++) {
         const uint8_t *row = plane + y * shape->stride_down * shape->plane_pitch;
@@ -188,8 +188,9 @@ static inline __attribute__((always_inline)) void channel_any(const depthwise_sh
  * ---------------------------------------------------------------------------------------- */
 
 /* Planes of four channels from `channel` on, with the input rows that output rows `rows` need. */
-static __attribute__((noinline)) void make_planes(const depthwise_shape_t *shape, const depthwise_step_t *step,
-                        uint32_t channel, share_t rows, uint8_t *planes)
+static __attribute__((noinline)) void make_planes(const depthwise_shape_t *shape,
+                                                  const depthwise_step_t *step, uint32_t channel,
+                                                  share_t rows, uint8_t *planes)
 {
     const uint32_t count = (rows.end - rows.begin - 1) * shape->stride_down + shape->kernel_rows;
     const uint32_t line = shape->columns * step->channels;
@@ -207,7 +208,7 @@ static __attribute__((noinline)) void make_planes(const depthwise_shape_t *shape
 }
 
 /* Channel `i` of four in their record. */
-static inline __attribute__((always_inline)) channel_t channel_of(const depthwise_shape_t *shape, const int32_t *record,
+ALWAYS_INLINE channel_t channel_of(const depthwise_shape_t *shape, const int32_t *record,
                                    uint32_t i)
 {
     const uint8_t *shifts = (const uint8_t *)(record + 8);
@@ -216,10 +217,8 @@ static inline __attribute__((always_inline)) channel_t channel_of(const depthwis
                        taps + i * shape->kernel_rows * shape->kernel_words};
 }
 
-static inline __attribute__((always_inline)) void depthwise(const depthwise_shape_t *shape,
-                                                             const depthwise_step_t *step,
-                                                             layer_probe_t *probe, kernel_t kernel,
-                                                             variant_t variant)
+ALWAYS_INLINE void depthwise(const depthwise_shape_t *shape, const depthwise_step_t *step,
+                             layer_probe_t *probe, kernel_t kernel, variant_t variant)
 {
     const uint32_t core = core_id();
     const share_t rows =

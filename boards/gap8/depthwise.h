@@ -24,8 +24,8 @@ typedef struct {
     uint16_t stride_down;
     uint16_t stride_across;
     uint16_t output_columns;
-    uint16_t row_cores;      /* the cores form a grid: `row_cores` (a power of two) columns share the */
-    int16_t lowest;          /* output rows, 8 / row_cores rows share the groups of four channels */
+    uint16_t row_cores;      /* the cores form a grid: `row_cores` columns, a power of two, */
+    int16_t lowest;          /* share the output rows, 8 / row_cores rows the fours of channels */
     int16_t highest;
 } depthwise_shape_t;
 
@@ -43,9 +43,9 @@ typedef struct {
     uint16_t unused;
 } depthwise_step_t;
 
-/* `shape`: a depthwise_shape_t, `step`: a depthwise_step_t. Kernels of 3x3 with stride 1, 3x3 with
- * stride 2, and any other, for signed and unsigned input; those from zero are for a lower limit of 0
- * (a cycle less an output). For tiles_run(). */
+/* `shape`: a depthwise_shape_t, `step`: a depthwise_step_t. Kernels of 3x3 with stride 1, 3x3
+ * with stride 2, and any other, for signed and unsigned input; those from zero are for a lower
+ * limit of 0 (a cycle less an output). For tiles_run(). */
 void depthwise_3x3_s8(const void *shape, const void *step, layer_probe_t *probe);
 void depthwise_3x3_u8(const void *shape, const void *step, layer_probe_t *probe);
 void depthwise_3x3_u8_from_zero(const void *shape, const void *step, layer_probe_t *probe);

@@ -8,8 +8,8 @@
 #include "xpulp.h"
 
 /* `bytes` bytes (0: no transfer) between L2 and `scratch + l1`. `line` 0: one run; else lines of
- * that many bytes, `distance` bytes from one to the next in L2, touching each other in L1. Lines and
- * distances go up to 32767. */
+ * that many bytes, `distance` bytes from one to the next in L2, touching each other in L1. Lines
+ * and distances go up to 32767. */
 typedef struct {
     const void *l2;
     uint16_t l1;
@@ -41,10 +41,10 @@ static inline dma_set_t dma_start(const transfer_t *transfer, uint32_t direction
     return 1u << id;
 }
 
-/* Core 0 sleeps until all of the set have ended. The end-of-transfer event is sticky: one that falls
- * between the test and the sleep is not lost, but one that nobody slept for stays, and any unmasked
- * event ends any event load. So it is unmasked only here, or it would end a barrier too early.
- * Identifiers must be given back. */
+/* Core 0 sleeps until all of the set have ended. The end-of-transfer event is sticky: one that
+ * falls between the test and the sleep is not lost, but one that nobody slept for stays, and any
+ * unmasked event ends any event load. So it is unmasked only here, or it would end a barrier too
+ * early. Identifiers must be given back. */
 static inline void dma_wait(dma_set_t set)
 {
     REG(EVENT_MASK) = EVENT_DMA;

@@ -57,8 +57,8 @@ typedef struct {
     uint16_t top;             /* rows of padding before the first row in L1 */
     uint16_t channels;
     uint16_t output_rows;
-    uint16_t pixel_cores;     /* the cores form a grid: `pixel_cores` (a power of two) columns share */
-    uint16_t pixels_a_core;   /* the pixels, 8 / pixel_cores rows share the channels */
+    uint16_t pixel_cores;     /* the cores form a grid: `pixel_cores` columns, a power of */
+    uint16_t pixels_a_core;   /* two, share the pixels, 8 / pixel_cores rows the channels */
     uint16_t channels_a_core; /* a multiple of four */
     uint16_t unused;
 } pool_step_t;

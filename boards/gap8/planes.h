@@ -11,10 +11,10 @@
 #define SELECT_LOW 0x05010400u  /* a0 b0 a1 b1 */
 #define SELECT_HIGH 0x07030602u /* a2 b2 a3 b3 */
 
-/* A row of the planes: a word of zeros, over it from byte `left` on `words` words from pixels `step`
- * bytes apart, over those from byte `left + columns` on a word of zeros. 4 loads, 2 moves, 4 shuffles,
- * 4 packs and 4 stores turn 16 bytes; stores to odd addresses cost a cycle or two more, as would
- * shifting rows in registers. What is read beyond the row's end is overwritten. */
+/* A row of the planes: a word of zeros, over it from byte `left` on `words` words from pixels
+ * `step` bytes apart, over those from byte `left + columns` on a word of zeros. 4 loads, 2 moves,
+ * 4 shuffles, 4 packs and 4 stores turn 16 bytes; stores to odd addresses cost a cycle or two
+ * more, as would shifting rows in registers. What is read beyond the row's end is overwritten. */
 static inline void planes_row(const uint8_t *in, uint32_t step, uint32_t columns, uint32_t left,
                               uint8_t *plane, uint32_t plane_bytes)
 {

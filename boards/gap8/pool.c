@@ -47,8 +47,7 @@ static inline uint32_t largest_of_four(uint32_t line, uint32_t step, const windo
     return largest;
 }
 
-static inline __attribute__((always_inline)) void maxpool(const pool_shape_t *shape,
-                                                           const pool_step_t *step, int is_unsigned)
+ALWAYS_INLINE void maxpool(const pool_shape_t *shape, const pool_step_t *step, int is_unsigned)
 {
     const uint32_t core = core_id();
     const share_t pixels =
@@ -107,8 +106,7 @@ static inline void sum_of_four(uint32_t line, uint32_t step, const window_t *win
     }
 }
 
-static inline __attribute__((always_inline)) void avgpool(const pool_shape_t *shape,
-                                                           const pool_step_t *step, int is_unsigned)
+ALWAYS_INLINE void avgpool(const pool_shape_t *shape, const pool_step_t *step, int is_unsigned)
 {
     const uint32_t core = core_id();
     const share_t pixels =

@@ -20,11 +20,11 @@ typedef struct {
 #define STEP_SLOTS 4u
 
 /* `shape`: the operator's structure of what all tiles have in common. `steps`: `count` of
- * `step_bytes` each. Both lie in L2; the start of scratch takes a copy of the shape and, behind it, a
- * ring of STEP_SLOTS steps, because a core reads L1 in one cycle and L2 in nine.
- * `compute` runs on every core. It adds what it spends on packing to probe->copy (each core has a
- * probe; core 0's is reported). With `buffers` 2 the loads of a tile must not touch what the tile
- * before it reads, nor its output what the tile before it wrote; with 1 the steps take turns. */
+ * `step_bytes` each. Both lie in L2; the start of scratch takes a copy of the shape and, behind
+ * it, a ring of STEP_SLOTS steps, because a core reads L1 in one cycle and L2 in nine. `compute`
+ * runs on every core. It adds what it spends on packing to probe->copy (each core has a probe;
+ * core 0's is reported). With `buffers` 2 the loads of a tile must not touch what the tile before
+ * it reads, nor its output what the tile before it wrote; with 1 the steps take turns. */
 typedef struct {
     const void *shape;
     const void *steps;

@@ -7,6 +7,9 @@
 
 #include <stdint.h>
 
+/* Kernels are written once and made for each variant by constant arguments. */
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
 /* ------------------------------------------------------------------------------------------
  * Hardware loops, for use inside asm blocks
  * ---------------------------------------------------------------------------------------- */
@@ -21,8 +24,8 @@
     ".insn i 0x7b, 4, x0, " times ", 2 * (" count ")\n\t"
 #define LP_END ".option pop\n\t"
 
-/* Loop 0 inside a body of loop 1 (LP_SETUP_OUTER ... LP_SETUP_INNER ... LP_END): the outer body needs
- * two instructions or more behind the inner one, and counts all, lp.setup included. */
+/* Loop 0 inside a body of loop 1 (LP_SETUP_OUTER ... LP_SETUP_INNER ... LP_END): the outer body
+ * needs two instructions or more behind the inner one, and counts all, lp.setup included. */
 #define LP_SETUP_OUTER(times, count)                                                               \
     ".balign 4\n\t"                                                                                \
     ".option push\n\t"                                                                             \
@@ -30,11 +33,12 @@
     ".insn i 0x7b, 4, x1, " times ", 2 * (" count ")\n\t"
 #define LP_SETUP_INNER(times, count) ".insn i 0x7b, 4, x0, " times ", 2 * (" count ")\n\t"
 
-#define P_LW_POST(rd, step, rs1) ".insn i 0x0b, 2, " rd ", " step "(" rs1 ")\n\t" /* p.lw rd,step(rs1!) */
-#define P_LW_STEP(rd, step, rs1) ".insn r 0x0b, 7, 0x10, " rd ", " rs1 ", " step "\n\t" /* step(rs1!) */
-#define P_SB_POST(rs2, rs1) ".insn s 0x2b, 0, " rs2 ", 1(" rs1 ")\n\t" /* p.sb rs2,1(rs1!) */
+/* Names end in what happens to the address: POST adds a constant, STEP a register, AT indexes. */
+#define P_LW_POST(rd, step, rs1) ".insn i 0x0b, 2, " rd ", " step "(" rs1 ")\n\t"
+#define P_LW_STEP(rd, step, rs1) ".insn r 0x0b, 7, 0x10, " rd ", " rs1 ", " step "\n\t"
+#define P_SB_POST(rs2, rs1) ".insn s 0x2b, 0, " rs2 ", 1(" rs1 ")\n\t"
 #define P_SB_STEP(rs2, step, rs1) ".insn r 0x2b, 4, 0x00, " step ", " rs1 ", " rs2 "\n\t"
-#define P_SB_AT(rs2, offset, rs1) ".insn r 0x23, 4, 0x00, " offset ", " rs1 ", " rs2 "\n\t" /* p.sb rs2,offset(rs1) */
+#define P_SB_AT(rs2, offset, rs1) ".insn r 0x23, 4, 0x00, " offset ", " rs1 ", " rs2 "\n\t"
 #define COPY(rd, rs1) "addi " rd ", " rs1 ", 0\n\t"
 #define P_ADDRNR(rd, shift) ".insn r 0x5b, 6, 0x20, " rd ", x0, " shift "\n\t"
 #define P_MAX(rd, rs1, rs2) ".insn r 0x33, 6, 0x02, " rd ", " rs1 ", " rs2 "\n\t"

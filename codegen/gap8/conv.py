@@ -163,7 +163,8 @@ def pack_weights(layer: Layer, shape: Shape) -> np.ndarray:
     rows, words = shape.kernel[0], shape.segment_words
     weight = np.zeros((fours * 4, rows, words * 4), np.int8)
     run = shape.kernel[1] * shape.channels
-    weight[:channels, :, :run] = layer.weight.reshape(channels, rows, run)  # type: ignore[union-attr]
+    runs = layer.weight.reshape(channels, rows, run)  # type: ignore[union-attr]
+    weight[:channels, :, :run] = runs
     packed = np.ascontiguousarray(
         weight.view("<i4").reshape(fours, 4, rows * words).transpose(0, 2, 1)
     ).reshape(fours, -1)

@@ -13,7 +13,8 @@ static const depthwise_shape_t shape = {
 };
 _Static_assert(sizeof(shape) == 28, "scratch was laid out for this size");
 
-/* Up to 4 x 20 pixels and 16 of 16 channels a tile; one buffer. Transfers: L2, L1, bytes, and line and distance of lines. */
+/* Up to 4 x 20 pixels and 16 of 16 channels a tile; one buffer.
+ * Transfers: L2, L1, bytes, and the length and distance of lines. */
 static const depthwise_step_t steps[5] = {
     {
         /* rows 0 to 3, channels 0 to 15 */

@@ -12,7 +12,8 @@ static const conv_shape_t shape = {
 };
 _Static_assert(sizeof(shape) == 20, "scratch was laid out for this size");
 
-/* Up to 32 x 1 pixels and 48 of 48 channels a tile; one buffer. Transfers: L2, L1, bytes, and line and distance of lines. */
+/* Up to 32 x 1 pixels and 48 of 48 channels a tile; one buffer.
+ * Transfers: L2, L1, bytes, and the length and distance of lines. */
 static const conv_step_t steps[2] = {
     {
         /* rows 0 to 31, channels 0 to 47 */
