@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
 import pytest
+from device import encode
 from test_gap8_kernels import boot, wrong_layers
 
 from hil.core import console
 from hil.core.console import Message, RunFlag
 from hil.core.network import Op
 from hil.nn.random_layers import random_input, random_network
+from hil.sim.elf import load_segments
+from hil.sim.socs.gap8 import access, layout
 
 CLOCK_HZ = 149_995_520
 NETWORK = random_network(Op.POINTWISE, 9, 9, 16, 8)
@@ -56,3 +64,42 @@ def test_restart_gives_the_same_board_again(device) -> None:
     assert identity(device)[4] == 1  # restarted on request
     assert console.FAULT.unpack(device.ask(Message.READ_FAULT))[0] == 0
     assert wrong_layers(device, NETWORK, random_input(NETWORK, 3)) == []
+
+
+def jump(start: int, target: int) -> int:
+    """``jal x0`` from one address to another (RISC-V manual, J-type)."""
+    offset = target - start
+    fields = ((offset >> 20 & 1) << 31) | ((offset >> 1 & 0x3FF) << 21)
+    return fields | ((offset >> 11 & 1) << 20) | (offset & 0xFF000) | 0x6F
+
+
+@pytest.mark.parametrize(
+    ("function", "hart"), [("layer_00_under_test", 0), ("board_offload", 0x400)]
+)
+def test_fault_is_kept_over_the_restart(function: str, hart: int, tmp_path: Path) -> None:
+    """A jump into the vector table stands for an exception, which the simulator does not take."""
+    device, _ = boot(NETWORK, tmp_path)
+    symbols = load_segments(tmp_path / "firmware.elf").symbols
+    with patched(device, symbols[function], jump(symbols[function], symbols["vectors"])):
+        device.chip.uart_feed(encode(Message.RUN, console.RUN.pack(0, 1, 0)))
+        device.chip.run(0.05)
+    device.run_until_waiting()
+    assert device.take().message == Message.HELLO
+    assert identity(device)[4] == 2  # restarted after a fault
+    present, _, _, _, *words = console.FAULT.unpack(device.ask(Message.READ_FAULT))
+    assert (present, words[0]) == (1, hart)
+    assert wrong_layers(device, NETWORK, random_input(NETWORK, 4)) == []
+
+
+@contextmanager
+def patched(device, address: int, instruction: int) -> Iterator[None]:
+    """Another instruction at ``address`` in L2 for a while."""
+    state = device.chip._state
+    first = 4 * access.memory_word(layout.FC, address & ~3, 8) + address % 4
+    octets = state.mem.view(np.uint8)[first : first + 4]
+    kept = octets.copy()
+    octets[:] = np.frombuffer(instruction.to_bytes(4, "little"), np.uint8)
+    state.code[:] = 0  # forget decoded instructions
+    yield
+    octets[:] = kept
+    state.code[:] = 0
