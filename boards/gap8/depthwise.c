@@ -4,13 +4,41 @@
 #include "planes.h"
 #include "requantise.h"
 
-/* Parameters of a channel. */
+/* What a sweep over a channel needs. It lives in memory and the sweeps load it themselves: 25
+ * values in registers at once leave the compiler none to prepare them in. */
 typedef struct {
+    const uint8_t *top;  /* first word of the plane */
+    uint8_t *out;
+    uint32_t times;      /* column pairs or columns */
+    uint32_t rows;
+    uint32_t step;       /* bytes from an output pixel to the next */
+    uint32_t down;       /* and to the one below */
+    uint32_t pitch;
+    int32_t lowest;
+    int32_t highest;
     int32_t bias;
     int32_t multiplier;
     int32_t shift;
     const uint32_t *taps;
-} channel_t;
+} sweep_t;
+
+#define LOAD_SWEEP                                                                                 \
+    "lw %[top], 0(%[sweep])\n\t"                                                                   \
+    "lw %[out], 4(%[sweep])\n\t"                                                                   \
+    "lw %[times], 8(%[sweep])\n\t"                                                                 \
+    "lw %[rows], 12(%[sweep])\n\t"                                                                 \
+    "lw %[step], 16(%[sweep])\n\t"                                                                 \
+    "lw %[down], 20(%[sweep])\n\t"                                                                 \
+    "lw %[pitch], 24(%[sweep])\n\t"                                                                \
+    "lw %[k2], 48(%[sweep])\n\t"                                                                   \
+    "lw %[lowest], 28(%[sweep])\n\t"                                                               \
+    "lw %[highest], 32(%[sweep])\n\t"                                                              \
+    "lw %[bias], 36(%[sweep])\n\t"                                                                 \
+    "lw %[scale], 40(%[sweep])\n\t"                                                                \
+    "lw %[shift], 44(%[sweep])\n\t"                                                                \
+    "lw %[k0], 0(%[k2])\n\t"                                                                       \
+    "lw %[k1], 4(%[k2])\n\t"                                                                       \
+    "lw %[k2], 8(%[k2])\n\t"
 
 /* ------------------------------------------------------------------------------------------
  * 3x3, stride 1: two columns at once, down the rows. A word of a plane row holds the taps of both:
@@ -23,16 +51,16 @@ typedef struct {
 #define LIMIT_FROM_ZERO(sum) P_CLIPUR(sum, sum, "%[highest]")
 
 #define SWEEP_TWO(name, PV_SDOT, LIMIT, count)                                                     \
-    ALWAYS_INLINE void name(                                                                       \
-        const depthwise_shape_t *shape, const uint8_t *top, const channel_t *channel,              \
-        uint8_t *out, uint32_t step, uint32_t down, uint32_t pairs, uint32_t rows)                 \
+    ALWAYS_INLINE void name(const sweep_t *sweep)                                                  \
     {                                                                                              \
-        const uint8_t *in;                                                                         \
-        uint8_t *left;                                                                             \
-        uint32_t r0, r1, r2;                                                                       \
-        int32_t s0, s1;                                                                            \
+        uint32_t top, out, times, rows, step, down, pitch, lowest, highest, bias, scale, shift;    \
+        uint32_t k0, k1, k2, q0, q1, q2, in, left, r0, r1, r2, s0, s1;                             \
         __asm__ volatile(                                                                          \
-            LP_SETUP_OUTER("%[pairs]", "8 + " count)                                               \
+            LOAD_SWEEP                                                                             \
+            "slli %[q0], %[k0], 8\n\t"                                                             \
+            "slli %[q1], %[k1], 8\n\t"                                                             \
+            "slli %[q2], %[k2], 8\n\t"                                                             \
+            LP_SETUP_OUTER("%[times]", "8 + " count)                                               \
             COPY("%[in]", "%[top]")                                                                \
             COPY("%[left]", "%[out]")                                                              \
             P_LW_STEP("%[r0]", "%[pitch]", "%[in]")                                                \
@@ -61,15 +89,14 @@ typedef struct {
             "add %[out], %[out], %[step]\n\t"                                                      \
             "add %[out], %[out], %[step]\n\t"                                                      \
             LP_END                                                                                 \
-            : [top] "+r"(top), [out] "+r"(out), [in] "=&r"(in), [left] "=&r"(left),                \
-              [r0] "=&r"(r0), [r1] "=&r"(r1), [r2] "=&r"(r2), [s0] "=&r"(s0), [s1] "=&r"(s1)       \
-            : [pairs] "r"(pairs), [rows] "r"(rows), [step] "r"(step), [down] "r"(down),            \
-              [pitch] "r"((uint32_t)shape->plane_pitch), [bias] "r"(channel->bias),                \
-              [scale] "r"(channel->multiplier), [shift] "r"(channel->shift),                       \
-              [k0] "r"(channel->taps[0]), [k1] "r"(channel->taps[1]),                              \
-              [k2] "r"(channel->taps[2]), [q0] "r"(channel->taps[0] << 8),                         \
-              [q1] "r"(channel->taps[1] << 8), [q2] "r"(channel->taps[2] << 8),                    \
-              [lowest] "r"((int32_t)shape->lowest), [highest] "r"((int32_t)shape->highest)         \
+            : [top] "=&r"(top), [out] "=&r"(out), [times] "=&r"(times), [rows] "=&r"(rows),        \
+              [step] "=&r"(step), [down] "=&r"(down), [pitch] "=&r"(pitch),                        \
+              [lowest] "=&r"(lowest), [highest] "=&r"(highest), [bias] "=&r"(bias),                \
+              [scale] "=&r"(scale), [shift] "=&r"(shift), [k0] "=&r"(k0), [k1] "=&r"(k1),          \
+              [k2] "=&r"(k2), [q0] "=&r"(q0), [q1] "=&r"(q1), [q2] "=&r"(q2), [in] "=&r"(in),      \
+              [left] "=&r"(left), [r0] "=&r"(r0), [r1] "=&r"(r1), [r2] "=&r"(r2),                  \
+              [s0] "=&r"(s0), [s1] "=&r"(s1)                                                       \
+            : [sweep] "r"(sweep)                                                                   \
             : "memory");                                                                           \
     }
 
@@ -83,16 +110,13 @@ SWEEP_TWO(two_u8_from_zero, PV_SDOTUSP_B, LIMIT_FROM_ZERO, "19")
  * ---------------------------------------------------------------------------------------- */
 
 #define SWEEP_STRIDE2(name, PV_SDOT, LIMIT, count)                                                 \
-    ALWAYS_INLINE void name(                                                                       \
-        const depthwise_shape_t *shape, const uint8_t *top, const channel_t *channel,              \
-        uint8_t *out, uint32_t step, uint32_t down, uint32_t columns, uint32_t rows)               \
+    ALWAYS_INLINE void name(const sweep_t *sweep)                                                  \
     {                                                                                              \
-        const uint8_t *in;                                                                         \
-        uint8_t *at;                                                                               \
-        uint32_t r0, r1, r2;                                                                       \
-        int32_t s0;                                                                                \
+        uint32_t top, out, times, rows, step, down, pitch, lowest, highest, bias, scale, shift;    \
+        uint32_t k0, k1, k2, in, at, r0, r1, r2, s0;                                               \
         __asm__ volatile(                                                                          \
-            LP_SETUP_OUTER("%[columns]", "6 + " count)                                             \
+            LOAD_SWEEP                                                                             \
+            LP_SETUP_OUTER("%[times]", "6 + " count)                                               \
             COPY("%[in]", "%[top]")                                                                \
             COPY("%[at]", "%[out]")                                                                \
             P_LW_STEP("%[r0]", "%[pitch]", "%[in]")                                                \
@@ -111,14 +135,13 @@ SWEEP_TWO(two_u8_from_zero, PV_SDOTUSP_B, LIMIT_FROM_ZERO, "19")
             "addi %[top], %[top], 2\n\t"                                                           \
             "add %[out], %[out], %[step]\n\t"                                                      \
             LP_END                                                                                 \
-            : [top] "+r"(top), [out] "+r"(out), [in] "=&r"(in), [at] "=&r"(at), [r0] "=&r"(r0),    \
-              [r1] "=&r"(r1), [r2] "=&r"(r2), [s0] "=&r"(s0)                                       \
-            : [columns] "r"(columns), [rows] "r"(rows), [step] "r"(step), [down] "r"(down),        \
-              [pitch] "r"((uint32_t)shape->plane_pitch), [bias] "r"(channel->bias),                \
-              [scale] "r"(channel->multiplier), [shift] "r"(channel->shift),                       \
-              [k0] "r"(channel->taps[0]), [k1] "r"(channel->taps[1]),                              \
-              [k2] "r"(channel->taps[2]), [lowest] "r"((int32_t)shape->lowest),                    \
-              [highest] "r"((int32_t)shape->highest)                                               \
+            : [top] "=&r"(top), [out] "=&r"(out), [times] "=&r"(times), [rows] "=&r"(rows),        \
+              [step] "=&r"(step), [down] "=&r"(down), [pitch] "=&r"(pitch),                        \
+              [lowest] "=&r"(lowest), [highest] "=&r"(highest), [bias] "=&r"(bias),                \
+              [scale] "=&r"(scale), [shift] "=&r"(shift), [k0] "=&r"(k0), [k1] "=&r"(k1),          \
+              [k2] "=&r"(k2), [in] "=&r"(in), [at] "=&r"(at), [r0] "=&r"(r0), [r1] "=&r"(r1),      \
+              [r2] "=&r"(r2), [s0] "=&r"(s0)                                                       \
+            : [sweep] "r"(sweep)                                                                   \
             : "memory");                                                                           \
     }
 
@@ -127,8 +150,7 @@ SWEEP_STRIDE2(stride2_u8, PV_SDOTUSP_B, LIMIT_ANY, "12")
 SWEEP_STRIDE2(stride2_u8_from_zero, PV_SDOTUSP_B, LIMIT_FROM_ZERO, "11")
 
 /* ------------------------------------------------------------------------------------------
- * One channel of a core's rows, in each of the three ways. `step` is the distance of two output
- * pixels: the channels of the tile.
+ * One channel of a core's rows, in each of the three ways
  * ---------------------------------------------------------------------------------------- */
 
 typedef enum { KERNEL_3X3, KERNEL_3X3_STRIDE2, KERNEL_ANY } kernel_t;
@@ -136,49 +158,50 @@ typedef enum { KERNEL_3X3, KERNEL_3X3_STRIDE2, KERNEL_ANY } kernel_t;
 /* Signed input, unsigned input, and unsigned input to outputs limited from below by 0. */
 typedef enum { S8, U8, U8_FROM_ZERO } variant_t;
 
-ALWAYS_INLINE void channel_3x3(const depthwise_shape_t *shape, const uint8_t *plane,
-                               const channel_t *channel, uint8_t *out, uint32_t step, uint32_t rows,
-                               variant_t variant)
+ALWAYS_INLINE void channel_3x3(sweep_t *sweep, uint32_t columns, variant_t variant)
 {
-    const uint32_t columns = shape->output_columns;
-    uint32_t pairs = columns / 2, apart = step;
-    for (uint32_t done = 0; done < columns; done += 2 * pairs, pairs = 1, apart = 0) {
-        if (pairs == 0) {
-            continue;
+    const uint32_t step = sweep->step;
+    for (uint32_t pairs = columns / 2;;) {
+        sweep->times = pairs;
+        if (pairs > 0) {
+            (variant == S8 ? two_s8 : variant == U8 ? two_u8 : two_u8_from_zero)(sweep);
         }
-        (variant == S8 ? two_s8 : variant == U8 ? two_u8 : two_u8_from_zero)(
-            shape, plane + done, channel, out + done * step, apart, columns * step, pairs, rows);
+        if (columns % 2 == 0 || sweep->step == 0) {
+            break;
+        }
+        sweep->top += columns - 1;
+        sweep->out += (columns - 1) * step;
+        sweep->step = 0; /* once more for the odd last column */
+        pairs = 1;
     }
+    sweep->step = step;
 }
 
-ALWAYS_INLINE void channel_3x3_stride2(const depthwise_shape_t *shape, const uint8_t *plane,
-                                       const channel_t *channel, uint8_t *out, uint32_t step,
-                                       uint32_t rows, variant_t variant)
+ALWAYS_INLINE void channel_3x3_stride2(sweep_t *sweep, uint32_t columns, variant_t variant)
 {
-    const uint32_t columns = shape->output_columns;
-    (variant == S8 ? stride2_s8 : variant == U8 ? stride2_u8 : stride2_u8_from_zero)(
-        shape, plane, channel, out, step, columns * step, columns, rows);
+    sweep->times = columns;
+    (variant == S8 ? stride2_s8 : variant == U8 ? stride2_u8 : stride2_u8_from_zero)(sweep);
 }
 
-ALWAYS_INLINE void channel_any(const depthwise_shape_t *shape, const uint8_t *plane,
-                               const channel_t *channel, uint8_t *out, uint32_t step, uint32_t rows,
+ALWAYS_INLINE void channel_any(const depthwise_shape_t *shape, const sweep_t *sweep,
                                variant_t variant)
 {
-    for (uint32_t y = 0; y < rows; y++) {
-        const uint8_t *row = plane + y * shape->stride_down * shape->plane_pitch;
-        for (uint32_t x = 0; x < shape->output_columns; x++, out += step) {
+    uint8_t *out = sweep->out;
+    for (uint32_t y = 0; y < sweep->rows; y++) {
+        const uint8_t *row = sweep->top + y * shape->stride_down * sweep->pitch;
+        for (uint32_t x = 0; x < shape->output_columns; x++, out += sweep->step) {
             const uint8_t *window = row + x * shape->stride_across;
-            const uint32_t *taps = channel->taps;
-            int32_t sum = channel->bias;
+            const uint32_t *taps = sweep->taps;
+            int32_t sum = sweep->bias;
             for (uint32_t ky = 0; ky < shape->kernel_rows; ky++) {
                 for (uint32_t word = 0; word < shape->kernel_words; word++) {
                     const uint32_t inputs = load_word(window + 4 * word);
                     sum = (variant == S8 ? pv_sdotsp_b : pv_sdotusp_b)(sum, inputs, *taps++);
                 }
-                window += shape->plane_pitch;
+                window += sweep->pitch;
             }
-            *out = requantise(sum, channel->multiplier, channel->shift, shape->lowest,
-                              shape->highest);
+            *out = requantise(sum, sweep->multiplier, sweep->shift, sweep->lowest,
+                              sweep->highest);
         }
     }
 }
@@ -207,16 +230,6 @@ static __attribute__((noinline)) void make_planes(const depthwise_shape_t *shape
     }
 }
 
-/* Channel `i` of four in their record. */
-ALWAYS_INLINE channel_t channel_of(const depthwise_shape_t *shape, const int32_t *record,
-                                   uint32_t i)
-{
-    const uint8_t *shifts = (const uint8_t *)(record + 8);
-    const uint32_t *taps = (const uint32_t *)(record + 9);
-    return (channel_t){record[i], record[4 + i], shifts[i],
-                       taps + i * shape->kernel_rows * shape->kernel_words};
-}
-
 ALWAYS_INLINE void depthwise(const depthwise_shape_t *shape, const depthwise_step_t *step,
                              layer_probe_t *probe, kernel_t kernel, variant_t variant)
 {
@@ -226,7 +239,8 @@ ALWAYS_INLINE void depthwise(const depthwise_shape_t *shape, const depthwise_ste
     const share_t channels =
         share_of(step->channels, 4 * step->quads_a_core, core / shape->row_cores);
     const uint32_t count = rows.end - rows.begin;
-    const uint32_t record_words = 9 + 4 * shape->kernel_rows * shape->kernel_words;
+    const uint32_t taps = shape->kernel_rows * shape->kernel_words; /* words a channel */
+    const uint32_t record_words = 9 + 4 * taps;
     const int32_t *weights = (const int32_t *)(const void *)(scratch + step->weights);
     uint8_t *planes = scratch + shape->planes + core * 4 * shape->plane_bytes;
     uint8_t *output =
@@ -234,22 +248,31 @@ ALWAYS_INLINE void depthwise(const depthwise_shape_t *shape, const depthwise_ste
     if (count == 0) {
         return;
     }
+    sweep_t sweep = {.rows = count,
+                     .step = step->channels,
+                     .down = shape->output_columns * step->channels,
+                     .pitch = shape->plane_pitch,
+                     .lowest = shape->lowest,
+                     .highest = shape->highest};
     for (uint32_t quad = channels.begin; quad < channels.end; quad += 4) {
         const int32_t *record = weights + quad / 4 * record_words;
+        const uint8_t *shifts = (const uint8_t *)(record + 8);
         const uint32_t start = cluster_cycles();
         make_planes(shape, step, quad, rows, planes);
         probe->copy += cluster_cycles() - start;
         for (uint32_t i = 0; i < 4 && quad + i < channels.end; i++) {
-            const uint8_t *plane = planes + i * shape->plane_bytes;
-            const channel_t channel = channel_of(shape, record, i);
-            uint8_t *out = output + quad + i;
+            sweep.top = planes + i * shape->plane_bytes;
+            sweep.out = output + quad + i;
+            sweep.bias = record[i];
+            sweep.multiplier = record[4 + i];
+            sweep.shift = shifts[i];
+            sweep.taps = (const uint32_t *)(record + 9 + i * taps);
             if (kernel == KERNEL_3X3) {
-                channel_3x3(shape, plane, &channel, out, step->channels, count, variant);
+                channel_3x3(&sweep, shape->output_columns, variant);
             } else if (kernel == KERNEL_3X3_STRIDE2) {
-                channel_3x3_stride2(shape, plane, &channel, out, step->channels, count,
-                                    variant);
+                channel_3x3_stride2(&sweep, shape->output_columns, variant);
             } else {
-                channel_any(shape, plane, &channel, out, step->channels, count, variant);
+                channel_any(shape, &sweep, variant);
             }
         }
     }
