@@ -17,8 +17,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--model",
         default=None,
+        metavar="MODEL",
+        help="NAME.int8.npz of `hil release`, or FILE.py:FUNCTION giving a torch module "
+        "(default: the shipped MobileNetV2)",
+    )
+    group.addoption(
+        "--data",
+        default=None,
         metavar="FILE",
-        help="quantised network (.npz, from `hil release`); default: the shipped MobileNetV2",
+        help="labelled images (.npz) instead of the shipped ones; a torch model needs them",
     )
     group.addoption(
         "--run-dir",

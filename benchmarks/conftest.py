@@ -80,12 +80,9 @@ class Bench:
 
 
 def load_subject(config: pytest.Config) -> Subject:
-    """The model under test; --model names a file written by `hil release`."""
-    chosen = config.getoption("--model")
-    if chosen is None:
-        return Subject.load()
-    path = Path(chosen)
-    return Subject.load(path.parent, path.name.removesuffix(".int8.npz"))
+    """The model under test, from --model and --data."""
+    data = config.getoption("--data")
+    return Subject.load(config.getoption("--model"), None if data is None else Path(data))
 
 
 def load_bench_rigs(config: pytest.Config) -> tuple[Rig, ...]:

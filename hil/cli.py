@@ -35,12 +35,16 @@ app.add_typer(sim_app, name="sim")
 terminal = Terminal()
 
 RUNS = Path("runs")
-ModelFolder = Annotated[
-    Path | None,
-    typer.Option("--model-dir", help="Folder written by `hil release` (default: shipped model)."),
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model", help="NAME.int8.npz of `hil release`, or FILE.py:FUNCTION giving a torch module."
+    ),
 ]
-ModelName = Annotated[str, typer.Option("--model", help="Name of the released model.")]
-DEFAULT_MODEL = "mobilenetv2-0.35-cifar10"
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", help="Labelled images (.npz); a torch model needs them."),
+]
 
 
 def main() -> None:
@@ -121,21 +125,24 @@ def generate(
         str | None, typer.Option(help="Last cut on the device (default: deepest).")
     ] = None,
     toolchain: Annotated[str, typer.Option(help="auto, gcc or zig.")] = "auto",
-    model: ModelName = DEFAULT_MODEL,
-    model_dir: ModelFolder = None,
+    model: ModelOption = None,
+    data: DataOption = None,
 ) -> None:
     """Generate the C of a device part and build its firmware."""
     import boards
     from codegen.build import build
     from codegen.generate import generate as generate_sources
-    from codegen.generate import largest_prefix
+    from hil.loop.campaign import prepare
     from hil.loop.subject import Subject
 
-    network = Subject.load(model_dir, model).network
-    target = boards.load_board(board)
-    chosen = network.cut(cut) if cut else largest_prefix(network, target)
-    firmware = build(generate_sources(network, target, chosen.layers), target, out, toolchain)
-    _say(f"{firmware.elf}: {chosen.name}, {firmware.layers} layers, {firmware.toolchain}")
+    network = Subject.load(model, data).network
+    if cut is None:
+        firmware = prepare(network, board, out, toolchain).firmware
+    else:
+        target = boards.load_board(board)
+        sources = generate_sources(network, target, network.cut(cut).layers)
+        firmware = build(sources, target, out, toolchain)
+    _say(f"{firmware.elf}: {firmware.layers} layers, {firmware.toolchain}")
     _say(f"build id {firmware.build_id}, ELF sha256 {firmware.elf_sha256}")
     for use in firmware.memory_use:
         _say(f"{use.memory}: {use.used_bytes} of {use.size_bytes} bytes")
@@ -147,8 +154,8 @@ def measure(
     out: Annotated[Path | None, typer.Option(help="Run folder (default: next in runs/).")] = None,
     resume: Annotated[bool, typer.Option(help="Measure only what the run folder lacks.")] = False,
     images: Annotated[int, typer.Option(help="Images checked bit for bit.")] = 20,
-    model: ModelName = DEFAULT_MODEL,
-    model_dir: ModelFolder = None,
+    model: ModelOption = None,
+    data: DataOption = None,
     toolchain: Annotated[str, typer.Option(help="auto, gcc or zig.")] = "auto",
 ) -> None:
     """Measure a network on every board of a bench, then write the report."""
@@ -160,7 +167,7 @@ def measure(
 
     if resume and out is None:
         raise DataError("--resume needs --out: the run folder to go on with")
-    subject, rigs = Subject.load(model_dir, model), load_bench(rig).rigs
+    subject, rigs = Subject.load(model, data), load_bench(rig).rigs
     folder = out or new_run_folder(RUNS, rig)
     run_campaign(rigs, subject, folder, Settings(images=images), resume, toolchain, _say)
     _write_report(folder, folder / "report.html")

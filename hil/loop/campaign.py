@@ -15,10 +15,10 @@ from typing import Any
 
 import boards
 from codegen.build import build
-from codegen.generate import feasible_cuts, generate, largest_prefix
+from codegen.generate import feasible_cuts, generate
 from hil.core.board import Board
 from hil.core.console import PROTOCOL_VERSION
-from hil.core.errors import HilError, JournalError, TargetError
+from hil.core.errors import HilError, JournalError, PlanError, TargetError
 from hil.core.firmware import Firmware
 from hil.core.network import Network
 from hil.core.provenance import Provenance
@@ -54,12 +54,25 @@ class Prepared:
 
 
 def prepare(network: Network, board_name: str, folder: Path, toolchain: str = "auto") -> Prepared:
-    """Plan, generate and build for one board; sources and ELF lie in ``folder``."""
+    """Plan, generate and build for one board; sources and ELF lie in ``folder``.
+
+    The deepest cut that the planner allows is tried first. Should the linker still find no room,
+    the next shallower one is, and the linker's reason is kept. PlanError when none is left.
+    """
     board = boards.load_board(board_name)
-    prefix = largest_prefix(network, board)
-    firmware = build(generate(network, board, prefix.layers), board, folder, toolchain)
-    refused = {fit.cut.name: fit.reason for fit in feasible_cuts(network, board) if not fit.fits}
-    return Prepared(board, firmware, refused)
+    fits = feasible_cuts(network, board)
+    refused = {fit.cut.name: fit.reason for fit in fits if not fit.fits}
+    allowed = [fit.cut for fit in fits if fit.fits and fit.cut.layers > 0]
+    for cut in sorted(allowed, key=lambda cut: cut.layers, reverse=True):
+        try:
+            firmware = build(generate(network, board, cut.layers), board, folder, toolchain)
+        except PlanError as error:
+            refused[cut.name] = str(error)
+            continue
+        return Prepared(board, firmware, refused)
+    raise PlanError(
+        f"{network.name} fits {board_name} at no cut: {next(iter(refused.values()), 'no cuts')}"
+    )
 
 
 def run_campaign(
@@ -129,7 +142,7 @@ def _journal(
             for p in subject.accuracy.points
         ],
         "accuracy_data": {"name": subject.accuracy.data, "digest": subject.accuracy.data_digest},
-        "training": subject.checkpoint.record,
+        "training": subject.training,
         "tails": {cut: cost.to_dict() for cut, cost in tails.items()},
         "boards": {rig.board: board_summary(prepared[rig.name]) for rig in rigs},
         "settings": asdict(settings),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hil.cloud.cost import TailCost, measure_tail
 from hil.core.cost import Interval
@@ -13,52 +13,81 @@ from hil.core.errors import DataError
 from hil.core.network import Network
 from hil.nn import assets
 from hil.nn.capture import capture
-from hil.nn.checkpoint import Checkpoint, load_checkpoint
-from hil.nn.data.images import ImageSet
-from hil.nn.evaluate import SplitAccuracy, load_split_accuracy
+from hil.nn.checkpoint import load_checkpoint
+from hil.nn.data.images import ImageSet, load_images
+from hil.nn.evaluate import SplitAccuracy, load_split_accuracy, split_accuracy
+from hil.nn.float_graph import FloatGraph
 from hil.nn.network_file import load_network
+from hil.nn.quantise import quantise
 from hil.nn.tail import cloud_tail
+from hil.nn.user_model import load_user_model
 
-DEFAULT_MODEL = "mobilenetv2-0.35-cifar10"
+if TYPE_CHECKING:
+    from torch import nn
+
+RELEASED = ".int8.npz"
+# Images of the given ones that a torch model is calibrated with, as many as `hil release` takes.
+CALIBRATION_IMAGES = 100
 # (cut, channels sent), as hil.clio files accuracies and tail latencies.
 SplitKey = tuple[str, int]
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A released network: integers for the boards, floats for the cloud, images for both."""
+    """A quantised network: integers for the boards, floats for the cloud, images for both.
+
+    ``graph`` gives the float layers behind a cut; ``training`` is what is known of the weights.
+    """
 
     network: Network
-    checkpoint: Checkpoint
     accuracy: SplitAccuracy
     images: ImageSet
+    graph: Callable[[], FloatGraph]
+    training: dict[str, Any]
 
     @classmethod
-    def load(cls, folder: Path | None = None, name: str = DEFAULT_MODEL) -> Subject:
-        """Read what ``hil release`` wrote to ``folder`` (default: the shipped model).
+    def load(cls, model: str | None = None, data: Path | None = None) -> Subject:
+        """The shipped model (None), a released NAME.int8.npz, or a torch FILE.py:FUNCTION.
 
-        DataError names the file that is missing, damaged or of another network.
+        ``data`` are labelled images: needed for a torch model, which is calibrated and evaluated
+        with them, and instead of the shipped sample images otherwise. DataError and ModelError
+        name what is missing, damaged, of another network or not supported.
         """
-        folder = folder or Path(assets.__file__).parent
-        network = load_network(folder / f"{name}.int8.npz")
+        if model is not None and ".py:" in model:
+            if data is None:
+                raise DataError(f"{model}: a torch model needs labelled images; add --data FILE")
+            return cls.of_torch(load_user_model(model), load_images(data, "test"), model)
+        if model is not None and not model.endswith(RELEASED):
+            raise DataError(
+                f"{model}: name a model as NAME{RELEASED} (from `hil release`) or FILE.py:FUNCTION"
+            )
+        path = Path(model) if model else assets.FOLDER / f"{assets.DEFAULT_NAME}{RELEASED}"
+        return cls._released(path.parent, path.name.removesuffix(RELEASED), data)
+
+    @classmethod
+    def _released(cls, folder: Path, name: str, data: Path | None) -> Subject:
+        network = load_network(folder / f"{name}{RELEASED}")
         accuracy = load_split_accuracy(folder / f"{name}.split_accuracy.json")
         accuracy.check(network)
-        return cls(
-            network, load_checkpoint(folder / f"{name}.npz"), accuracy, assets.sample_images()
-        )
+        checkpoint = load_checkpoint(folder / f"{name}.npz")
+        images = assets.sample_images() if data is None else load_images(data, "test")
 
-    def slices(self) -> dict[str, tuple[int, ...]]:
-        """Channel counts with a known accuracy, by cut: the only ones worth offering."""
-        return {cut.name: self.accuracy.channels(cut.name) for cut in self.network.cuts}
+        def graph() -> FloatGraph:
+            return capture(checkpoint.model(), checkpoint.spec.image, network.name)
 
-    def accuracies(self) -> dict[SplitKey, Interval]:
-        """Top-1 with its 95 % interval over images, by cut and channels."""
-        return {
-            (point.cut, point.channels): Interval(
-                point.accuracy.top1, *point.accuracy.interval, point.accuracy.images, 0.95
-            )
-            for point in self.accuracy.points
-        }
+        return cls(network, accuracy, images, graph, checkpoint.record)
+
+    @classmethod
+    def of_torch(cls, model: nn.Module, images: ImageSet, place: str) -> Subject:
+        """Capture, quantise and evaluate a model of one's own; ``images`` fix its input size.
+
+        The first CALIBRATION_IMAGES also choose the scales; labels play no part in that.
+        """
+        name = place.rpartition(":")[2]
+        graph = capture(model, images.x.shape[1], name)
+        network = quantise(graph, images.x[:CALIBRATION_IMAGES])
+        accuracy = split_accuracy(network, graph, images)
+        return cls(network, accuracy, images, lambda: graph, {"model": place})
 
 
 def measure_tails(
@@ -69,8 +98,7 @@ def measure_tails(
     On one thread: a server's cores serve requests side by side, and torch's thread pools wait
     for each other for a quarter of a second when the host is busy with something else.
     """
-    graph = capture(subject.checkpoint.model(), subject.checkpoint.spec.image, subject.network.name)
-    costs = {}
+    graph, costs = subject.graph(), {}
     for cut in subject.network.cuts:
         if cut.layers == len(subject.network.layers):
             continue

@@ -76,7 +76,7 @@ def test_cuts_that_fit_and_the_reason_of_the_others() -> None:
 
 def test_network_that_fits_nowhere() -> None:
     network = chain("huge", (72, 72, 1), True, [Step(Op.POINTWISE, 64)])
-    with pytest.raises(PlanError, match="huge fits stm32f746 at no cut: huge: .*layer 0"):
+    with pytest.raises(PlanError, match=r"huge fits stm32f746 at no cut: huge: .*layer 0"):
         largest_prefix(network, BOARD)
 
 

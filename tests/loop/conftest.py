@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,10 +13,7 @@ from hil.loop.campaign import run_campaign
 from hil.loop.settings import Settings
 from hil.loop.subject import Subject
 from hil.measure.repeats import WindowGoal
-from hil.nn.capture import capture
 from hil.nn.data.images import ImageSet
-from hil.nn.evaluate import split_accuracy
-from hil.nn.quantise import quantise
 from hil.rig.rigfile import load_bench
 
 IMAGE = 16
@@ -59,13 +55,8 @@ def subject() -> Subject:
     model = Tiny().eval()
     rng = np.random.default_rng(7)
     x = rng.integers(0, 256, (24, IMAGE, IMAGE, 3), dtype=np.uint8)
-    graph = capture(model, IMAGE, "tiny")
     images = ImageSet("noise", x, rng.integers(0, 4, 24))
-    network = quantise(graph, x)
-    checkpoint = SimpleNamespace(
-        model=lambda: model, spec=SimpleNamespace(image=IMAGE), record={"epoch": 0}
-    )
-    return Subject(network, checkpoint, split_accuracy(network, graph, images), images)  # type: ignore[arg-type]
+    return Subject.of_torch(model, images, "conftest.py:tiny")
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from hil.core.provenance import Origin
 from hil.core.trial import WHOLE_NETWORK, TrialKind
 from hil.loop.campaign import run_campaign
 from hil.loop.report import cost_tables, report_data
+from hil.loop.subject import Subject
 from hil.measure.segments import segment_cycles
 from hil.nn.network_file import load_network
 from hil.run.reader import JOURNAL, Run, Status
@@ -172,7 +174,9 @@ def test_a_run_compared_with_itself_is_within_noise(measured, monkeypatch, capsy
     ("arguments", "message"),
     [
         (("measure", "--rig", "virtaul"), "virtual"),
-        (("measure", "--model", "resnet"), "no such network file"),
+        (("measure", "--model", "resnet"), "FILE.py:FUNCTION"),
+        (("measure", "--model", "other.int8.npz"), "no such network file"),
+        (("measure", "--model", "net.py:build"), "--data"),
         (("measure", "--resume"), "--out"),
         (("report", "nowhere"), "not a run folder"),
         (("generate", "--board", "gap9", "--out", "x"), "gap8"),
@@ -186,6 +190,80 @@ def test_bad_input_is_one_line_and_exit_status_1(arguments, message, monkeypatch
     assert status == 1
     assert err.startswith("hil: ") and len(err.strip().splitlines()) == 1
     assert message in err
+
+
+OWN_MODEL = """
+import torch
+from torch import nn
+
+class Tanh(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh())
+        self.classifier = nn.Linear(4 * 36, 2)
+    def forward(self, x):
+        return self.classifier(torch.flatten(self.blocks(x), 1))
+
+def tanh():
+    return Tanh()
+
+def huge():
+    return nn.Sequential(nn.Conv2d(3, 8192, 1), nn.ReLU(), nn.Flatten(), nn.Linear(8192 * 64, 2))
+
+def small():
+    torch.manual_seed(1)
+    return nn.Sequential(
+        nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), nn.ReLU()), nn.Flatten(), nn.Linear(320, 3)
+    )
+
+def broken():
+    return 1 / 0
+
+def number():
+    return 7
+"""
+
+
+@pytest.fixture
+def own_model(tmp_path) -> tuple[str, str]:
+    """A file with torch models, and labelled 8x8 images."""
+    file, images = tmp_path / "own.py", tmp_path / "images.npz"
+    file.write_text(OWN_MODEL)
+    rng = np.random.default_rng(3)
+    x = rng.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
+    np.savez(images, x=x, y=rng.integers(0, 2, 12))
+    return str(file), str(images)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("tanh", "tanh"),
+        ("huge", "at no cut"),
+        ("broken", "ZeroDivisionError"),
+        ("number", "not a torch module"),
+        ("missing", "missing"),
+    ],
+)
+def test_a_model_that_cannot_be_used_is_refused(
+    own_model, function, message, monkeypatch, capsys, tmp_path
+):
+    file, images = own_model
+    arguments = ("--model", f"{file}:{function}", "--data", images, "--out", str(tmp_path / "out"))
+    status, _, err = hil(monkeypatch, capsys, "generate", "--board", "stm32f746", *arguments)
+    assert status == 1
+    assert len(err.strip().splitlines()) == 1
+    assert message in err
+
+
+def test_a_torch_model_of_ones_own_is_measured(own_model, rigs, tmp_path):
+    file, images = own_model
+    subject = Subject.load(f"{file}:small", Path(images))
+    run = run_campaign(rigs, subject, tmp_path / "run", SETTINGS, report=silent)
+    assert run.status is Status.SUCCESS
+    (table,) = cost_tables(run, subject.network)
+    assert len(table.rows) == len(subject.network.layers)
+    assert report_data(tmp_path / "run").run.network == "small"
 
 
 def test_a_damaged_journal_names_file_and_line(measured, tmp_path, monkeypatch, capsys):
