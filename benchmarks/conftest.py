@@ -15,7 +15,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from hil.core.cost import CostTable
-from hil.core.errors import HilError
+from hil.core.errors import HilError, JournalError
 from hil.core.network import Network
 from hil.core.trial import TrialKind
 from hil.loop.campaign import run_campaign
@@ -79,42 +79,35 @@ class Bench:
             pytest.skip(f"not in the image of {board}: {refused.get(cut, 'does not fit')}")
 
 
-def load_subject(config: pytest.Config) -> Subject:
-    """The model under test, from --model and --data."""
-    data = config.getoption("--data")
-    return Subject.load(config.getoption("--model"), None if data is None else Path(data))
-
-
-def load_bench_rigs(config: pytest.Config) -> tuple[Rig, ...]:
-    return load_bench(config.getoption("--rig")).rigs
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Boards of the rig, layers and cuts of the model."""
-    config = metafunc.config
-    try:
-        boards = [rig.board for rig in load_bench_rigs(config)]
-        if "layer_index" in metafunc.fixturenames:
-            names = [layer.name for layer in _subject(config).network.layers]
-            metafunc.parametrize("layer_index", range(len(names)), ids=names)
-        if "cut" in metafunc.fixturenames:
-            cuts = [cut for cut in _subject(config).network.cuts if cut.layers > 0]
-            metafunc.parametrize("cut", cuts, ids=[cut.name for cut in cuts])
-    except HilError as error:
-        raise pytest.UsageError(str(error)) from error
-    if "board" in metafunc.fixturenames:
-        metafunc.parametrize("board", boards)
-
-
 _SUBJECT = pytest.StashKey[Subject]()
+_RIGS = pytest.StashKey[tuple[Rig, ...]]()
 _BENCH = pytest.StashKey[Bench]()
 _REPORT = pytest.StashKey[Path]()
 
 
-def _subject(config: pytest.Config) -> Subject:
-    if _SUBJECT not in config.stash:
-        config.stash[_SUBJECT] = load_subject(config)
-    return config.stash[_SUBJECT]
+def pytest_configure(config: pytest.Config) -> None:
+    """Read rig and model first: a wrong name ends the session with one line."""
+    data = config.getoption("--data")
+    try:
+        config.stash[_RIGS] = load_bench(config.getoption("--rig")).rigs
+        config.stash[_SUBJECT] = Subject.load(
+            config.getoption("--model"), None if data is None else Path(data)
+        )
+    except HilError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Boards of the rig, layers and cuts of the model."""
+    network = metafunc.config.stash[_SUBJECT].network
+    if "layer_index" in metafunc.fixturenames:
+        names = [layer.name for layer in network.layers]
+        metafunc.parametrize("layer_index", range(len(names)), ids=names)
+    if "cut" in metafunc.fixturenames:
+        cuts = [cut for cut in network.cuts if cut.layers > 0]
+        metafunc.parametrize("cut", cuts, ids=[cut.name for cut in cuts])
+    if "board" in metafunc.fixturenames:
+        metafunc.parametrize("board", [rig.board for rig in metafunc.config.stash[_RIGS]])
 
 
 def _run_folder(config: pytest.Config) -> Path:
@@ -140,22 +133,25 @@ def bench(pytestconfig: pytest.Config) -> Iterator[Bench]:
             with capture.global_and_fixture_disabled():
                 terminal.write_line(f"  {text}")
 
-    subject, folder = _subject(pytestconfig), _run_folder(pytestconfig)
+    subject, folder = pytestconfig.stash[_SUBJECT], _run_folder(pytestconfig)
     settings = Settings(images=pytestconfig.getoption("--images"))
     resume = bool(pytestconfig.getoption("--resume")) and (folder / JOURNAL).exists()
     report("")
     found = Bench(folder, subject.network, None)
+    pytestconfig.stash[_BENCH] = found
     try:
-        run_campaign(
-            load_bench_rigs(pytestconfig), subject, folder, settings, resume, report=report
+        found.run = run_campaign(
+            pytestconfig.stash[_RIGS], subject, folder, settings, resume, report=report
         )
+    except JournalError as error:  # what lies in the folder is not of this session
+        found.failure = error
     except HilError as error:
         found.failure = error
-    if (folder / JOURNAL).exists():
-        found.run = Run.load(folder)
+        if (folder / JOURNAL).exists():
+            found.run = Run.load(folder)
+    if found.run is not None:
         tables = cost_tables(found.run, subject.network)
         found.tables = {table.provenance.board: table for table in tables}
-    pytestconfig.stash[_BENCH] = found
     yield found
 
 

@@ -8,6 +8,11 @@ from benchmarks.conftest import Bench
 from hil.core.trial import TrialKind
 
 
+def test_the_campaign_completed(bench: Bench) -> None:
+    """A board that failed half-way leaves costs behind; they must not look like a good night."""
+    assert bench.failure is None, str(bench.failure)
+
+
 def test_every_layer_is_bit_exact(bench: Bench, board: str, pytestconfig: pytest.Config) -> None:
     """Each pass was recorded as good only after all its layers' digests were compared."""
     table = bench.table(board)
