@@ -7,6 +7,7 @@ trials hold the samples.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -89,48 +90,63 @@ def run_campaign(
     A board that fails does not stop the others; its error is raised when all are done. With
     ``resume`` only what ``folder`` has no good trial of is measured.
     """
-    prepared: dict[str, Prepared] = {}
-    for rig in rigs:
-        report(f"{rig.board}: generate and build")
-        prepared[rig.name] = prepare(
-            subject.network, rig.board, folder / "firmware" / rig.board, toolchain
-        )
-        use = ", ".join(
-            f"{m.memory} {m.used_bytes}/{m.size_bytes}"
-            for m in prepared[rig.name].firmware.memory_use
-        )
-        report(f"{rig.board}: {prepared[rig.name].firmware.layers} layers; bytes used: {use}")
-    save_network(subject.network, folder / NETWORK_FILE)
-    with _journal(rigs, subject, prepared, folder, settings, resume, report) as journal:
+    exists = (folder / JOURNAL).is_file()
+    if exists and not resume:
+        raise JournalError(f"{folder}: a run is here already; resume it or choose another folder")
+    # A resumed run keeps the image that its costs belong to; the new one must prove to be equal.
+    images = folder / ("firmware-resumed" if exists else "firmware")
+    prepared = {
+        rig.name: _prepare_rig(rig, subject.network, images, toolchain, report) for rig in rigs
+    }
+    if exists:
+        _refuse_other_subject(Run.load(folder), subject.network, prepared.values())
+        opened = Journal.resume(folder)
+    else:
+        save_network(subject.network, folder / NETWORK_FILE)
+        facts = _environment(rigs, subject, prepared, settings, report)
+        opened = Journal.create(folder, "+".join(rig.name for rig in rigs), facts)
+    stop = threading.Event()
+    with opened as journal, ThreadPoolExecutor(max_workers=len(rigs)) as pool:
         # Each board has its own wires, so they are measured side by side.
-        with ThreadPoolExecutor(max_workers=len(rigs)) as pool:
-            measuring = [
-                pool.submit(
-                    _measure_rig, rig, prepared[rig.name], subject, journal, settings, report
-                )
-                for rig in rigs
-            ]
-        errors = [task.result() for task in measuring]
+        measuring = [
+            pool.submit(
+                _measure_rig, rig, prepared[rig.name], subject, journal, settings, report, stop
+            )
+            for rig in rigs
+        ]
+        try:
+            errors = [task.result() for task in measuring]
+        except BaseException:
+            stop.set()  # the other boards end with the workload at hand
+            raise
     for error in errors:
         if error is not None:
             raise error
     return Run.load(folder)
 
 
-def _journal(
+def _prepare_rig(
+    rig: Rig, network: Network, images: Path, toolchain: str, report: Report
+) -> Prepared:
+    report(f"{rig.board}: generate and build")
+    prepared = prepare(network, rig.board, images / rig.board, toolchain)
+    use = ", ".join(
+        f"{m.memory} {m.used_bytes}/{m.size_bytes}" for m in prepared.firmware.memory_use
+    )
+    report(f"{rig.board}: {prepared.firmware.layers} layers; bytes used: {use}")
+    return prepared
+
+
+def _environment(
     rigs: Sequence[Rig],
     subject: Subject,
     prepared: dict[str, Prepared],
-    folder: Path,
     settings: Settings,
-    resume: bool,
     report: Report,
-) -> Journal:
-    if resume and (folder / JOURNAL).is_file():
-        _refuse_other_subject(Run.load(folder), subject.network, prepared.values())
-        return Journal.resume(folder)
+) -> dict[str, Any]:
+    """The start document: all that a report needs and no trial has."""
     tails = measure_tails(subject, settings.tail_repeats, report)
-    environment = {
+    return {
         "network": network_summary(subject.network),
         "accuracy": [
             {
@@ -147,7 +163,6 @@ def _journal(
         "boards": {rig.board: board_summary(prepared[rig.name]) for rig in rigs},
         "settings": asdict(settings),
     }
-    return Journal.create(folder, "+".join(rig.name for rig in rigs), environment)
 
 
 def _refuse_other_subject(run: Run, network: Network, prepared: Iterable[Prepared]) -> None:
@@ -215,11 +230,12 @@ def _measure_rig(
     journal: Journal,
     settings: Settings,
     report: Report,
+    stop: threading.Event,
 ) -> HilError | None:
     """One rig from opening to closing; a failure is journalled and returned."""
     try:
         with open_rig(rig, journal.event) as opened:
-            session = _session(opened, prepared, subject, journal, settings, report)
+            session = _session(opened, prepared, subject, journal, settings, report, stop)
             _measure(session, prepared, subject, settings, opened.meter.sample_interval_s)
     except HilError as error:
         journal.event("board failed", f"{rig.name}: {error}")
@@ -235,6 +251,7 @@ def _session(
     journal: Journal,
     settings: Settings,
     report: Report,
+    stop: threading.Event,
 ) -> Session:
     identity = opened.ensure_firmware(prepared.firmware)
     if identity.compute_clock_hz != prepared.board.compute_clock_hz:
@@ -259,7 +276,7 @@ def _session(
         protocol=PROTOCOL_VERSION,
     )
     expected = Expected(subject.network, subject.images.x[: settings.images])
-    return Session(opened, subject.network, expected, provenance, journal, settings, report)
+    return Session(opened, subject.network, expected, provenance, journal, settings, report, stop)
 
 
 def _measure(

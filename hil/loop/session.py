@@ -7,6 +7,7 @@ reset may mend is tried once more, and that retry is journalled too.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -49,6 +50,10 @@ WAVEFORM_MEDIA_TYPE = "application/x-npz"
 Report = Callable[[str], None]
 
 
+class StoppedError(HilError):
+    """The campaign is being ended; what is missing can be resumed."""
+
+
 @dataclass
 class _Parts:
     """What a trial has gathered so far; kept even when it fails."""
@@ -71,6 +76,7 @@ class Session:
         journal: Journal,
         settings: Settings,
         report: Report,
+        stop: threading.Event,
     ) -> None:
         self.rig = rig
         self.network = network
@@ -79,9 +85,9 @@ class Session:
         self.journal = journal
         self.settings = settings
         self.report = report
+        self.stop = stop
         self._events: list[Event] = []
         self._board_image: int | None = None
-        self._meter_armed = False
         self._cycles_guess = 0.0
         rig.console.on_event = self._note
 
@@ -94,6 +100,8 @@ class Session:
         ]
         missing = self.journal.plan(plans)
         for number, plan in enumerate(missing, 1):
+            if self.stop.is_set():
+                raise StoppedError(f"{self.provenance.board}: stopped before {plan.label}")
             self.report(f"{plan.label} ({number}/{len(missing)})")
             self._run_one(by_key[plan.key])
 

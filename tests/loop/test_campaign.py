@@ -124,6 +124,16 @@ def test_resume_refuses_another_network(measured, tmp_path, subject, rigs):
         run_campaign(rigs, other, folder, SETTINGS, resume=True, report=silent)
 
 
+def test_a_finished_run_is_not_written_over(measured, tmp_path, subject, rigs):
+    folder = tmp_path / "copy"
+    shutil.copytree(measured, folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    other = replace(subject, network=with_other_bias(subject.network))
+    with pytest.raises(JournalError, match="a run is here already"):
+        run_campaign(rigs, other, folder, SETTINGS, report=silent)
+    assert {path: path.read_bytes() for path in before} == before
+
+
 def test_report_needs_only_the_run_folder(measured, tmp_path):
     folder = tmp_path / "moved"
     shutil.copytree(measured, folder)
