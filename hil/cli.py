@@ -402,23 +402,32 @@ def list_rigs() -> None:
 
 @sim_app.command(
     "run",
-    epilog="Example: hil sim run firmware.elf --board stm32f746 --max-seconds 2",
+    epilog="Example: hil sim run firmware.elf --board gap8 --max-seconds 2 --profile",
 )
 def sim_run(
     elf: Annotated[Path, typer.Argument(help="Bare-metal ELF.")],
     board: Annotated[str, typer.Option(help="gap8 or stm32f746.")],
     max_seconds: Annotated[float, typer.Option(help="Simulated seconds at most.")] = 10.0,
+    profile: Annotated[bool, typer.Option("--profile", help="Cycles by function (gap8).")] = False,
+    top: Annotated[int, typer.Option(min=1, help="Functions a table of --profile.")] = 20,
 ) -> None:
     """Run any ELF on a simulated chip; prints its UART output, cycles and how it ended."""
+    import shutil
+
+    from hil.sim.profile import Functions
     from hil.sim.runner import run_elf
 
     def write(data: bytes) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
 
-    ended = run_elf(elf, board, write, max_seconds)
+    ended = run_elf(elf, board, write, max_seconds, profile)
     for line in ended.lines():
         _say(line)
+    if profile:
+        width = shutil.get_terminal_size().columns
+        for line in ended.profile_lines(Functions.from_elf(elf), top, width):
+            _say(line)
     raise typer.Exit(ended.status)
 
 

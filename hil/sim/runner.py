@@ -1,7 +1,7 @@
 """Run any ELF on a virtual chip without a bench: ``hil sim run FILE.elf --board gap8``.
 
 The console's output goes out as it comes. There is no input: a firmware that waits for a byte
-is at its end here.
+is at its end here. With ``profile`` the report also says which functions took the cycles.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from hil.core.errors import SimulationError
 from hil.sim.chip import Chip, Stop
 from hil.sim.chips import make_chip
+from hil.sim.profile import LEGEND, CoreClassCycles, Functions, ProfiledChip, table
 
 SLICE_S = 0.002
 EXIT_FAULT = 125  # no firmware's own exit code is that high by convention
@@ -30,6 +32,7 @@ class RunReport:
     fault: str | None
     counters: dict[str, int]
     timing_model: str
+    profile: tuple[CoreClassCycles, ...] = ()
 
     @property
     def status(self) -> int:
@@ -54,23 +57,46 @@ class RunReport:
             f"timing: {self.timing_model}",
         ]
 
+    def profile_lines(self, functions: Functions, top: int, width: int) -> list[str]:
+        """A table a core class, of at most ``width`` columns; nothing without a profile."""
+        if not self.profile:
+            return []
+        tables = [["", *table(cores, functions, top, width)] for cores in self.profile]
+        return [*(line for lines in tables for line in lines), "", *LEGEND]
+
 
 def run_elf(
-    path: Path, board: str, write: Callable[[bytes], object], max_time_s: float = 10.0
+    path: Path,
+    board: str,
+    write: Callable[[bytes], object],
+    max_time_s: float = 10.0,
+    profile: bool = False,
 ) -> RunReport:
     """Run the ELF at ``path`` on a new chip for at most ``max_time_s`` of the chip's time.
 
-    ``write`` gets the console's bytes. SimulationError: unknown board or unusable ELF.
+    ``write`` gets the console's bytes; ``profile`` counts cycles by address. SimulationError:
+    unknown board, unusable ELF, or a chip that does not count so.
     """
     chip = make_chip(board)
+    if profile and not isinstance(chip, ProfiledChip):
+        raise SimulationError(
+            f"--profile: the virtual {board} does not count cycles by function; "
+            "run without it, or an ELF for gap8 on --board gap8"
+        )
     chip.load_elf(path)
-    return run_chip(chip, board, write, max_time_s)
+    if isinstance(chip, ProfiledChip) and profile:
+        chip.start_profile()
+    return run_chip(chip, board, write, max_time_s, profile)
 
 
 def run_chip(
-    chip: Chip, board: str, write: Callable[[bytes], object], max_time_s: float
+    chip: Chip,
+    board: str,
+    write: Callable[[bytes], object],
+    max_time_s: float,
+    profile: bool = False,
 ) -> RunReport:
-    """Run what is loaded into ``chip``."""
+    """Run what is loaded into ``chip``; ``profile``: it counts by address since its reset."""
     started_s = time.monotonic()
     stop = Stop.BUDGET
     while stop is Stop.BUDGET and (left_s := max_time_s - chip.time_s) > 0:
@@ -89,4 +115,5 @@ def run_chip(
         fault=None if chip.fault is None else str(chip.fault),
         counters={name: int(value) for name, value in chip.counters().items()},
         timing_model=getattr(chip, "timing_model", "not stated by the chip"),
+        profile=chip.profile() if profile and isinstance(chip, ProfiledChip) else (),
     )

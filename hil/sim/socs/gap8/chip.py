@@ -16,7 +16,8 @@ from hil.sim.chip import EnergyBins, Fault, MarkerEdge, Stop
 from hil.sim.cores.xpulp.decode import LONG_BIT, decode
 from hil.sim.cores.xpulp.ops import ILLEGAL
 from hil.sim.elf import ElfImage, load_segments
-from hil.sim.socs.gap8 import access, energy, engine
+from hil.sim.profile import CoreClassCycles
+from hil.sim.socs.gap8 import access, energy, engine, profiling
 from hil.sim.socs.gap8 import layout as L
 from hil.sim.socs.gap8.bus import Bus
 from hil.sim.socs.gap8.machine import BusFault, Machine
@@ -53,7 +54,7 @@ class Gap8:
         self._image: ElfImage | None = None
         self.reset()
         # Compile (or load from numba's cache) now: half a minute must not pass inside a deadline.
-        engine.run(*self._state.arrays())
+        engine.run(*self._state.arrays(), None)
         s = self._state
         engine.raise_core_events(s.regs, s.core, s.eu, s.chip, 0, 0)
         self.reset()
@@ -124,6 +125,8 @@ class Gap8:
         self._fault: Fault | None = None
         self._bins: deque[float] = deque()
         self._bins_drained = 0
+        if self._machine.profile is not None:
+            self._machine.profile[:] = 0
         self._polls: dict[tuple[int, int], tuple[int, int]] = {}
         self._polling = False
         self._copy_image()
@@ -180,7 +183,7 @@ class Gap8:
                     return Stop.WAITING
                 self._polling = False
                 self._delay_polling_fc(min(due, limit_fs))
-            reason = engine.run(*self._state.arrays())
+            reason = engine.run(*self._state.arrays(), self._machine.profile)
             if reason == L.RUN_LIMIT:
                 return Stop.BUDGET
             if reason == L.RUN_STALLED:
@@ -336,6 +339,20 @@ class Gap8:
             for label, field in _COUNTED:
                 counts[f"{name}_{label}"] = int(core[base + field])
         return counts
+
+    def start_profile(self) -> None:
+        """Reset, and count cycles by address from there on (``profile``); about twice as slow."""
+        self._machine.profile = profiling.new_profile()
+        self.reset()
+        engine.run(*self._state.arrays(), self._machine.profile)  # compile now, as in __init__
+        self.reset()
+
+    def profile(self) -> tuple[CoreClassCycles, ...]:
+        """Cycles by address since reset: FC, then cluster. SimulationError if not counted."""
+        if self._machine.profile is None:
+            raise SimulationError("gap8: cycles by address were not counted; call start_profile")
+        clocks = (self._machine.cycle(L.DOMAIN_FC), self._machine.cycle(L.DOMAIN_CLUSTER))
+        return profiling.core_classes(self._machine.profile, self._state.core, clocks)
 
     def _active_cycles(self, c: int) -> int:
         core, base = self._state.core, c * L.CORE_SPAN

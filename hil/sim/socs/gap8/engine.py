@@ -21,7 +21,7 @@ from hil.sim.cores.xpulp import ops
 from hil.sim.cores.xpulp.scalar import highest_set, scalar, sx
 from hil.sim.cores.xpulp.simd import simd
 from hil.sim.cores.xpulp.source_digest import SOURCE_DIGEST
-from hil.sim.socs.gap8 import access, events, mchan, system, timing
+from hil.sim.socs.gap8 import access, events, mchan, profiling, system, timing
 from hil.sim.socs.gap8 import layout as L
 from hil.sim.socs.gap8.energy import close_bin
 
@@ -152,8 +152,11 @@ def _make_domain_stepper(digest):
     """
 
     @numba.njit
-    def step_domain(mem, code, regs, core, eu, dma, chip, cache, banks, domain, horizon):
-        """Runs one clock domain up to (not including) cycle ``horizon``."""
+    def step_domain(mem, code, regs, core, eu, dma, chip, cache, banks, domain, horizon, profile):
+        """Runs one clock domain up to (not including) cycle ``horizon``.
+
+        ``profile`` is None or an array (profiling.py): numba drops the branches of None.
+        """
         if len(digest) == 0:
             return np.int64(L.RUN_FAULT)
         low = L.FC if domain == L.DOMAIN_FC else 0
@@ -189,6 +192,8 @@ def _make_domain_stepper(digest):
                         core[base + L.PC] = pc
                         access.fault(core, chip, c, L.F_FETCH, pc)
                         return np.int64(L.RUN_FAULT)
+                    if profile is not None:
+                        profiling.enter(profile, core, base, domain, half, now)
                     line = half >> (L.LINE_SHIFT - 1)
                     if line != core[base + L.LINE]:
                         present = cache[domain * L.L2_LINES + line]
@@ -199,6 +204,8 @@ def _make_domain_stepper(digest):
                                 present = _refill(cache, chip, domain, line, now)
                                 core[base + L.N_IMISS] += 1
                             core[base + L.LINE] = line
+                            if profile is not None:
+                                profiling.count(profile, core, base, profiling.FETCH, present - now)
                             now = present
                             continue
                         core[base + L.LINE] = line
@@ -222,8 +229,12 @@ def _make_domain_stepper(digest):
                     if (hazard == rs1) | (hazard == rs2) | (hazard == rs3):
                         hazard = np.int64(NO_HAZARD)
                         core[base + L.N_LOAD_STALL] += 1
+                        if profile is not None:
+                            profiling.count(profile, core, base, profiling.LOAD_USE, 1)
                         now += 1
                         continue
+                    if profile is not None:
+                        profiling.count(profile, core, base, profiling.INSTRUCTIONS, 1)
 
                     a = regs[file + rs1]
                     b = regs[file + rs2]
@@ -271,6 +282,8 @@ def _make_domain_stepper(digest):
                             continue
 
                     elif now != cycle and (op <= ops.LAST_MEMORY or op >= ops.CSRRW):
+                        if profile is not None:
+                            profiling.count(profile, core, base, profiling.INSTRUCTIONS, -1)
                         break  # wait until the others have come to this cycle
 
                     elif op <= ops.LAST_MEMORY and op > ops.ILLEGAL:
@@ -288,6 +301,10 @@ def _make_domain_stepper(digest):
                                 served = max(cycle, banks[bank])
                                 banks[bank] = served + 1
                                 core[base + L.N_CONFLICT] += served - cycle
+                                if profile is not None:
+                                    profiling.count(
+                                        profile, core, base, profiling.BANK, served - cycle
+                                    )
                                 now = served + timing.L1
                         elif address >> 19 == L.L2_BASE >> 19:  # noqa: SIM102 - as the L1 case
                             if (address & (L.L2_BYTES - 1)) + size <= L.L2_BYTES:
@@ -298,6 +315,8 @@ def _make_domain_stepper(digest):
                                     now = served // 1000 + timing.L2_FROM_CLUSTER
                                 else:
                                     now = cycle + timing.L2_FROM_FC
+                                if profile is not None:
+                                    core[base + L.PROFILE_PAUSE] = profiling.PAUSE_WAIT
                                 if is_store:
                                     access.forget_code(code, address, size)
                                     core[base + L.N_STORE_EXT] += 1
@@ -339,8 +358,12 @@ def _make_domain_stepper(digest):
                                 chip[L.FAULT_ADDRESS] = address
                                 return np.int64(L.RUN_FAULT)
                             if status == access.RETRY:
+                                if profile is not None:
+                                    profiling.count(profile, core, base, profiling.INSTRUCTIONS, -1)
                                 now = cycle + 1
                                 break
+                            if profile is not None:
+                                core[base + L.PROFILE_PAUSE] = profiling.PAUSE_WAIT
                             now = cycle + chip[L.LATENCY]
                             if status == access.ASLEEP:
                                 now = np.int64(L.NEVER)
@@ -442,6 +465,8 @@ def _make_domain_stepper(digest):
                 core[base + L.HAZARD] = hazard
                 core[base + L.N_INSTRUCTIONS] += executed
                 core[base + L.READY] = now
+                if profile is not None and now == L.NEVER:
+                    core[base + L.PROFILE_PAUSE] = profiling.PAUSE_ASLEEP
                 soonest = min(soonest, now)
 
             if chip[L.DIRTY] != 0:
@@ -468,10 +493,11 @@ def _make_run(digest):
     """The engine's entry, bound to the sources' digest for numba's cache (see above)."""
 
     @numba.njit(nogil=True, cache=True)
-    def run(mem, code, regs, core, eu, dma, chip, cache, banks, energy):
+    def run(mem, code, regs, core, eu, dma, chip, cache, banks, energy, profile):
         """Advances the chip to chip[LIMIT_FS] and says why it came back earlier (RUN_*).
 
-        RUN_STALLED: no core can ever go on by itself and no event is due.
+        RUN_STALLED: no core can ever go on by itself and no event is due. ``profile``: None or
+        profiling.new_profile(); each is compiled at its first use.
         """
         if len(digest) == 0:
             return np.int64(L.RUN_FAULT)
@@ -516,7 +542,9 @@ def _make_run(digest):
                 horizon = min(due, fc_fs)
                 domain = L.DOMAIN_CLUSTER
             until = events.cycle_at(chip, domain, horizon)
-            status = _step_domain(mem, code, regs, core, eu, dma, chip, cache, banks, domain, until)
+            status = _step_domain(
+                mem, code, regs, core, eu, dma, chip, cache, banks, domain, until, profile
+            )
             if status != L.RUN_LIMIT:
                 return status
 

@@ -46,6 +46,7 @@ COUNT = 16  # 16 event counters since reset in the order of pcer_v1.h
 MSTATUS, MEPC, MCAUSE, MTVEC, MSCRATCH = 34, 35, 36, 37, 38
 PCER, PCMR = 39, 40
 VITERBI0, VITERBI1 = 41, 42
+PROFILE_ROW, PROFILE_TO, PROFILE_PAUSE = 43, 44, 45  # only in profiled runs, see profiling.py
 PCCR = 48  # 16 values: the count when stopped, else raw counter minus the count
 
 # MODE

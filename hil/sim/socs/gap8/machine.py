@@ -6,6 +6,8 @@ import heapq
 import itertools
 from collections.abc import Callable
 
+import numpy as np
+
 from hil.sim.socs.gap8 import engine
 from hil.sim.socs.gap8 import layout as L
 from hil.sim.socs.gap8.layout import State
@@ -23,6 +25,7 @@ class Machine:
     def __init__(self, state: State) -> None:
         self.state = state
         self.exit_code: int | None = None
+        self.profile: np.ndarray | None = None  # counts of profiling.py in a profiled run
         self._pending: list[tuple[int, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self.soc_events = SocEvents(self)

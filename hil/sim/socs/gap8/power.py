@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hil.sim.socs.gap8 import layout as L
+from hil.sim.socs.gap8 import profiling
 from hil.sim.socs.gap8.gpio import Gpio
 from hil.sim.socs.gap8.machine import BusFault, Machine
 
@@ -83,6 +84,9 @@ class Cluster:
         if core[base + L.MODE] == L.RUNNING:
             active = self._machine.cycle(L.DOMAIN_CLUSTER) - core[base + L.AWAKE_SINCE]
             core[base + L.N_CYCLES] += max(int(active), 0)
+        if self._machine.profile is not None and core[base + L.MODE] != L.HELD:
+            now = self._machine.cycle(L.DOMAIN_CLUSTER)
+            profiling.settle(self._machine.profile, core, base, now)
         core[base + L.MODE] = L.HELD
         core[base + L.READY] = L.NEVER
         self._machine.state.chip[L.DIRTY] = 1
@@ -101,6 +105,9 @@ class Cluster:
         core[base + L.MODE] = L.RUNNING
         core[base + L.READY] = cycle
         core[base + L.AWAKE_SINCE] = cycle
+        core[base + L.PROFILE_ROW] = L.DOMAIN_CLUSTER * profiling.DOMAIN_SPAN
+        core[base + L.PROFILE_TO] = cycle
+        core[base + L.PROFILE_PAUSE] = profiling.NO_PAUSE
         self._machine.state.chip[L.DIRTY] = 1
 
 

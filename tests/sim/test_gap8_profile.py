@@ -1,0 +1,175 @@
+"""Cycles by function on the virtual GAP8, against the chip's own counters and hand-worked loops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from gap8_program import assemble
+from typer.testing import CliRunner
+from xpulp_assembler import translate
+
+from hil.cli import app
+from hil.core.errors import SimulationError
+from hil.sim.chip import Stop
+from hil.sim.profile import ASLEEP, Functions, by_function, total
+from hil.sim.runner import run_elf
+from hil.sim.socs.gap8 import Gap8
+
+
+def _function(name: str, body: str) -> str:
+    return f"    .type {name}, @function\n{name}:\n{body}\n    .size {name}, . - {name}\n"
+
+
+# The FC sleeps until PE 0 tells it. The PEs load 50 words of one bank, PE 0 then works alone while
+# the others sleep at the barrier.
+SOURCE = (
+    """
+fc_main:
+    jal start_cluster
+    li t0, 0x00204000
+    li t1, 8
+    sw t1, 0(t0)
+    p.elw t1, 0x38(t0)
+    li a0, 0
+    j exit_program
+pe_main:
+    mv s0, a0
+    bnez a0, 1f
+    jal init_barrier
+1:  jal listen_barrier
+    jal barrier
+    jal same_bank
+    jal barrier
+    bnez s0, 2f
+    jal alone
+2:  jal barrier
+    bnez s0, 3f
+    li t0, 0x1B200E00
+    sw zero, 0xC(t0)
+3:  li t0, 0x00204000
+    sw zero, 0(t0)
+    p.elw t1, 0x38(t0)
+"""
+    + _function(
+        "same_bank",
+        """
+    li t2, 0x10000100
+    li t3, 50
+    lp.setup x0,t3,8
+    lw t0,0(t2)
+    add t1,t0,t0
+    ret
+""",
+    )
+    + _function(
+        "alone",
+        """
+    li t2, 0x1C060000
+    li t3, 7
+    li t5, 100
+    lp.setup x0,t5,16
+    lw t0,0(t2)
+    add t1,t0,t0
+    div t1,t0,t3
+    nop
+    ret
+""",
+    )
+)
+
+
+@pytest.fixture(scope="module")
+def elf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return assemble(tmp_path_factory.mktemp("profile"), translate(SOURCE))
+
+
+@pytest.fixture(scope="module")
+def chip(elf: Path) -> Gap8:
+    chip = Gap8()
+    chip.load_elf(elf)
+    chip.start_profile()
+    for _ in range(10_000):  # slices: a core's cycles must not get lost between them
+        if chip.run(2e-6) is not Stop.BUDGET:
+            break
+    assert chip.exit_code == 0, chip.fault
+    return chip
+
+
+def _sums(chip: Gap8) -> list[tuple[int, ...]]:
+    return [total(by_function(cores, Functions([]))).counts for cores in chip.profile()]
+
+
+def test_the_total_is_the_chips_own_cycle_count(chip: Gap8) -> None:
+    counters = chip.counters()
+    fc, cluster = _sums(chip)
+    assert fc[0] == counters["fc_clock_cycles"]
+    for sums, names in ((fc, ["fc"]), (cluster, [f"pe{i}" for i in range(8)])):
+        own = {
+            label: sum(counters[f"{name}_{label}"] for name in names)
+            for label in ("active_cycles", "instructions", "load_stalls", "tcdm_conflicts")
+        }
+        assert sums[0] - sums[ASLEEP] == own["active_cycles"]
+        assert sums[1:4] == (own["instructions"], own["load_stalls"], own["tcdm_conflicts"])
+    assert chip.profile()[1].counts[:, 0].sum() == cluster[0]  # looking does not count
+
+
+def test_profiled_and_plain_runs_take_the_same_cycles(chip: Gap8, elf: Path) -> None:
+    plain = Gap8()
+    plain.load_elf(elf)
+    assert plain.run(0.1) is Stop.EXITED
+    assert plain.counters() == chip.counters()
+    with pytest.raises(SimulationError, match="start_profile"):
+        plain.profile()
+
+
+def test_stalls_of_known_loops(chip: Gap8, elf: Path) -> None:
+    _, cluster = chip.profile()
+    rows = {row.name: row.counts for row in by_function(cluster, Functions.from_elf(elf))}
+    cycles, instructions, load_use, bank, _, wait, asleep = rows["same_bank"]
+    # li, li, lp.setup, 50 x (lw, add), ret on eight cores; li 0x10000100 is two instructions
+    assert instructions == 8 * (5 + 100)
+    assert load_use == 8 * 50
+    # eight loads take turns at the bank: of every 8 cycles a core uses 3
+    assert bank == pytest.approx(8 * 50 * 5, rel=0.05)
+    assert wait == asleep == 0
+    cycles, instructions, load_use, bank, fetch, wait, asleep = rows["alone"]
+    # one core: an L2 load is 9 cycles, 7 divides in 32, the return in 2 (GAP8 facts)
+    assert instructions == 5 + 400
+    assert (load_use, bank, wait, asleep) == (100, 0, 100 * 8, 0)
+    assert cycles - fetch == instructions + 100 + 800 + 100 * 31 + 1
+    # seven cores sleep meanwhile, in the barrier
+    assert rows["barrier"][ASLEEP] > 7 * (cycles - fetch)
+
+
+def test_reset_begins_anew(elf: Path) -> None:
+    chip = Gap8()
+    chip.load_elf(elf)
+    chip.start_profile()
+    assert chip.run(0.1) is Stop.EXITED
+    first = _sums(chip)
+    chip.reset()
+    assert _sums(chip) == [(), ()]
+    assert chip.run(0.1) is Stop.EXITED
+    assert _sums(chip) == first
+
+
+def test_command_prints_a_table_a_core_class(elf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    done = CliRunner().invoke(
+        app, ["sim", "run", str(elf), "--board", "gap8", "--profile", "--top", "3"]
+    )
+    assert done.exit_code == 0, done.output
+    report = run_elf(elf, "gap8", lambda _: None)
+    lines = done.stdout.splitlines()
+    at = lines.index("FC (1 core)")
+    clock = report.counters["fc_clock_cycles"]
+    assert lines[at + 6].split()[:2] == ["total", f"{clock:,}"]
+    names = [line.split()[0] for line in lines[lines.index("cluster (8 cores, summed)") + 2 :][:3]]
+    assert set(names) == {"barrier", "alone", "same_bank"}
+    assert report.profile == () and report.profile_lines(Functions([]), 3, 80) == []
+
+
+def test_a_chip_that_cannot_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SimulationError, match="--profile: the virtual stm32f746"):
+        run_elf(tmp_path / "firmware.elf", "stm32f746", lambda _: None, profile=True)
