@@ -1,10 +1,14 @@
-"""Cycles against the table measured on the vendor simulator of GAP8 (cluster core 0, warm cache).
+"""Cycles against the tables measured on the vendor simulator of GAP8 (GVSoC, gapuino_v3).
 
-Each row runs its body 100 and 200 times in a hardware loop on PE 0 and compares the difference.
+One core, exact: each row runs its body 100 and 200 times in a hardware loop on PE 0, warm in the
+cache, and compares the difference. Eight cores, cold instruction cache and DMA, within 1 %: programs
+of the same kind as measured. Barriers are in test_gap8_chip.py, against the measured trace.
+``pytest -s`` prints all rows with both numbers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,27 @@ from hil.sim.chip import Stop
 from hil.sim.socs.gap8 import Gap8
 
 RESULTS = 0x1C070000
+WITHIN = 0.01
+
+_compared: list[tuple[str, float, float]] = []
+
+
+def compare(*rows: tuple[str, float, float]) -> None:
+    """Notes rows (name, ours, vendor's) for the table and holds each to the tolerance."""
+    _compared.extend(rows)
+    assert [row for row in rows if row[1] != pytest.approx(row[2], rel=WITHIN)] == []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def comparison_table() -> Iterator[None]:
+    """Prints all rows when the module ends (shown with ``pytest -s``)."""
+    _compared.clear()
+    yield
+    print(f"\n{'row':<28}{'ours':>10}{'vendor simulator':>18}{'difference':>12}")
+    for row, ours, vendor in _compared:
+        difference = f"{100 * (ours / vendor - 1):+.2f} %"
+        print(f"{row:<28}{ours:>10.2f}{vendor:>18.2f}{difference:>12}")
+
 
 # name, set-up, body, cycles an iteration (measured)
 ROWS = [
@@ -81,6 +106,9 @@ ROWS = [
     ("jal", "", "j 1f; nop; 1: nop; nop", 4),
     ("jalr_call", "", "jal t3,f_ret; nop; nop", 6),
     ("branch_taken", "", "beq x0,x0,1f; nop; 1: nop; nop", 5),
+    ("jr_indep", "", "jr t4; nop; 1: nop; nop", 4),
+    ("jr_dep", "", "mv t3,t4; jr t3; nop; 1: nop", 4),
+    ("branch_to_halfword_target", "", "beq x0,x0,1f; .2byte 1; 1: add t0,t0,t1; .2byte 1; nop", 6),
     ("branch_ntaken", "", "bne x0,x0,1f; nop; 1: nop; nop", 4),
     ("branch_ld_dep", "li t1,0x123; sw x0,0(a0)", "lw t0,0(a0); beq t0,t1,1f; nop; 1: nop", 5),
     ("bnez_backloop", "", "li t5,10; 1: addi t5,t5,-1; bnez t5,1b; nop", 40),
@@ -98,8 +126,15 @@ ROWS = [
 ]  # fmt: skip
 
 
+def _body_bytes(body: str) -> int:
+    parts = [part for part in body.split(";") if part.strip()]
+    return sum(2 if ".2byte" in part else 4 for part in parts)
+
+
 def _block(index: int, setup: str, body: str) -> str:
-    size = 4 * len([part for part in body.split(";") if part.strip()])
+    size = _body_bytes(body)
+    # the label in the body exists once a loop
+    target = "la t4, 1f" if "1:" in body else ""
     text = "".join(part + "\n" for part in setup.split(";"))
     measured = body.replace(";", "\n")
     # two passes: the first one warms the instruction cache
@@ -120,10 +155,12 @@ def _block(index: int, setup: str, body: str) -> str:
     mv t4, t0
     {text}
     li s10, 10
+    {target}
     lp.setup x1,s10,{size}
     {measured}
     nop
     li s10, 100
+    {target}
     csrr s11, 0x780
     lp.setup x1,s10,{size}
     {measured}
@@ -132,6 +169,7 @@ def _block(index: int, setup: str, body: str) -> str:
     li a1, 0x10000800
     li a2, 0x10001804
     li s10, 200
+    {target}
     csrr s0, 0x780
     lp.setup x1,s10,{size}
     {measured}
@@ -176,7 +214,9 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> list[int]:
 
 @pytest.mark.parametrize("index", range(len(ROWS)), ids=[row[0] for row in ROWS])
 def test_cycles_per_iteration(measured: list[int], index: int) -> None:
-    assert measured[index] / 100 == pytest.approx(ROWS[index][3], abs=0.05)
+    name, _, _, cycles = ROWS[index]
+    compare((name, measured[index] / 100, cycles))
+    assert measured[index] / 100 == pytest.approx(cycles, abs=0.05)
 
 
 def parallel(folder: Path, body: str, setup: str, iterations: int) -> list[int]:
@@ -201,17 +241,17 @@ pe_main:
     {setup.replace(";", chr(10))}
     jal barrier
     li s10, {iterations}
-    csrr s8, 0x780
+    csrr s0, 0x780
     lp.setup x1,s10,{size}
     {body.replace(";", chr(10))}
-    csrr s7, 0x780
+    csrr s1, 0x780
     addi s9, s9, -1
     bnez s9, 7b
-    sub s7, s7, s8
+    sub s1, s1, s0
     li t0, {RESULTS}
     slli t1, s11, 2
     add t0, t0, t1
-    sw s7, 0(t0)
+    sw s1, 0(t0)
     jal barrier
     bnez s11, 8f
     li a0, 0
@@ -224,21 +264,157 @@ pe_main:
     return chip.peek_words(RESULTS, 8).tolist()
 
 
-# body, set-up (core number in s11), iterations, cycles measured on the vendor simulator, tolerance
+OWN_BANK = "slli t1,s11,2; add {0},{0},t1"  # s11: core number
+OWN_4K = "slli t1,s11,12; add {0},{0},t1"
+PULPNN = ROWS[[row[0] for row in ROWS].index("pulpnn_4x2")][2]
+STREAMS = ("a1", "a2", "a3", "a4", "a5", "a7")
+# iteration i of dot_*: an activation word, a weight word and their product, loads scheduled early
+DOT = "p.lw t1,4(a2!); pv.sdotsp.b t2,t3,t4; p.lw t0,4(a1!)"
+
+# row: body, set-up, iterations, cycles of the eight cores on the vendor simulator
 PARALLEL = {
-    "same_word": ("lw t0,0(a0)", "li a0,0x10000100", 1000, 8000, 16),
-    "same_bank": ("lw t0,0(a0)", "li a0,0x10000100; slli t0,s11,6; add a0,a0,t0", 1000, 8000, 16),
-    "different_banks": ("lw t0,0(a0); nop", "li a0,0x10000100; slli t0,s11,2; add a0,a0,t0",
-                        1000, 2002, 4),
-    "store_same_bank": ("sw t0,0(a0)", "li a0,0x10000100; slli t1,s11,6; add a0,a0,t1", 1000,
-                        8000, 16),
-    "stream_same_start": ("p.lw t0,4(a0!); nop", "li a0,0x10000100", 1000, 2005, 12),
-    "l2": ("lw t0,0(a6); nop", "li a6,0x1C060000", 200, 2470, 60),
+    "lw_same_word": ("lw t0,0(a0)", "li a0,0x10000100", 1000,
+                     (8002, 8001, 8000, 7999, 7997, 7996, 7995, 7999)),
+    "lw_same_bank_diff_word": ("lw t0,0(a0)", "li a0,0x10000100; slli t0,s11,6; add a0,a0,t0", 1000,
+                               (8002, 7999, 8001, 8000, 7999, 7997, 7996, 7995)),
+    "lw_diff_bank": ("lw t0,0(a0); nop", "li a0,0x10000100;" + OWN_BANK.format("a0"), 1000,
+                     (2002,) * 8),
+    "lw_diff_bank_stride8": ("lw t0,0(a0); nop", "li a0,0x10000100; slli t1,s11,3; add a0,a0,t1",
+                             1000, (2002,) * 8),
+    "sw_same_bank": ("sw t0,0(a0)", "li a0,0x10000100; slli t1,s11,6; add a0,a0,t1", 1000,
+                     (8002, 8001, 8000, 7999, 7997, 7996, 7999, 7995)),
+    "plw_stream_same_start": ("p.lw t0,4(a0!); nop", "li a0,0x10000100", 1000,
+                              (2008, 2005, 2007, 2006, 2005, 2004, 2003, 2002)),
+    "plw_stream_own_bank": ("p.lw t0,4(a0!); nop", "li a0,0x10000100;" + OWN_BANK.format("a0"),
+                            1000, (2002,) * 7 + (2003,)),
+    "dot_shared_act_own_w": (DOT, "li a1,0x10000100; li a2,0x10002000;" + OWN_4K.format("a2"), 1000,
+                             (3007, 3010, 3011, 3014, 3017, 3020, 3023, 3020)),
+    "dot_own_bank": (DOT, "li a1,0x10000100; li a2,0x10004120;" + OWN_BANK.format("a1")
+                     + ";" + OWN_BANK.format("a2"), 1000, (3002,) * 8),
+    "pulpnn4x2_all_same_addr": (PULPNN, ";".join(f"li {r},0x10000100" for r in STREAMS), 1000,
+                                (14238, 14251, 14110, 14104, 14097, 14075, 14068, 14056)),
+    "pulpnn4x2_own_offset": (PULPNN, ";".join(f"li {r},0x10000100;" + OWN_BANK.format(r)
+                                              for r in STREAMS), 1000, (14002,) * 8),
+    "lw_L2_8cores": ("lw t0,0(a6); nop", "li a6,0x1C060000", 200,
+                     (2474, 2471, 2471, 2470, 2469, 2467, 2466, 2464)),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PARALLEL)
 def test_eight_cores(name: str, tmp_path: Path) -> None:
-    body, setup, iterations, cycles, tolerance = PARALLEL[name]
-    for taken in parallel(tmp_path, body, setup, iterations):
-        assert taken == pytest.approx(cycles, abs=tolerance)
+    body, setup, iterations, cycles = PARALLEL[name]
+    taken = parallel(tmp_path, body, setup, iterations)
+    compare((f"{name}_{iterations}", sum(taken) / 8, sum(cycles) / 8))
+    # which core wins a bank first is each model's choice: not core by core
+    assert sorted(taken) == pytest.approx(sorted(cycles), rel=WITHIN)
+
+
+def _on_core_0(folder: Path, code: str, results: int) -> list[int]:
+    """Runs ``code`` on PE 0 with cycle counter on; it leaves its results from s0 on."""
+    source = PROGRAM + f"    li s0, {RESULTS}\n" + code + "\n    li a0, 0\n    j exit_program\n"
+    chip = Gap8()
+    chip.load_elf(assemble(folder, translate(source)))
+    assert chip.run(0.1) is Stop.EXITED, chip.fault
+    return chip.peek_words(RESULTS, results).tolist()
+
+
+# row: instructions, cycles cold, cycles warm
+LINES = {
+    "fence_line64": (64, 269, 65), "line512_nops": (512, 2061, 537),
+    "line2048_nops": (2048, 8205, 7245),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_straight_code_through_the_instruction_cache(name: str, tmp_path: Path) -> None:
+    """Three times through n nops: cold in the first pass, warm in the third.
+
+    The first counter read ends a line, as the cold numbers ask. In which pass the warm numbers were
+    taken is not recorded; with the same replacement the third one misses the same two of 129 lines.
+    """
+    count, cold, warm = LINES[name]
+    code = f"""
+    li s1, 3
+    la s2, 7f
+    j 7f
+    .balign 16
+7:  nop
+    nop
+    nop
+    csrr s3, 0x780
+    .rept {count}
+    nop
+    .endr
+    csrr s4, 0x780
+    sub s4, s4, s3
+    sw s4, 0(s0)
+    addi s0, s0, 4
+    addi s1, s1, -1
+    beqz s1, 8f
+    jr s2
+8:
+"""
+    ours = _on_core_0(tmp_path, code, 3)
+    compare((f"{name}_cold", ours[0], cold), (f"{name}_warm", ours[2], warm))
+
+
+TO_L1, TO_L2 = 0x30000, 0x20000  # MCHAN command: increment, and towards L1
+SIZES = [8 << i for i in range(12)]
+L2_TO_L1 = (18, 18, 18, 24, 30, 48, 78, 144, 270, 528, 1038, 2064)
+L1_TO_L2 = (18, 18, 18, 24, 30, 48, 78, 144, 276, 540, 1068, 2124)
+
+
+def _dma(command: int, two_d: int | None, poll: str) -> str:
+    """Cycles of programming one transfer and polling for its end; twice, the second one counts.
+
+    The measured program's instructions are not recorded; this one has its 6 cycles of programming
+    and polls in the steps that its numbers show, 6 (1D) and 7 cycles (2D).
+    """
+    line = "" if two_d is None else "sw t6, 0(s2)"
+    return f"""
+    li s1, 2
+7:  li s2, 0x00204400
+    li t1, {command}
+    li t2, 0x10000400
+    li t3, 0x1C060000
+    li t6, {two_d or 0}
+    csrr s3, 0x780
+    lw t0, 0(s2)
+    sw t1, 0(s2)
+    sw t2, 0(s2)
+    sw t3, 0(s2)
+    {line}
+    li t4, 1
+    csrr s5, 0x780
+    {poll}
+    bnez t5, 8b
+    csrr s4, 0x780
+    li t4, -1
+    sw t4, 4(s2)
+    sub s4, s4, s3
+    addi s1, s1, -1
+    bnez s1, 7b
+    sw s4, 0(s0)
+    addi s0, s0, 4
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "direction", "cycles"), [("L2toL1", TO_L1, L2_TO_L1), ("L1toL2", TO_L2, L1_TO_L2)]
+)
+def test_dma_1d(name: str, direction: int, cycles: tuple[int, ...], tmp_path: Path) -> None:
+    poll = "sll t4, t4, t0; 8: lw t5, 4(s2); and t5, t5, t4"
+    code = "".join(_dma(direction | size, None, poll) for size in SIZES)
+    ours = _on_core_0(tmp_path, code, len(SIZES))
+    rows = zip(SIZES, ours, cycles, strict=True)
+    compare(*((f"dma_{name}_{size}", taken, vendor) for size, taken, vendor in rows))
+
+
+def test_dma_2d(tmp_path: Path) -> None:
+    """1 KB in lines of 4 to 64 bytes, 128 bytes apart; polls 7 cycles apart, as 143 and 297 ask."""
+    lines = {4: 297, 8: 143, 16: 143, 32: 143, 64: 143}
+    poll = "nop; nop; nop; nop; 8: lw t5, 4(s2); srl t5, t5, t0; andi t5, t5, 1"
+    code = "".join(_dma(TO_L1 | 0x40000 | 1024, line | 128 << 16, poll) for line in lines)
+    ours = _on_core_0(tmp_path, code, len(lines))
+    rows = zip(lines, ours, lines.values(), strict=True)
+    compare(*((f"dma_2D_1024_line_{line}", taken, vendor) for line, taken, vendor in rows))

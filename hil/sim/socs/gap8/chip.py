@@ -33,7 +33,6 @@ FC_HART = 32 << 5
 # many instructions and without any device write between, is polling.
 POLL_INSTRUCTIONS = 96
 DECODE_AHEAD = 32  # instructions decoded at a time
-LFSR_SEED = 0xACE1
 
 
 class Gap8:
@@ -116,7 +115,6 @@ class Gap8:
         )
         s.chip[:] = 0
         s.chip[L.PERIOD_FS : L.PERIOD_FS + 2] = 20 * 10**6
-        s.chip[L.REPLACEMENT] = LFSR_SEED
         s.chip[L.BIN_FS] = s.chip[L.BIN_DUE_FS] = round(energy.BIN_S * L.FS_PER_S)
         s.chip[L.BIN_ROOM] = BIN_ROOM
         self._machine.clear_pending()

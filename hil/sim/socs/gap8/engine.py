@@ -49,20 +49,20 @@ def _next_ready(core, low, high):
 @numba.njit
 def _refill(cache, chip, domain, line, cycle):
     """A cache miss: chooses a way, evicts its line, returns the cycle the fetch can go on."""
-    ready = cycle + (timing.FETCH_MISS_FC if domain == 0 else timing.FETCH_MISS_CLUSTER)
+    latency = timing.FETCH_MISS_FC if domain == 0 else timing.FETCH_MISS_CLUSTER
     if chip[L.CACHE_ON + domain] == 0:
-        return ready
-    # pseudo-random replacement: a 16-bit Galois LFSR
-    state = chip[L.REPLACEMENT]
-    chip[L.REPLACEMENT] = (state >> 1) ^ (0xB400 if state & 1 else 0)
+        return cycle + latency
+    ready = max(cycle, chip[L.REFILL_FREE + domain]) + latency
+    chip[L.REFILL_FREE + domain] = ready
+    # replacement as in the vendor simulator: an 8-bit shift register with feedback from bits 7,
+    # 3, 2, 1 (inverted) names the way in its bits 2:1, also while other ways are empty
+    state = chip[L.REPLACEMENT + domain]
+    feedback = 1 ^ (((state >> 7) ^ (state >> 3) ^ (state >> 2) ^ (state >> 1)) & 1)
+    state = ((state << 1) | feedback) & 0xFF
+    chip[L.REPLACEMENT + domain] = state
     sets = 16 if domain == 0 else 64
     first = L.CACHE_TAGS + (0 if domain == 0 else 64)
-    at = first + (line % sets) * L.CACHE_WAYS + chip[L.REPLACEMENT] % L.CACHE_WAYS
-    for way in range(L.CACHE_WAYS):
-        empty = first + (line % sets) * L.CACHE_WAYS + way
-        if cache[empty] < 0:
-            at = empty
-            break
+    at = first + (line % sets) * L.CACHE_WAYS + ((state >> 1) & (L.CACHE_WAYS - 1))
     if cache[at] >= 0:
         cache[domain * L.L2_LINES + cache[at]] = L.NEVER
     cache[at] = line

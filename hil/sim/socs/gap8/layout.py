@@ -86,9 +86,9 @@ DIRTY = 12  # another core, the DMA or the horizon changed: plan again
 VALUE, LATENCY = 13, 14  # result of a slow access
 NOW_CYCLE = 15  # cycle of the domain that executes
 L2_FREE_MILLI = 16  # cluster port to L2: next free time in 1/1000 cycle
-REPLACEMENT = 17  # state of the caches' pseudo-random replacement
 CACHE_ON = 18  # two: FC, cluster
 NOW_DOMAIN = 20
+REPLACEMENT = 21  # two: state of the caches' pseudo-random replacement
 # access left to the devices in Python
 ACCESS_CORE, ACCESS_ADDRESS, ACCESS_SIZE, ACCESS_STORE, ACCESS_VALUE, ACCESS_RD, ACCESS_PC = range(
     24, 31
@@ -97,7 +97,8 @@ ACCESS_SIGNED = 31
 FAULT_REASON, FAULT_CORE, FAULT_PC, FAULT_ADDRESS = 32, 33, 34, 35
 BIN_FS, BIN_COUNT, BIN_ROOM = 36, 37, 38
 DECODE_HALF = 39  # halfword of L2 that has to be decoded
-CHIP_WORDS = 40
+REFILL_FREE = 40  # two: cycle from which the cache can fetch another line from L2
+CHIP_WORDS = 42
 
 # --- instruction caches: cache[...] --------------------------------------------------------------
 # For each domain and each 16-byte line of L2: the cycle from which it can be fetched, NEVER when

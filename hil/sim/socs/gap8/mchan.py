@@ -58,7 +58,7 @@ def _beats(command, two_d):
         line = two_d & 0x7FFF
         lines = (count + line - 1) // line
         if line < timing.DMA_BEAT_BYTES:
-            cycles = (lines * timing.DMA_SHORT_LINE_EIGHTHS + 7) // 8
+            cycles = (lines * timing.DMA_SHORT_LINE_TENTHS + 9) // 10
         else:
             cycles = lines * ((line + timing.DMA_BEAT_BYTES - 1) // timing.DMA_BEAT_BYTES)
     else:

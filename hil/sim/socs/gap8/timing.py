@@ -30,6 +30,8 @@ SOC_PERIPHERAL_FC = 9  # 1 + APB router latency 8 in the vendor simulator's conf
 SOC_PERIPHERAL_PE = 18  # both routers
 FC_PERIPHERAL = 1
 
+# One refill at a time a cache; pseudo-random replacement (both in the vendor simulator's cache
+# model, models/cache/cache_impl.cpp of pulp-platform/gvsoc; see the engine).
 FETCH_MISS_CLUSTER = 12  # per 16-byte line from L2 (measured: 2048 nops cold 8205 cycles)
 FETCH_MISS_FC = 12  # not measured; the same refill from the same memory
 
@@ -37,9 +39,10 @@ ELW = 3  # p.elw that need not sleep: 1 + 2 (vendor simulator's p.elw adds 2)
 BARRIER_LAST = 11  # the last core to arrive goes on 11 cycles after its p.elw (measured)
 WAKE = 7  # waiting cores go on 7 cycles after the barrier fills (measured), also other events
 
-# MCHAN: completion counted from the last command word; bytes / 8 beats a cycle (measured; an
-# L1 -> L2 transfer takes one more cycle each 256-byte burst).
-DMA_LATENCY = 7
+# MCHAN: completion counted from the last command word; 8 bytes a cycle (measured; an L1 -> L2
+# transfer takes one more cycle each 256-byte burst). The measured programs polled every 6 or 7
+# cycles, so that the latency is known to a cycle or two and the short lines to 2 %.
+DMA_LATENCY = 4
 DMA_BEAT_BYTES = 8
 DMA_BURST_BYTES = 256
-DMA_SHORT_LINE_EIGHTHS = 9  # a 2D line under 8 bytes costs 9/8 beats (measured 297 for 256 lines)
+DMA_SHORT_LINE_TENTHS = 11  # a 2D line under 8 bytes costs 1.1 beats (measured 297 for 256 lines)
