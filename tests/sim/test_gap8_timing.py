@@ -1,8 +1,10 @@
 """Cycles against the tables measured on the vendor simulator of GAP8 (GVSoC, gapuino_v3).
 
 One core, exact: each row runs its body 100 and 200 times in a hardware loop on PE 0, warm in the
-cache, and compares the difference. Eight cores, cold instruction cache and DMA, within 1 %: programs
-of the same kind as measured. Barriers are in test_gap8_chip.py, against the measured trace.
+cache, and compares the difference. Eight cores, cold instruction cache and DMA, within 1 %:
+programs of the same kind as measured. The MCHAN latency, its 2D short-line cost and the pass taken
+as warm were chosen to fit these rows: for them agreement is no independent check. Barriers are in
+test_gap8_chip.py, against the measured trace.
 ``pytest -s`` prints all rows with both numbers.
 """
 
@@ -330,7 +332,8 @@ def test_straight_code_through_the_instruction_cache(name: str, tmp_path: Path) 
     """Three times through n nops: cold in the first pass, warm in the third.
 
     The first counter read ends a line, as the cold numbers ask. In which pass the warm numbers were
-    taken is not recorded; with the same replacement the third one misses the same two of 129 lines.
+    taken is not recorded. The third is chosen because it fits: 512 nops take 729, 537, 525 cycles
+    in the second, third and fourth pass here, 537 there.
     """
     count, cold, warm = LINES[name]
     code = f"""
@@ -359,9 +362,11 @@ def test_straight_code_through_the_instruction_cache(name: str, tmp_path: Path) 
 
 
 TO_L1, TO_L2 = 0x30000, 0x20000  # MCHAN command: increment, and towards L1
-SIZES = [8 << i for i in range(12)]
-L2_TO_L1 = (18, 18, 18, 24, 30, 48, 78, 144, 270, 528, 1038, 2064)
-L1_TO_L2 = (18, 18, 18, 24, 30, 48, 78, 144, 276, 540, 1068, 2124)
+SIZES = [4 << i for i in range(13)]
+# None: 4 bytes to L1 took 36 cycles as the first transfer measured, probably with a cold cache;
+# what it would take warm was not measured
+L2_TO_L1 = (None, 18, 18, 18, 24, 30, 48, 78, 144, 270, 528, 1038, 2064)
+L1_TO_L2 = (18, 18, 18, 18, 24, 30, 48, 78, 144, 276, 540, 1068, 2124)
 
 
 def _dma(command: int, two_d: int | None, poll: str) -> str:
@@ -402,12 +407,12 @@ def _dma(command: int, two_d: int | None, poll: str) -> str:
 @pytest.mark.parametrize(
     ("name", "direction", "cycles"), [("L2toL1", TO_L1, L2_TO_L1), ("L1toL2", TO_L2, L1_TO_L2)]
 )
-def test_dma_1d(name: str, direction: int, cycles: tuple[int, ...], tmp_path: Path) -> None:
+def test_dma_1d(name: str, direction: int, cycles: tuple[int | None, ...], tmp_path: Path) -> None:
     poll = "sll t4, t4, t0; 8: lw t5, 4(s2); and t5, t5, t4"
     code = "".join(_dma(direction | size, None, poll) for size in SIZES)
     ours = _on_core_0(tmp_path, code, len(SIZES))
     rows = zip(SIZES, ours, cycles, strict=True)
-    compare(*((f"dma_{name}_{size}", taken, vendor) for size, taken, vendor in rows))
+    compare(*((f"dma_{name}_{size}", taken, vendor) for size, taken, vendor in rows if vendor))
 
 
 def test_dma_2d(tmp_path: Path) -> None:

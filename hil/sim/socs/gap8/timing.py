@@ -40,8 +40,8 @@ BARRIER_LAST = 11  # the last core to arrive goes on 11 cycles after its p.elw (
 WAKE = 7  # waiting cores go on 7 cycles after the barrier fills (measured), also other events
 
 # MCHAN: completion counted from the last command word; 8 bytes a cycle (measured; an L1 -> L2
-# transfer takes one more cycle each 256-byte burst). The measured programs polled every 6 or 7
-# cycles, so that the latency is known to a cycle or two and the short lines to 2 %.
+# transfer takes one more cycle each 256-byte burst). Latency and short lines are fitted: the
+# measured programs polled in steps of 6 or, it seems, 7 cycles; their code is not recorded.
 DMA_LATENCY = 4
 DMA_BEAT_BYTES = 8
 DMA_BURST_BYTES = 256
