@@ -28,6 +28,8 @@ class LayerPlan:
     ``template``: path below codegen/templates. ``context``: what the template names, no more.
     ``scratch_bytes``: bytes of the board's "scratch" memory the function uses while it runs.
     ``constants``: arrays the function reads, in their board-specific order and packing.
+    ``code_bytes``: code of the generated file and whatever tables it holds itself; whether a cut
+    fits is decided by it before anything is compiled, so it must not be too low for any compiler.
     """
 
     template: str
@@ -35,6 +37,7 @@ class LayerPlan:
     context: dict[str, Any]
     constants: tuple[Constant, ...]
     scratch_bytes: int
+    code_bytes: int
 
 
 class Backend(Protocol):

@@ -156,9 +156,9 @@ def _refusal(stderr: str, status: int, compiler: Compiler, board: Board) -> Exce
     if overflow:
         memory = overflow.group(1).lower()
         return PlanError(
-            f"{board.name}: the image overflows memory {memory} by {overflow.group(2)} bytes: the "
-            "allowances reserved_bytes and layer_bytes of board.toml were too small; raise them "
-            "or cut the network earlier"
+            f"{board.name}: the image overflows memory {memory} by {overflow.group(2)} bytes: this "
+            "compiler's code is larger than the planner allowed for; raise reserved_bytes of that "
+            "memory in board.toml, or cut the network earlier"
         )
     lines = stderr.splitlines()
     telling = [line for line in lines if re.search(TELLING, line)] or lines

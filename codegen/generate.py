@@ -78,6 +78,8 @@ def feasible_cuts(network: Network, board: Board) -> tuple[CutFit, ...]:
     for cut in sorted(network.cuts, key=lambda c: c.layers):
         try:
             backend = backend_for(board.name)
+            if cut.layers > 0:
+                _validate(network, cut.layers)
             while not refused and len(plans) < cut.layers:
                 plan = backend.plan_layer(network, len(plans), board)
                 check_scratch(plan, board, network.layers[len(plans)].name)
@@ -115,7 +117,7 @@ def _validate(network: Network, layers: int) -> None:
 
 
 def _place(network: Network, board: Board, plans: Sequence[LayerPlan]) -> ArenaPlan:
-    return plan_arena(network, len(plans), arena_regions(board, plans))
+    return plan_arena(network, len(plans), arena_regions(network, board, plans))
 
 
 def _render_sources(

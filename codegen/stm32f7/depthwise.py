@@ -12,6 +12,7 @@ import numpy as np
 
 from codegen.backend import Constant, LayerPlan
 from codegen.names import layer_function
+from codegen.stm32f7.code_size import DEPTHWISE_BYTES, taps_bytes
 from codegen.stm32f7.matmul import kind_of
 from codegen.stm32f7.requant import clamp_call, requant_table, weight_of
 from hil.core.network import Network
@@ -110,8 +111,15 @@ def plan_depthwise(network: Network, index: int) -> LayerPlan:
         Constant(f"{function}_taps", "uint32_t", taps.ravel(), comment),
         requant_table(layer, channels, function),
     )
-    scratch_bytes = CHANNELS_A_GROUP * plane_words * 4
-    return LayerPlan("stm32f7/depthwise.c.j2", function, context, constants, scratch_bytes)
+    products = sum(len(step.products) for step in steps)
+    return LayerPlan(
+        "stm32f7/depthwise.c.j2",
+        function,
+        context,
+        constants,
+        scratch_bytes=CHANNELS_A_GROUP * plane_words * 4,
+        code_bytes=DEPTHWISE_BYTES + taps_bytes(kernel_height, products, len(steps)),
+    )
 
 
 def _row_words(out_width: int, stride: int, steps: tuple[Step, ...]) -> int:

@@ -15,6 +15,12 @@ import numpy as np
 
 from codegen.backend import Constant, LayerPlan
 from codegen.names import layer_function
+from codegen.stm32f7.code_size import (
+    CONV2D_BYTES,
+    LINEAR_BYTES,
+    POINTWISE_BYTES,
+    blocks_bytes,
+)
 from codegen.stm32f7.requant import clamp_call, requant_table, weight_of
 from hil.core.network import Network
 
@@ -53,6 +59,15 @@ class Matrix:
     def weights_bytes(self) -> int:
         return self.units * 16
 
+    @property
+    def unrolled(self) -> bool:
+        return self.units <= LONGEST_UNROLLED
+
+    @property
+    def blocks_bytes(self) -> int:
+        """Code of the blocks, at most."""
+        return blocks_bytes(self.pixels, self.tile, self.units, self.unrolled)
+
 
 def interleave_rows(rows: np.ndarray) -> np.ndarray:
     """Rows (channels, 4 * units) int8 as the kernels stream them: of each pair of channels, four
@@ -83,7 +98,8 @@ def plan_pointwise(network: Network, index: int) -> LayerPlan:
     matrix = Matrix(height * width, len(rows), rows.shape[1] // 4)
     context = {**_matmul_context(network, index, matrix), "in_channels": in_channels}
     scratch_bytes = matrix.packed_bytes + matrix.weights_bytes
-    return _plan(network, index, "pointwise", context, rows, scratch_bytes)
+    code_bytes = POINTWISE_BYTES + matrix.blocks_bytes
+    return _plan(network, index, "pointwise", context, rows, scratch_bytes, code_bytes)
 
 
 def plan_conv2d(network: Network, index: int) -> LayerPlan:
@@ -115,7 +131,9 @@ def plan_conv2d(network: Network, index: int) -> LayerPlan:
         "edge_row_at": edge_row_at,
     }
     rows = filled.reshape(channels, -1)
-    return _plan(network, index, "conv2d", context, rows, edge_row_at + 8 * row_units)
+    scratch_bytes = edge_row_at + 8 * row_units
+    code_bytes = CONV2D_BYTES + matrix.blocks_bytes
+    return _plan(network, index, "conv2d", context, rows, scratch_bytes, code_bytes)
 
 
 def plan_linear(network: Network, index: int) -> LayerPlan:
@@ -129,7 +147,7 @@ def plan_linear(network: Network, index: int) -> LayerPlan:
         "kind": kind_of(network.tensors[layer.inputs[0]].signed),
         **clamp_call(*layer.clamp),
     }
-    return _plan(network, index, "linear", context, rows, 0)
+    return _plan(network, index, "linear", context, rows, 0, LINEAR_BYTES)
 
 
 def _matmul_context(network: Network, index: int, matrix: Matrix) -> dict[str, Any]:
@@ -141,7 +159,7 @@ def _matmul_context(network: Network, index: int, matrix: Matrix) -> dict[str, A
         "tile": matrix.tile,
         "units": matrix.units,
         "weights_at": matrix.packed_bytes,
-        "unrolled": matrix.units <= LONGEST_UNROLLED,
+        "unrolled": matrix.unrolled,
         "whole_pairs": matrix.channels % 2 == 0,
         "kind": kind_of(network.tensors[layer.inputs[0]].signed),
         **clamp_call(*layer.clamp),
@@ -155,9 +173,17 @@ def _plan(
     context: dict[str, Any],
     rows: np.ndarray,
     scratch_bytes: int,
+    code_bytes: int,
 ) -> LayerPlan:
     function = layer_function(network, index)
     comment = f"{rows.shape[0]} channels x {rows.shape[1]}, pairs of channels interleaved by fours"
     weights = Constant(f"{function}_weights", "int8_t", interleave_rows(rows), comment)
     table = requant_table(network.layers[index], len(rows), function)
-    return LayerPlan(f"stm32f7/{template}.c.j2", function, context, (weights, table), scratch_bytes)
+    return LayerPlan(
+        f"stm32f7/{template}.c.j2",
+        function,
+        context,
+        (weights, table),
+        scratch_bytes,
+        code_bytes,
+    )

@@ -6,6 +6,7 @@ from typing import Any
 
 from codegen.backend import LayerPlan
 from codegen.names import layer_function
+from codegen.stm32f7.code_size import ADD_BYTES, AVGPOOL_BYTES, MAXPOOL_BYTES
 from codegen.stm32f7.matmul import kind_of
 from codegen.stm32f7.requant import clamp_call, rounding_of
 from hil.core.errors import PlanError
@@ -31,7 +32,7 @@ def plan_add(network: Network, index: int) -> LayerPlan:
         "shift": shift,
         **clamp_call(*layer.clamp),
     }
-    return _plan(network, index, "add", context)
+    return _plan(network, index, "add", context, ADD_BYTES)
 
 
 def plan_avgpool(network: Network, index: int) -> LayerPlan:
@@ -48,7 +49,7 @@ def plan_avgpool(network: Network, index: int) -> LayerPlan:
         "shift": shift,
         **clamp_call(*layer.clamp),
     }
-    return _plan(network, index, "avgpool", context)
+    return _plan(network, index, "avgpool", context, AVGPOOL_BYTES)
 
 
 def plan_maxpool(network: Network, index: int) -> LayerPlan:
@@ -63,7 +64,7 @@ def plan_maxpool(network: Network, index: int) -> LayerPlan:
         "lowest": LOWEST[kind],
         "larger": f"larger_{kind}",
     }
-    return _plan(network, index, "maxpool", context)
+    return _plan(network, index, "maxpool", context, MAXPOOL_BYTES)
 
 
 def _parameters(network: Network, index: int) -> tuple[list[int], int]:
@@ -88,6 +89,8 @@ def _window(network: Network, index: int) -> dict[str, Any]:
     }
 
 
-def _plan(network: Network, index: int, template: str, context: dict[str, Any]) -> LayerPlan:
+def _plan(
+    network: Network, index: int, template: str, context: dict[str, Any], code_bytes: int
+) -> LayerPlan:
     function = layer_function(network, index)
-    return LayerPlan(f"stm32f7/{template}.c.j2", function, context, (), 0)
+    return LayerPlan(f"stm32f7/{template}.c.j2", function, context, (), 0, code_bytes)

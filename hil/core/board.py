@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 class Memory:
     """A memory of the chip. ``use`` lists roles: "code", "weights", "arena", "scratch", "stack".
 
-    ``reserved_bytes`` are kept for the board's own code, data and stacks; ``layer_bytes`` for
-    the code of each generated layer. The planner gives the rest away; the linker checks that
-    both allowances were enough.
+    ``reserved_bytes`` are kept for what every image has: the board's own code, data and stacks.
+    The planner adds each layer's share and gives the rest away.
     """
 
     name: str
@@ -19,7 +18,6 @@ class Memory:
     size_bytes: int
     use: tuple[str, ...]
     reserved_bytes: int = 0
-    layer_bytes: int = 0
 
 
 @dataclass(frozen=True)
