@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from codegen.backend import LayerPlan
-from codegen.gap8.conv import Part, band_of
+from codegen.gap8.bands import BandedChoice, Image, Layout, Part, Task, ways_to_cut
 from codegen.gap8.steps import (
     CORES,
     Fields,
@@ -17,7 +17,6 @@ from codegen.gap8.steps import (
     Transfer,
     best_grid,
     best_tiling,
-    block,
     ceil_div,
     even_parts,
     layer_plan,
@@ -142,135 +141,71 @@ def _share(count: int) -> int:
 def plan_pool(network: Network, index: int, board: Board) -> LayerPlan:
     """Plan of an average or maximum pooling layer."""
     layer = network.layers[index]
-    letter = "s8" if network.tensors[layer.inputs[0]].signed else "u8"
+    source = network.tensors[layer.inputs[0]]
     kernel = Kernel(
         "elementwise.h",
         "pool_shape_t",
         POOL_SHAPE_BYTES,
         "pool_step_t",
         POOL_STEP_BYTES,
-        f"{layer.op.value}_{letter}",
+        f"{layer.op.value}_{'s8' if source.signed else 'u8'}",
     )
-    tiling = best_tiling(_pool_choices(network, index), network, index, board)
-    return layer_plan(network, index, kernel, tiling)
-
-
-def _pool_choices(network: Network, index: int) -> Iterator[_Pool]:
-    layer = network.layers[index]
-    source = network.tensors[layer.inputs[0]].shape
-    target = network.tensors[index + 1].shape
-    names = (tensor_macro(layer.inputs[0]), tensor_macro(index + 1))
-    for band_rows in even_parts(target[0]):
-        for channels in even_parts(target[2], 4):
-            whole = band_rows == target[0] and channels == target[2]
-            for buffers in (1,) if whole else (2, 1):
-                yield _Pool(layer, source, target, names, band_rows, channels, buffers)
+    task = Task(
+        kernel,
+        Image(tensor_macro(layer.inputs[0]), *source.shape),
+        Image(tensor_macro(index + 1), *network.tensors[index + 1].shape),
+        layer.kernel[0],
+        layer.stride[0],
+        layer.pad[0],
+        layer.clamp,
+    )
+    choices = (_Pool(task, cutting, layer) for cutting in ways_to_cut(task.target))
+    return layer_plan(network, index, kernel, best_tiling(choices, network, index, board))
 
 
 @dataclass(frozen=True)
-class _Pool:
-    """Bands of output rows x slices of channels."""
-
+class _Pool(BandedChoice):
     layer: Layer
-    source: tuple[int, int, int]
-    target: tuple[int, int, int]
-    names: tuple[str, str]
-    band_rows: int
-    slice_channels: int
-    buffers: int
-
-    @property
-    def tiles(self) -> int:
-        return ceil_div(self.target[0], self.band_rows) * ceil_div(
-            self.target[2], self.slice_channels
-        )
-
-    @property
-    def input_bytes(self) -> int:
-        rows = (self.band_rows - 1) * self.layer.stride[0] + self.layer.kernel[0]
-        return min(rows, self.source[0]) * self.source[1] * self.slice_channels
-
-    @property
-    def output_bytes(self) -> int:
-        return self.band_rows * self.target[1] * self.slice_channels
-
-    @property
-    def scratch_bytes(self) -> int:
-        return self._layout()[0].size_bytes
-
-    def _layout(self) -> tuple[Scratch, tuple[int, ...], tuple[int, ...]]:
-        scratch = Scratch(POOL_SHAPE_BYTES, POOL_STEP_BYTES)
-        inputs = scratch.take_halves(self.input_bytes, self.buffers)
-        return scratch, inputs, scratch.take_halves(self.output_bytes, self.buffers)
 
     @property
     def cycles(self) -> float:
-        grid = best_grid(self.band_rows * self.target[1], ceil_div(self.slice_channels, 4))
+        cutting = self.cutting
+        fours = ceil_div(cutting.slice_channels, 4)
+        grid = best_grid(cutting.band_rows * self.task.target.columns, fours)
         a_tap = AVERAGE_CYCLES if self.layer.op is Op.AVGPOOL else MAXIMUM_CYCLES
         taps = self.layer.kernel[0] * self.layer.kernel[1]
         compute = grid.first_each * (grid.second_each * (taps * a_tap + 40) + WINDOW_CYCLES)
         load, store = self.input_bytes / 8 + 20, self.output_bytes / 8 + 20
-        return pipeline_cycles(load, compute, store, self.tiles, self.buffers)
+        return pipeline_cycles(load, compute, store, self.tiles, cutting.buffers)
 
-    def tiling(self) -> Tiling:
-        """Everything laid out."""
-        scratch, inputs, outputs = self._layout()
-        layer = self.layer
-        steps: list[Step] = []
-        for low, high in spans(self.target[2], self.slice_channels):
-            for span in spans(self.target[0], self.band_rows):
-                band = band_of(span, self.source[0], layer.kernel[0], layer.stride[0], layer.pad[0])
-                half = len(steps) % self.buffers
-                part = Part(band, low, high, inputs[half], 0, outputs[half])
-                comment = f"rows {band.begin} to {band.end - 1}, channels {low} to {high - 1}"
-                loads, (store,) = self._input(part), self._output(part)
-                steps.append(Step(comment, loads, store, self._fields(part)))
-        note = (
-            f"Up to {self.band_rows} x {self.target[1]} pixels and "
-            f"{self.slice_channels} of {self.target[2]} channels a tile"
-        )
-        return Tiling(scratch.size_bytes, note, self.buffers, self._shape_fields(), tuple(steps))
-
-    def _input(self, part: Part) -> tuple[Transfer, ...]:
-        _, columns, channels = self.source
-        offset = part.band.first * columns * channels + part.low
-        pixels = (part.band.last - part.band.first) * columns
-        return block(part.input, self.names[0], offset, pixels, part.high - part.low, channels)
-
-    def _output(self, part: Part) -> tuple[Transfer, ...]:
-        _, columns, channels = self.target
-        offset = part.band.begin * columns * channels + part.low
-        pixels = (part.band.end - part.band.begin) * columns
-        return block(part.output, self.names[1], offset, pixels, part.high - part.low, channels)
-
-    def _shape_fields(self) -> Fields:
+    def shape_fields(self, layout: Layout) -> Fields:
         layer = self.layer
         average: Fields = {}
         if layer.multiplier is not None and layer.shift is not None:
             average = {"shift": int(layer.shift[0]), "multiplier": int(layer.multiplier[0])}
         return {
-            "columns": self.source[1],
+            "columns": self.task.source.columns,
             "left": layer.pad[1],
             "kernel_rows": layer.kernel[0],
             "kernel_columns": layer.kernel[1],
             "stride_down": layer.stride[0],
             "stride_across": layer.stride[1],
-            "output_columns": self.target[1],
+            "output_columns": self.task.target.columns,
             "lowest": layer.clamp[0],
             "highest": layer.clamp[1],
             **average,
         }
 
-    def _fields(self, part: Part) -> Fields:
-        rows, channels = part.band.end - part.band.begin, part.high - part.low
-        grid = best_grid(rows * self.target[1], ceil_div(channels, 4))
+    def step_fields(self, part: Part) -> Fields:
+        band = part.band
+        grid = best_grid(part.output_rows * self.task.target.columns, ceil_div(part.channels, 4))
         return {
             "input": part.input,
             "output": part.output,
-            "rows": part.band.last - part.band.first,
-            "top": part.band.top,
-            "channels": channels,
-            "output_rows": rows,
+            "rows": band.last - band.first,
+            "top": band.top,
+            "channels": part.channels,
+            "output_rows": part.output_rows,
             "pixel_cores": grid.cores,
             "pixels_a_core": grid.first_each,
             "channels_a_core": 4 * grid.second_each,

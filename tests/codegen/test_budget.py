@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from chains import Step, chain
+from elftools.elf.elffile import ELFFile
 
 import boards
 from codegen.budget import arena_regions, code_bytes, constant_bytes, occupied_bytes
@@ -130,6 +132,31 @@ def test_the_account_covers_the_linked_image(make, board_name, toolchain, tmp_pa
     for memory in image.board.memories:
         assert linked[memory.name] <= planned[memory.name] <= memory.size_bytes
         assert planned[memory.name] - linked[memory.name] <= slack
+
+
+def layer_code(elf: Path) -> Counter[str]:
+    """Bytes of machine code of each generated layer file, by its function's name."""
+    code: Counter[str] = Counter()
+    with elf.open("rb") as stream:
+        file = ""
+        for symbol in ELFFile(stream).get_section_by_name(".symtab").iter_symbols():
+            kind = symbol["st_info"]["type"]
+            if kind == "STT_FILE":
+                file = symbol.name.removesuffix(".c")
+            elif kind == "STT_FUNC":
+                own = symbol["st_info"]["bind"] == "STB_LOCAL"
+                code[file if own else symbol.name] += symbol["st_size"]
+    return code
+
+
+@pytest.mark.parametrize("toolchain", ["zig", "gcc"])
+@pytest.mark.parametrize("board_name", boards.BOARDS)
+@pytest.mark.parametrize("make", [shipped, every_operator], ids=lambda make: make.__name__)
+def test_no_layer_outgrows_its_own_bound(make, board_name, toolchain, tmp_path: Path) -> None:
+    image = link(make, board_name, toolchain, tmp_path)
+    code = layer_code(image.firmware.elf)
+    for plan in image.sources.plans:
+        assert 0 < code[plan.function] <= plan.code_bytes, plan.function
 
 
 def test_the_shipped_network_fits_both_boards_whole() -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import boards
 from codegen.gap8 import backend
-from codegen.gap8.conv import band_of, pack_weights, shape_of
+from codegen.gap8.bands import band_of
+from codegen.gap8.conv import pack_weights, shape_of
 from codegen.gap8.steps import best_grid, even_parts, scratch_limit, spans
 from codegen.generate import generate
 from hil.core.board import Board
