@@ -231,7 +231,6 @@ __attribute__((noreturn)) void Reset_Handler(void)
         case 'z': sleep_for_byte(); break;
         case 'n': put_word(untouched); untouched = 0xCAFE; break;
         case 'r': REG(0xE000ED0C) = 0x05FA0004; for (;;) { }
-        case 'h': __asm__ volatile("svc 0"); break;
         case 'u': __asm__ volatile("udf #0"); break;
         default: put('?');
         }

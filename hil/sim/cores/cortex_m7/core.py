@@ -3,13 +3,14 @@
 Where time is exact and where not: a block's whole cost is added when it starts. A peripheral
 access inside a block sees the cycle of its own instruction: the cost of the rest of the block
 is taken off (``cycles_at_access``). A run ends before the first block at or behind its limit.
+
+Exceptions are taken between two calls of the emulator (:mod:`.exceptions`): faults and SVC at
+their instruction, everything else before the next block.
 """
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -17,9 +18,11 @@ import numpy as np
 from unicorn import (
     UC_ARCH_ARM,
     UC_ERR_INSN_INVALID,
-    UC_HOOK_BLOCK,
     UC_HOOK_INTR,
     UC_HOOK_MEM_INVALID,
+    UC_MEM_FETCH_UNMAPPED,
+    UC_MEM_READ_UNMAPPED,
+    UC_MEM_WRITE_UNMAPPED,
     UC_MODE_MCLASS,
     UC_MODE_THUMB,
     UC_PROT_ALL,
@@ -29,7 +32,10 @@ from unicorn import (
     UcError,
 )
 from unicorn.arm_const import (
+    UC_ARM_REG_BASEPRI,
     UC_ARM_REG_CONTROL,
+    UC_ARM_REG_FAULTMASK,
+    UC_ARM_REG_IPSR,
     UC_ARM_REG_LR,
     UC_ARM_REG_MSP,
     UC_ARM_REG_PC,
@@ -48,21 +54,26 @@ from unicorn.arm_const import (
     UC_ARM_REG_R11,
     UC_ARM_REG_R12,
     UC_ARM_REG_SP,
+    UC_ARM_REG_XPSR,
     UC_CPU_ARM_CORTEX_M7,
 )
-from unicorn.unicorn_py3.unicorn import uclib
 
 from hil.core.errors import SimulationError
 from hil.sim.chip import Fault
-from hil.sim.cores.cortex_m7 import costs, native
+from hil.sim.cores.cortex_m7 import costs, exceptions, native
+from hil.sim.cores.cortex_m7.blocks import BlockTable, MemoryRegion
 from hil.sim.cores.cortex_m7.bus import Bus, BusError
-from hil.sim.cores.cortex_m7.native import Area, BlockFloats, BlockInts, Ending, Floats, Ints
-from hil.sim.cores.cortex_m7.op import PC, Op
-from hil.sim.cores.cortex_m7.schedule import BlockCost, analyse, remaining_at
+from hil.sim.cores.cortex_m7.exceptions import Cause, Exceptions, LockUpError
+from hil.sim.cores.cortex_m7.glue import Glue
+from hil.sim.cores.cortex_m7.native import Floats, Ints
+from hil.sim.cores.cortex_m7.schedule import uses_fp
+from hil.sim.cores.cortex_m7.system import SystemControlSpace
 
 NEVER = 0xFFFFFFFE  # an ``until`` address that no code reaches
 BIN_CAPACITY = 1 << 16
-EXCP_SWI, EXCP_BKPT = 2, 7  # QEMU's numbers, given to the interrupt hook
+# QEMU's numbers, given to the interrupt hook.
+EXCP_SWI, EXCP_PREFETCH_ABORT, EXCP_BKPT, EXCP_EXCEPTION_EXIT = 2, 3, 7, 8
+PAGE = 0x1000
 BKPT_SEMIHOSTING, WFI, WFE, YIELD = 0xBEAB, 0xBF30, 0xBF20, 0xBF10
 SYS_EXIT, SYS_EXIT_EXTENDED, STOPPED_APPLICATION_EXIT = 0x18, 0x20, 0x20026
 
@@ -72,21 +83,15 @@ _REGISTERS = (
     UC_ARM_REG_R12, UC_ARM_REG_SP, UC_ARM_REG_LR, UC_ARM_REG_PC,
 )  # fmt: skip
 
-DWT_BYTES = 0x1000
-
 # Plain integers for the paths that every peripheral access takes.
 _CYCLES, _BIN_EDGE = int(Floats.CYCLES), int(Floats.BIN_EDGE)
-_BLOCK, _ACCESSES, _ALL_ACCESSES = int(Ints.BLOCK), int(Ints.ACCESSES), int(Ints.ALL_ACCESSES)
-
-_Resolve = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
-_Write = ctypes.CFUNCTYPE(
-    None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint, ctypes.c_uint64, ctypes.c_void_p
-)
+_BLOCK, _BLOCK_ADDRESS = int(Ints.BLOCK), int(Ints.BLOCK_ADDRESS)
+_ACCESSES, _ALL_ACCESSES = int(Ints.ACCESSES), int(Ints.ALL_ACCESSES)
 
 
-def _address(function: Any) -> int:
-    """Where a C function, or the C side of a Python one, lies."""
-    return ctypes.cast(function, ctypes.c_void_p).value or 0
+def never_executes(address: int) -> bool:
+    """The default memory map marks it XN (ARM B3.1): devices and the system region."""
+    return 0x40000000 <= address < 0x60000000 or address >= 0xA0000000
 
 
 class CoreStop(Enum):
@@ -98,25 +103,12 @@ class CoreStop(Enum):
     FAULT = "see fault"
 
 
-@dataclass(frozen=True)
-class MemoryRegion:
-    """Memory that the core reaches directly. ``data`` is shared with the owner, not copied."""
-
-    name: str
-    base: int
-    data: np.ndarray
-    writable: bool = True
-
-    @property
-    def end(self) -> int:
-        """First address behind the region."""
-        return self.base + len(self.data)
-
-
 class CortexM7:
     """The core with its cycle and energy books. One instance lives from one power-on to the next.
 
     ``peripheral_areas`` are (base, size) of address space that ``bus`` answers for.
+    ``unmodelled`` names what the chip has at an address where this model has nothing, or "":
+    an access there stops the run, since a bus fault would be a lie.
     """
 
     def __init__(
@@ -124,17 +116,23 @@ class CortexM7:
         memories: list[MemoryRegion],
         peripheral_areas: list[tuple[int, int]],
         dwt_base: int,
+        unmodelled: Callable[[int], str],
     ) -> None:
         self.memories = memories
+        self._unmodelled = unmodelled
         self.bus = Bus([])
         self._dwt_base = dwt_base
         self.fault: Fault | None = None
         self.exit_code: int | None = None
-        self.fp_enabled: Callable[[], bool] = lambda: True
+        self._limit = 0.0
+        self._stop_asked = self._check_asked = False
+        self._cause: Cause | None = None  # of the fault that ended the emulator's run
+        self._trap: int | None = None  # QEMU's number of the exception that did
+        self._fp_at: int | None = None  # FP instruction ahead that the FPU's switch forbids
+        self._swallowed: list[int] = []  # pages lent to stores that go nowhere
         self._error: Exception | None = None
         self._accessing = False
         self._access_address = 0
-        self._access_places: dict[tuple[int, int], tuple[int, float]] = {}
         self._make_state()
         self._make_engine(peripheral_areas)
 
@@ -147,27 +145,22 @@ class CortexM7:
         self._fast_ints: Any = self.ints.data
         self._fast_floats: Any = self.floats.data
         self.bins = np.zeros(BIN_CAPACITY, np.float64)
-        self._index = np.full(native.INDEX_ENTRIES, -1, np.int32)
-        self._block_ints = np.zeros((native.BLOCK_CAPACITY, BlockInts.COUNT), np.int64)
-        self._block_floats = np.zeros((native.BLOCK_CAPACITY, BlockFloats.COUNT), np.float64)
-        self._block_floats[:, BlockFloats.BEHIND :] = np.nan
         self._icache = np.zeros(native.ICACHE_WORDS, np.int64)
-        self._known: list[BlockCost] = []
-        self._blocks: dict[tuple[int, bytes], int] = {}
         self._full_bins: list[np.ndarray] = []
         self.forget_icache()
-        self._resolve = _Resolve(self._resolve_block)
-        self._dwt_read = _Resolve(self._read_dwt)
+        self._glue = Glue(
+            self.ints,
+            self._resolve_block,
+            self._read_dwt,
+            lambda offset, size, value: self._on_write(
+                self._uc, offset, size, value, self._dwt_base
+            ),
+        )
         self.ints[Ints.FLOATS] = self.floats.ctypes.data
-        self.ints[Ints.INDEX] = self._index.ctypes.data
-        self.ints[Ints.BLOCK_INTS] = self._block_ints.ctypes.data
-        self.ints[Ints.BLOCK_FLOATS] = self._block_floats.ctypes.data
         self.ints[Ints.BINS] = self.bins.ctypes.data
         self.ints[Ints.ICACHE] = self._icache.ctypes.data
-        self.ints[Ints.STOP_FUNCTION] = _address(uclib.uc_emu_stop)
-        self.ints[Ints.RESOLVE_FUNCTION] = _address(self._resolve)
-        self.ints[Ints.READ_FUNCTION] = _address(self._dwt_read)
         self.ints[Ints.BIN_CAPACITY] = BIN_CAPACITY
+        self._table = BlockTable(self.ints, self.memories, self._register)
         self.ints[Ints.BLOCK] = -1
         self.floats[Floats.BIN_EDGE] = self.floats[Floats.BIN_CYCLES] = np.inf
         self.floats[Floats.DWT_STALL] = costs.PRIVATE_STALL
@@ -189,49 +182,25 @@ class CortexM7:
             self._uc.mem_map_ptr(memory.base, len(memory.data), rights, memory.data.ctypes.data)
         for base, size in peripheral_areas:
             self._uc.mmio_map(base, size, self._on_read, base, self._on_write, base)
-        self._map_dwt()
-        self._add_native_hook()
-
-    def _map_dwt(self) -> None:
-        """The DWT page: native reads, writes through Python like everything else."""
-        base = self._dwt_base
-        self._dwt_write = _Write(
-            lambda _engine, offset, size, value, _data: self._on_write(
-                self._uc, offset, size, value, base
-            )
-        )
-        status = uclib.uc_mmio_map(
-            self._uc._uch,
-            ctypes.c_uint64(base),
-            ctypes.c_uint64(DWT_BYTES),
-            ctypes.c_void_p(native.on_dwt_read.address),
-            ctypes.c_void_p(self.ints.ctypes.data),
-            ctypes.cast(self._dwt_write, ctypes.c_void_p),
-            None,
-        )
-        if status != 0:
-            raise SimulationError(f"unicorn refuses the DWT page at 0x{base:08x}: error {status}")
-
-    def _add_native_hook(self) -> None:
-        handle = ctypes.c_size_t()
-        status = uclib.uc_hook_add(
-            self._uc._uch,
-            ctypes.byref(handle),
-            UC_HOOK_BLOCK,
-            ctypes.c_void_p(native.on_block.address),
-            ctypes.c_void_p(self.ints.ctypes.data),
-            ctypes.c_uint64(1),
-            ctypes.c_uint64(0),
-        )
-        if status != 0:
-            raise SimulationError(f"unicorn refuses the block hook: error {status}")
+        self._glue.map_dwt(self._uc, self._dwt_base)
+        self._glue.add_block_hook(self._uc)
 
     # Running
 
+    def attach(self, scs: SystemControlSpace, report: Callable[[Fault], None]) -> None:
+        """Take the system control space of this life; ``report`` is told of each fault taken."""
+        self._scs = scs
+        self._exceptions = Exceptions(self._uc, scs.nvic, scs.registers, self._memory_at, report)
+
     def start(self, stack_pointer: int, entry: int) -> None:
         """Take the reset exception: load SP and PC as from the vector table."""
-        self._uc.reg_write(UC_ARM_REG_CONTROL, 0)
-        self._uc.reg_write(UC_ARM_REG_PRIMASK, 0)
+        # CONTROL can be written whole in handler mode only: unprivileged code may have been reset.
+        self._uc.reg_write(UC_ARM_REG_IPSR, exceptions.HARD_FAULT)
+        for register in (
+            UC_ARM_REG_CONTROL, UC_ARM_REG_PRIMASK, UC_ARM_REG_FAULTMASK, UC_ARM_REG_BASEPRI
+        ):  # fmt: skip
+            self._uc.reg_write(register, 0)
+        self._uc.reg_write(UC_ARM_REG_XPSR, exceptions.THUMB)
         self._uc.reg_write(UC_ARM_REG_MSP, stack_pointer)
         self._uc.reg_write(UC_ARM_REG_SP, stack_pointer)
         self._uc.reg_write(UC_ARM_REG_PC, entry | 1)
@@ -239,32 +208,154 @@ class CortexM7:
 
     def run(self, limit_cycles: float) -> CoreStop:
         """Run until the cycle counter reaches the limit or something else stops the core."""
-        self.floats[Floats.LIMIT] = limit_cycles
-        while True:
-            self.ints[Ints.STOPPED] = 0
+        self._stop_asked = self._check_asked = False
+        self.set_limit(limit_cycles)
+        stop = CoreStop.FAULT if self.fault is not None else None
+        while stop is None:
             try:
-                self._uc.emu_start(self.pc | 1, NEVER)
-            except UcError as error:
-                if self._error is None and self.fault is None:
-                    if error.errno == UC_ERR_INSN_INVALID and self._is_event_hint():
-                        return CoreStop.SLEEP
-                    self._fail(self._describe(error), None)
-            if self._error is not None:
-                raised, self._error = self._error, None
-                raise raised
-            if self.fault is not None:
-                return CoreStop.FAULT
-            if self.exit_code is not None:
-                return CoreStop.EXIT
-            if self.ints[Ints.STOPPED]:
-                return CoreStop.LIMIT
-            if self._halfword(self.pc - 2) == WFI:
-                return CoreStop.SLEEP
-            self._fail("the emulator stopped without a reason it can name", None)
+                self._take_pending()
+                stop = self._run_once()
+            except LockUpError as lock_up:
+                self.fault = lock_up.fault
+                stop = CoreStop.FAULT
+        return stop
 
-    def _is_event_hint(self) -> bool:
+    def _run_once(self) -> CoreStop | None:
+        """One call of the emulator; None if an exception was taken and the program goes on."""
+        until, self._fp_at = (NEVER, None) if self._fp_at is None else (self._fp_at, None)
+        self.ints[Ints.STOPPED] = 0
+        try:
+            self._uc.emu_start(self.pc | self._thumb, until)
+        except UcError as error:
+            if self._error is None and self.fault is None and self._cause is None:
+                if self._is_hint(error):
+                    return CoreStop.SLEEP if self._halfword(self.pc - 2) == WFE else None
+                self._explain(error)
+        self._return_pages()
+        if self._error is not None:
+            raised, self._error = self._error, None
+            raise raised
+        if self.fault is not None:
+            return CoreStop.FAULT
+        if self.exit_code is not None:
+            return CoreStop.EXIT
+        if self._cause is not None or self._trap is not None:
+            self._take_synchronous()
+            return None
+        if self.ints[Ints.STOPPED]:
+            return self._why_stopped()
+        if self.pc == until:
+            self._cause = Cause(exceptions.NOCP, "FP instruction while CPACR keeps the FPU off")
+            self._take_synchronous()
+            return None
+        if self._halfword(self.pc - 2) == WFI:
+            return CoreStop.SLEEP
+        self._fail("the emulator stopped without a reason it can name", None)
+        return CoreStop.FAULT
+
+    def _why_stopped(self) -> CoreStop | None:
+        """The block hook has stopped the emulator: at the limit, or to look at what is pending."""
+        if self._fp_at is not None:
+            # The block is to be cut there. (Missing in unicorn's type stub.)
+            self._uc.ctl_flush_tb()  # type: ignore[attr-defined]
+            return None
+        if self._check_asked and not self._stop_asked:
+            self._check_asked = False
+            self.set_limit(self._limit)
+            return None
+        return CoreStop.LIMIT
+
+    def _is_hint(self, error: UcError) -> bool:
         # unicorn reports WFE and YIELD as invalid instructions, with the PC behind them.
-        return self._halfword(self.pc - 2) in (WFE, YIELD)
+        return error.errno == UC_ERR_INSN_INVALID and self._halfword(self.pc - 2) in (WFE, YIELD)
+
+    @property
+    def _thumb(self) -> int:
+        """The T bit as bit 0 of an address: clear after a branch to an even one."""
+        return int(self._uc.reg_read(UC_ARM_REG_XPSR)) >> 24 & 1
+
+    # Exceptions
+
+    def _take_pending(self) -> None:
+        self._scs.nvic.sample()
+        if self._exceptions.take_pending():
+            self._jumped()
+
+    def _take_synchronous(self) -> None:
+        """Handle what ended the emulator's run: a fault, SVC, BKPT or an exception return."""
+        cause, self._cause = self._cause, None
+        trap, self._trap = self._trap, None
+        pc = self.pc
+        if cause is not None:
+            self._exceptions.fault(cause, pc)
+        elif trap == EXCP_SWI:
+            self._exceptions.supervisor_call(pc)
+        elif trap == EXCP_BKPT:
+            self._exceptions.breakpoint(pc)
+        elif trap == EXCP_EXCEPTION_EXIT and self._exceptions.running:
+            self._exceptions.leave(pc | 1)
+        else:
+            self._exceptions.fault(self._fetch_cause(pc), pc)
+        self._jumped()
+
+    def _jumped(self) -> None:
+        """Control has moved without a branch: nothing to predict, and it took its time."""
+        self.ints[Ints.BLOCK] = -1
+        self.add_cycles(costs.EXCEPTION_CYCLES)
+
+    @staticmethod
+    def _fetch_cause(address: int) -> Cause:
+        if never_executes(address):
+            return Cause(exceptions.IACCVIOL, "execution of what is no program memory", address)
+        return Cause(exceptions.IBUSERR, "fetch where nothing answers", address)
+
+    def _explain(self, error: UcError) -> None:
+        """Turn an error of the emulator into a fault of the program, or stop the chip."""
+        if error.errno != UC_ERR_INSN_INVALID:
+            self._fail(f"the emulator failed: {error}", None)
+        elif not self._thumb:
+            self._cause = Cause(exceptions.INVSTATE, "branch to an even address (Arm state)")
+        else:
+            code = self._halfword(self.pc)
+            word = "no memory" if code is None else f"0x{code:04x}"
+            self._cause = Cause(
+                exceptions.UNDEFINSTR,
+                f"undefined instruction ({word}; double-precision FP is undefined on the F746)",
+            )
+
+    @property
+    def running_exception(self) -> int:
+        """IPSR."""
+        return self._exceptions.running
+
+    @property
+    def wakes(self) -> bool:
+        """Something pending would end a WFI."""
+        self._scs.nvic.sample()
+        return self._scs.nvic.wakes(self._exceptions.masks)
+
+    def request_check(self) -> None:
+        """Look for an exception to take before the next block."""
+        self._check_asked = True
+        self.floats[Floats.LIMIT] = -1.0
+
+    def forget_blocks(self) -> None:
+        """Ask for every block anew at its next run: what is allowed in one has changed."""
+        self._table.forget()
+
+    def _memory_at(self, address: int, size: int, writable: bool) -> bool:
+        return any(
+            memory.base <= address and address + size <= memory.end
+            for memory in self.memories
+            if memory.writable or not writable
+        )
+
+    def _return_pages(self) -> None:
+        """Take back the pages that swallowed stores, so that the next access faults again."""
+        while self._swallowed:
+            self._uc.mem_unmap(self._swallowed.pop(), PAGE)
+
+    # Time and energy
 
     @property
     def cycles(self) -> float:
@@ -281,18 +372,10 @@ class CortexM7:
         """Cycles at this instant: at the present peripheral access, else at the block's end."""
         return self.cycles_at_access() if self._accessing else self.cycles
 
-    @property
-    def interrupts_masked(self) -> bool:
-        """PRIMASK is set."""
-        return bool(self._uc.reg_read(UC_ARM_REG_PRIMASK) & 1)
-
-    def refuse(self, reason: str) -> None:
-        """Fault at the present instruction: the program needs what the model lacks."""
-        self._fail(reason, None)
-
     def set_limit(self, limit_cycles: float) -> None:
         """Move the end of the present run, unless a stop was asked for."""
-        if self.floats[Floats.LIMIT] >= 0:
+        self._limit = limit_cycles
+        if not self._stop_asked and not self._check_asked:
             self.floats[Floats.LIMIT] = limit_cycles
 
     def set_caches(self, instruction: bool, data: bool) -> None:
@@ -336,6 +419,7 @@ class CortexM7:
 
     def request_stop(self) -> None:
         """Let ``run`` return before the next block."""
+        self._stop_asked = True
         self.floats[Floats.LIMIT] = -1.0
 
     def add_cycles(self, cycles: float) -> None:
@@ -366,10 +450,8 @@ class CortexM7:
             raise SimulationError(f"no memory at 0x{address:08x}") from error
 
     def _halfword(self, address: int) -> int | None:
-        for memory in self.memories:
-            if memory.base <= address < memory.end - 1:
-                return int.from_bytes(bytes(memory.data[address - memory.base :][:2]), "little")
-        return None
+        code = self._table.code(address, 2)
+        return None if code is None else int.from_bytes(code, "little")
 
     # Callbacks
 
@@ -377,34 +459,42 @@ class CortexM7:
         if self.fault is None:
             self.fault = Fault(reason, self.pc if pc is None else pc, 0, address)
 
-    def _describe(self, error: UcError) -> str:
-        if error.errno == UC_ERR_INSN_INVALID:
-            code = self._halfword(self.pc)
-            word = "no memory" if code is None else f"0x{code:04x}"
-            return f"undefined instruction ({word}; double-precision FP is undefined on the F746)"
-        return f"the emulator failed: {error}"
-
     def _on_invalid(
         self, _uc: Uc, access: int, address: int, size: int, _value: int, _data: object
     ) -> bool:
-        kinds = {19: "read of", 20: "write to", 21: "fetch from"}
-        if access in kinds:
-            reason = f"{kinds[access]} {size} bytes where no memory is mapped"
+        known = self._unmodelled(address)
+        if known:
+            self._fail(f"access of {size} bytes to {known}, which is not modelled", address)
+        elif access == UC_MEM_READ_UNMAPPED:
+            reason = f"read of {size} bytes where nothing answers"
+            self._cause = Cause(exceptions.PRECISERR, reason, address)
+        elif access == UC_MEM_WRITE_UNMAPPED:
+            self._swallow(address, size)
+            return True
+        elif access == UC_MEM_FETCH_UNMAPPED:
+            self._cause = self._fetch_cause(address)
         else:
             reason = f"{size}-byte access that the memory forbids (flash is read-only)"
-        self._fail(reason, address)
+            self._fail(reason, address)
         return False
 
+    def _swallow(self, address: int, size: int) -> None:
+        """A store to nowhere. The M7 reports it late, from its store buffer: the block goes on,
+        with a page that takes its stores, and the bus fault is taken behind it."""
+        page = address & ~(PAGE - 1)
+        self._uc.mem_map(page, PAGE)
+        self._swallowed.append(page)
+        reason = f"write of {size} bytes where nothing answers"
+        self._exceptions.bus_fault_later(Cause(exceptions.IMPRECISERR, reason, address), self.pc)
+        self.request_check()
+
     def _on_exception(self, uc: Uc, number: int, _data: object) -> None:
-        pc = self.pc
-        if number == EXCP_BKPT and self._halfword(pc) == BKPT_SEMIHOSTING:
+        if number == EXCP_BKPT and self._halfword(self.pc) == BKPT_SEMIHOSTING:
             self._semihost()
-        elif number == EXCP_BKPT:
-            self._fail("breakpoint instruction", None)
-        elif number == EXCP_SWI:
-            self._fail("SVC: exceptions are not modelled", None, pc - 2)
+        elif number in (EXCP_SWI, EXCP_BKPT, EXCP_PREFETCH_ABORT, EXCP_EXCEPTION_EXIT):
+            self._trap = number
         else:
-            self._fail(f"exception {number}: exceptions are not modelled", None)
+            self._fail(f"the emulator's exception {number}, which this model does not know", None)
         uc.emu_stop()
 
     def _semihost(self) -> None:
@@ -477,43 +567,16 @@ class CortexM7:
         return self._access_cycles
 
     def _access_place(self) -> tuple[int, float]:
-        """(address of the accessing instruction, cycles of its block behind it), looked up once.
-
-        Unicorn keeps the PC of the block during a peripheral access, but the registers are
-        current: it is the first access behind the last one whose address works out.
-        """
-        key = self._fast_ints[_BLOCK], self._fast_ints[_ACCESSES]
-        place = self._access_places.get(key)
-        if place is None:
-            place = self._access_places[key] = self._find_access(*key)
-        return place
-
-    def _find_access(self, block: int, ordinal: int) -> tuple[int, float]:
-        cost = self._known[block]
-        seen = self._access_places.get((block, ordinal - 1), (-1, 0.0))[0]
-        for op in cost.ops:
-            if op.address > seen and op.access is not None:
-                target = self._effective_address(op)
-                if target & 0xFFFFFFFF == self._access_address:
-                    behind = remaining_at(cost, op.address)
-                    if ordinal < native.KNOWN_ACCESSES:
-                        self._block_floats[block, BlockFloats.BEHIND + ordinal] = behind
-                    return op.address, behind
-        return int(self.ints[Ints.BLOCK_ADDRESS]), 0.0
-
-    def _effective_address(self, op: Op) -> int:
-        access = op.access
-        assert access is not None
-        base = (op.address + 4) & ~3 if access.base == PC else self._register(access.base)
-        if access.index is None:
-            return base + access.offset
-        return base + (self._register(access.index) << access.shift)
+        ints = self._fast_ints
+        return self._table.access_place(
+            ints[_BLOCK], ints[_ACCESSES], self._access_address, ints[_BLOCK_ADDRESS]
+        )
 
     def _register(self, number: int) -> int:
         return int(self._uc.reg_read(_REGISTERS[number]))
 
     def _resolve_block(self, address: int, size: int) -> int:
-        """Called by the native hook at the first run of a block: learn its cost."""
+        """Called by the native hook for a block that it does not find: learn its cost."""
         try:
             return self._learn(address, size)
         except Exception as error:  # noqa: BLE001 - ctypes would print and drop it; run() raises it
@@ -521,55 +584,13 @@ class CortexM7:
             return -1
 
     def _learn(self, address: int, size: int) -> int:
-        at = native.code_index(address)
-        code = self._code(address, size)
-        if at < 0 or code is None:
+        cost = self._table.cost(address, size)
+        if cost is None:
             self._fail("code outside flash, ITCM and RAM", address, address)
             return -1
-        cost = analyse(code, address)
-        if cost.uses_fp and not self.fp_enabled():
-            self._fail("FP instruction while CPACR keeps the FPU off (NOCP)", None, address)
+        if cost.uses_fp and not self._scs.fp_enabled:
+            self._fp_at = next(op.address for op in cost.ops if uses_fp(op))
             return -1
-        # The same code seen again: the emulator cut the block elsewhere in the meantime.
-        block = self._blocks.get((address, code), len(self._known))
-        if block < len(self._known):
-            self._index[at] = block
-            return block
-        if block >= native.BLOCK_CAPACITY:
-            raise SimulationError(f"more than {native.BLOCK_CAPACITY} blocks; code rewrites itself")
-        self._blocks[address, code] = block
-        self._known.append(cost)
-        self._fill_tables(block, cost, address, size)
-        self._index[at] = block
-        return block
-
-    def _fill_tables(self, block: int, cost: BlockCost, address: int, size: int) -> None:
-        row = self._block_ints[block]
-        row[BlockInts.SIZE] = size
-        row[BlockInts.INSTRUCTIONS] = cost.instructions
-        row[BlockInts.ENDING] = cost.ending
-        row[BlockInts.NEXT] = address + size
-        # Static prediction until the history says otherwise: backward taken, forward not.
-        row[BlockInts.PREDICTOR] = 2 if cost.backward and cost.ending == Ending.CONDITIONAL else 1
-        row[BlockInts.FIRST_LINE] = address >> native.LINE_SHIFT
-        row[BlockInts.LAST_LINE] = (address + size - 1) >> native.LINE_SHIFT
-        row[BlockInts.AREA] = self._area(address)
-        costs = self._block_floats[block]
-        costs[BlockFloats.CYCLES] = cost.cycles
-        costs[BlockFloats.REPEAT_CYCLES] = cost.repeat_cycles
-        costs[BlockFloats.LOADS] = cost.loads
-        costs[BlockFloats.ENERGY_J] = cost.energy_j
-
-    @staticmethod
-    def _area(address: int) -> Area:
-        if address >= native.RAM:
-            return Area.RAM
-        if address >= native.FLASH_AXI:
-            return Area.AXI
-        return Area.ALIAS if address >= native.FLASH_ITCM else Area.ITCM
-
-    def _code(self, address: int, size: int) -> bytes | None:
-        for memory in self.memories:
-            if memory.base <= address and address + size <= memory.end:
-                return bytes(memory.data[address - memory.base :][:size])
-        return None
+        if cost.unmasks and self._scs.nvic.pending:
+            self.request_check()
+        return self._table.enter(address, size, cost)

@@ -31,6 +31,11 @@ LOAD_STALL_CACHED, LOAD_STALL_UNCACHED = 0.10, 3.0
 AHB_STALL, APB_STALL, PRIVATE_STALL = 5.0, 12.0, 1.0
 
 
+# Entry into a handler and return from it, each: Arm's figure for its M3, M4 and M7 with memory that
+# does not wait, kept for the M7 (assumed; its TRM gives none).
+EXCEPTION_CYCLES = 12.0
+
+
 @dataclass(frozen=True)
 class Latency:
     """Cycles from a producer's issue until a consumer may issue, by what the consumer does with it.

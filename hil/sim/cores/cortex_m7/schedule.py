@@ -39,6 +39,7 @@ class BlockCost:
     uses_fp: bool
     ops: tuple[Op, ...]
     issued: tuple[int, ...]  # cycle of each instruction, from the block's start
+    unmasks: bool = False  # writes PRIMASK, FAULTMASK or BASEPRI: a pending exception may run
 
 
 class Pipeline:
@@ -179,9 +180,6 @@ def analyse(code: bytes, address: int) -> BlockCost:
             pipeline.issue(op)
         drain = sum(store_drain(op) for op in ops if op.kind in costs.STORES)
         repeat = max(float(pipeline.end) - cycles, drain)
-    touched = 0
-    for op in ops:
-        touched |= op.all_reads | op.writes
     return BlockCost(
         cycles=cycles,
         repeat_cycles=repeat,
@@ -190,10 +188,28 @@ def analyse(code: bytes, address: int) -> BlockCost:
         energy_j=sum(costs.INSTRUCTION_J[op.kind] * op.registers for op in ops),
         ending=last.ending or Ending.FALL,
         backward=last.target is not None and last.target <= last.address,
-        uses_fp=bool(touched & FP_REGISTERS),
+        uses_fp=any(uses_fp(op) for op in ops),
         ops=tuple(ops),
         issued=issued,
+        unmasks=any(_writes_masks(code[op.address - address :]) for op in ops if op.kind in _RARE),
     )
+
+
+def uses_fp(op: Op) -> bool:
+    """The instruction touches an FP register."""
+    return bool((op.all_reads | op.writes) & FP_REGISTERS)
+
+
+_RARE = (Kind.SYSTEM, Kind.HINT)
+_MASK_REGISTERS = range(16, 20)  # SYSm of PRIMASK, BASEPRI, BASEPRI_MAX, FAULTMASK
+
+
+def _writes_masks(code: bytes) -> bool:
+    """The first instruction is CPS or an MSR to a mask register."""
+    first = int.from_bytes(code[:2], "little")
+    if first >> 5 == 0xB660 >> 5:
+        return True
+    return first >> 4 == 0xF38 and code[2] in _MASK_REGISTERS
 
 
 def _outside_tcm(op: Op) -> int:

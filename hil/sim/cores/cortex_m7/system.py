@@ -1,8 +1,7 @@
 """System control space and DWT of the Cortex-M7: identity, caches, FPU switch, SysTick, CYCCNT.
 
-References: Armv7-M ARM (B3, C1), Cortex-M7 TRM DDI 0489. Exceptions are not taken by the
-emulator, so whatever would lead to one (SysTick interrupt, pended interrupts with PRIMASK clear)
-is refused instead of being ignored.
+References: Armv7-M ARM (B3, C1), Cortex-M7 TRM DDI 0489. The interrupt controller's part of the
+space is in :mod:`.nvic`; what a fault leaves in the status registers is in :mod:`.exceptions`.
 """
 
 from __future__ import annotations
@@ -11,7 +10,8 @@ import math
 from collections.abc import Callable
 from typing import Protocol
 
-from hil.sim.cores.cortex_m7.bus import BusError
+from hil.sim.cores.cortex_m7 import nvic
+from hil.sim.cores.cortex_m7.nvic import Nvic
 from hil.sim.cores.cortex_m7.registers import RegisterFile
 
 ALL = 0xFFFFFFFF
@@ -33,9 +33,6 @@ CACHE_OPERATIONS = {
     0xF74: "DCCISW",
     0xF78: "BPIALL",
 }
-NVIC_ENABLE, NVIC_DISABLE = range(0x100, 0x110, 4), range(0x180, 0x190, 4)
-NVIC_PEND, NVIC_CLEAR = range(0x200, 0x210, 4), range(0x280, 0x290, 4)
-NVIC_ACTIVE, NVIC_PRIORITY = range(0x300, 0x310, 4), range(0x400, 0x470, 4)
 
 # CCSIDR: write-back, read and write allocate, sets - 1, ways - 1, eight-word lines.
 CCSIDR_DATA_4K = 0xF003E019  # 32 sets of 4 ways
@@ -51,15 +48,10 @@ def _scs_layout() -> dict[str, tuple[int, int, int]]:
         "SYST_CVR": (0x018, 0, 0),
         "SYST_CALIB": (0x01C, 0, 0),
         "CPUID": (0xD00, CPUID_R0P1, 0),
-        "ICSR": (0xD04, 0, 0),
         "VTOR": (0xD08, 0, 0xFFFFFF80),
         "AIRCR": (0xD0C, 0xFA050000, 0x700),
         "SCR": (0xD10, 0, 0x16),
         "CCR": (0xD14, 0x00040200, 0x0003031A),
-        "SHPR1": (0xD18, 0, 0xF0F0F0),
-        "SHPR2": (0xD1C, 0, 0xF0000000),
-        "SHPR3": (0xD20, 0, 0xF0F00000),
-        "SHCSR": (0xD24, 0, 0x00070000),
         "CFSR": (0xD28, 0, 0),
         "HFSR": (0xD2C, 0, 0),
         "DFSR": (0xD30, 0, 0),
@@ -93,8 +85,6 @@ def _scs_layout() -> dict[str, tuple[int, int, int]]:
     }
     for at, operation in CACHE_OPERATIONS.items():
         layout[operation] = (at, 0, 0)
-    for number, at in enumerate(NVIC_PRIORITY):
-        layout[f"NVIC_IPR{number}"] = (at, 0, 0xF0F0F0F0)
     return layout
 
 
@@ -116,9 +106,21 @@ class SystemEvents(Protocol):
     def trace_changed(self) -> None:
         """DEMCR was written: the cycle counter may start or freeze."""
 
+    def fpu_changed(self) -> None:
+        """CPACR was written."""
+
+    def interrupts_changed(self) -> None:
+        """The interrupt controller or SysTick was written: see what may run now."""
+
+    def running_exception(self) -> int:
+        """IPSR."""
+
+    def interrupt_lines(self) -> int:
+        """Exceptions whose request line is high now, a bit each."""
+
 
 class SysTick:
-    """The 24-bit down counter, computed from the cycle counter. No interrupt."""
+    """The 24-bit down counter, computed from the cycle counter."""
 
     def __init__(self, now_cycles: Callable[[], float]) -> None:
         self._now = now_cycles
@@ -127,15 +129,37 @@ class SysTick:
         self._value = 0  # at _since
         self._since = 0.0
         self._counted = False
+        self._expired = False  # passed from 1 to 0 since the last look, with TICKINT set
+
+    @property
+    def _divider(self) -> int:
+        """Core cycles a tick. The external reference is HCLK / 8 on STM32 (RM0385 section 5.2)."""
+        return 1 if self._control >> TICK_CORE_CLOCK & 1 else 8
+
+    @property
+    def _interrupts(self) -> bool:
+        return self._control & 3 == 1 << TICK_ENABLE | 1 << TICK_INTERRUPT
+
+    def take_expiry(self) -> bool:
+        """Whether the exception has become due since the last call."""
+        if self._interrupts:
+            self._update()
+        expired, self._expired = self._expired, False
+        return expired
+
+    def next_expiry_cycles(self) -> float:
+        """The cycle at which the exception becomes due next; infinite if it never does."""
+        if not self._interrupts or (self._reload == 0 and self._value == 0):
+            return math.inf
+        ticks = self._value or self._reload + 1
+        return self._since + ticks * self._divider
 
     def _update(self) -> None:
         """Bring the counter to the present cycle."""
         now = self._now()
         if self._control >> TICK_ENABLE & 1:
-            # External reference: HCLK / 8 on STM32 (RM0385 section 5.2).
-            divider = 1 if self._control >> TICK_CORE_CLOCK & 1 else 8
-            ticks = int((now - self._since) / divider)
-            self._since += ticks * divider
+            ticks = int((now - self._since) / self._divider)
+            self._since += ticks * self._divider
             self._count(ticks)
         else:
             self._since = now
@@ -147,14 +171,19 @@ class SysTick:
             self._value -= ticks
             return
         if self._value > 0:
-            self._counted = True  # passed from 1 to 0
+            self._reached_zero()
             ticks -= self._value
         if self._reload == 0:
             self._value = 0
             return
         wraps, rest = divmod(ticks, self._reload + 1)
-        self._counted = self._counted or wraps > 0
+        if wraps > 0:
+            self._reached_zero()
         self._value = 0 if rest == 0 else self._reload + 1 - rest
+
+    def _reached_zero(self) -> None:
+        self._counted = True
+        self._expired = self._expired or self._interrupts
 
     def read(self, register: str) -> int:
         """SYST_CSR, SYST_RVR or SYST_CVR."""
@@ -173,8 +202,6 @@ class SysTick:
             self._reload = value & 0xFFFFFF
         elif register == "SYST_CVR":
             self._value, self._counted = 0, False
-        elif value >> TICK_INTERRUPT & 1:
-            raise BusError("SysTick interrupt enabled: exceptions are not modelled; poll COUNTFLAG")
         else:
             self._control = value & 7
 
@@ -188,8 +215,15 @@ class SystemControlSpace:
         self._file = RegisterFile(self.name, _scs_layout())
         self._events = events
         self._mpu = [(0, 0)] * 8
-        self._enabled_irqs = 0
         self.systick = SysTick(events.now_cycles)
+        self.nvic = Nvic(
+            events.interrupts_changed, events.interrupt_lines, self.systick.take_expiry
+        )
+
+    @property
+    def registers(self) -> RegisterFile:
+        """The plain registers, for the exception model, which sets the status ones."""
+        return self._file
 
     @property
     def fp_enabled(self) -> bool:
@@ -206,19 +240,13 @@ class SystemControlSpace:
         """VTOR."""
         return self._file["VTOR"]
 
-    def irq_enabled(self, number: int) -> bool:
-        """The NVIC forwards interrupt ``number``."""
-        return bool(self._enabled_irqs >> number & 1)
-
     def set_vector_table(self, address: int) -> None:
         """VTOR as the boot option leaves it."""
         self._file["VTOR"] = address
 
     def read(self, offset: int) -> int:
-        if offset in NVIC_ENABLE or offset in NVIC_DISABLE:
-            return self._enabled_irqs >> (offset & 0x7F) * 8 & ALL
-        if offset in NVIC_PEND or offset in NVIC_CLEAR or offset in NVIC_ACTIVE:
-            return 0
+        if offset in nvic.OFFSETS:
+            return self.nvic.read(offset, self._events.running_exception())
         register = self._file.register(offset)
         if register in ("SYST_CSR", "SYST_RVR", "SYST_CVR"):
             return self.systick.read(register)
@@ -230,19 +258,21 @@ class SystemControlSpace:
         return self._file[register]
 
     def write(self, offset: int, value: int) -> None:
-        if self._write_nvic(offset, value):
+        if offset in nvic.OFFSETS:
+            self.nvic.write(offset, value)
             return
         register = self._file.register(offset)
         if register in ("SYST_CSR", "SYST_RVR", "SYST_CVR"):
             self.systick.write(register, value)
+            self._events.interrupts_changed()
         elif register == "AIRCR":
             self._write_aircr(value)
         elif register in ("CFSR", "HFSR", "DFSR"):
             self._file[register] &= ~value
         elif register in ("MPU_RBAR", "MPU_RASR"):
             self._write_mpu(register, value)
-        elif register == "ICSR" and value:
-            raise BusError(f"ICSR = 0x{value:x}: pending exceptions is not modelled")
+        elif register == "ABFSR":
+            self._file[register] = 0  # any write clears it
         elif register == "ICIALLU":
             self._events.instruction_cache_invalidated()
         else:
@@ -253,22 +283,14 @@ class SystemControlSpace:
                 )
             elif register == "DEMCR":
                 self._events.trace_changed()
-
-    def _write_nvic(self, offset: int, value: int) -> bool:
-        if offset in NVIC_ENABLE:
-            self._enabled_irqs |= value << (offset & 0x7F) * 8
-        elif offset in NVIC_DISABLE:
-            self._enabled_irqs &= ~(value << (offset & 0x7F) * 8)
-        elif offset in NVIC_PEND:
-            raise BusError("NVIC_ISPR: pending an interrupt is not modelled")
-        else:
-            return offset in NVIC_CLEAR  # nothing is ever pended here
-        return True
+            elif register == "CPACR":
+                self._events.fpu_changed()
 
     def _write_aircr(self, value: int) -> None:
         if value >> 16 != VECTKEY:
             return
         self._file.store("AIRCR", value)
+        self.nvic.priority_group = value >> 8 & 7
         if value >> SYSRESETREQ & 1:
             self._events.reset_requested()
 

@@ -5,12 +5,13 @@ Implements :class:`hil.sim.chip.Chip`. Reference: RM0385 (peripherals), DS10916 
 What is exact: instruction semantics (unicorn), the memory map, baud and byte times, the order of
 peripheral accesses, DWT's lock. What is a model: cycles (block costs, see
 :mod:`hil.sim.cores.cortex_m7.schedule`), start-up times of oscillators, energy
-(:mod:`.power`). What is absent is refused by name: exceptions and interrupts, DMA, flash
-programming, every peripheral not listed in ``_windows``.
+(:mod:`.power`). What is absent is refused by name: DMA, flash programming, every peripheral not
+listed in ``_windows``. Interrupt lines: the three USARTs (byte received) and SysTick.
 """
 
 from __future__ import annotations
 
+import math
 import mmap
 from collections import Counter
 from collections.abc import Callable
@@ -21,9 +22,12 @@ import numpy as np
 from hil.core.errors import SimulationError
 from hil.sim.chip import EnergyBins, Fault, MarkerEdge, Stop
 from hil.sim.cores.cortex_m7 import costs
+from hil.sim.cores.cortex_m7.blocks import MemoryRegion
 from hil.sim.cores.cortex_m7.bus import Bus, Peripheral, Window
-from hil.sim.cores.cortex_m7.core import DWT_BYTES, CoreStop, CortexM7, MemoryRegion
+from hil.sim.cores.cortex_m7.core import CoreStop, CortexM7
+from hil.sim.cores.cortex_m7.glue import DWT_BYTES
 from hil.sim.cores.cortex_m7.native import Floats, Ints
+from hil.sim.cores.cortex_m7.nvic import FIRST_INTERRUPT
 from hil.sim.cores.cortex_m7.registers import RegisterFile
 from hil.sim.cores.cortex_m7.system import Dwt, SystemControlSpace
 from hil.sim.elf import ElfImage, Segment, load_segments
@@ -43,6 +47,16 @@ PERIPHERALS, PERIPHERAL_BYTES = 0x40000000, 0x00080000
 PRIVATE, PRIVATE_BYTES = 0xE0000000, 0x00100000
 DWT_BASE = 0xE0001000
 POISON = 0xDEADBEEF
+# What the chip has and this model has not (DS10916 section 4), as (base, end, name). Outside of
+# these and of what is modelled nothing answers: a bus fault.
+UNMODELLED = (
+    (0x00100000, 0x00110000, "the boot loader in system memory"),
+    (0x1FF00000, 0x1FF0F000, "the boot loader in system memory"),
+    (0x1FFF0000, 0x1FFF0020, "the option bytes"),
+    (0x50000000, 0x50061000, "an AHB2 peripheral"),
+    (0x60000000, 0xA0002000, "external memory and its controllers (FMC, QUADSPI)"),
+    (0xC0000000, 0xE0000000, "external SDRAM"),
+)
 DBGMCU_IDCODE = 0x10010449  # revision Z of the F74x family
 
 GPIO_LETTERS = "ABCDEFGHIJK"
@@ -91,6 +105,10 @@ class Gated:
             self._inner.write(offset, value)
         else:
             self._refused(f"{self.name} written at 0x{offset:x} while its clock is off: ignored")
+
+
+def _unmodelled(address: int) -> str:
+    return next((name for base, end, name in UNMODELLED if base <= address < end), "")
 
 
 def _memory(size: int) -> np.ndarray:
@@ -169,6 +187,8 @@ class Stm32F746:
             ram.view("<u4")[:] = POISON
         self._warnings: Counter[str] = Counter()
         self._resets = 0
+        self._faults_taken = 0
+        self.taken_fault: Fault | None = None
         self._edges: list[MarkerEdge] = []
         self._level = False
         self._sent = bytearray()
@@ -189,7 +209,7 @@ class Stm32F746:
             (PRIVATE, DWT_BASE - PRIVATE),
             (behind_dwt, PRIVATE + PRIVATE_BYTES - behind_dwt),
         ]
-        self._core = CortexM7(memories, areas, DWT_BASE)
+        self._core = CortexM7(memories, areas, DWT_BASE, _unmodelled)
         self._core.floats[Floats.LINE_MISS_J] = power.FLASH_LINE_J
         self._timeline = Timeline(lambda: self._core.now_cycles)
         self._make_peripherals()
@@ -249,7 +269,7 @@ class Stm32F746:
             },
         )
         core.bus = Bus(self._windows())
-        core.fp_enabled = lambda: self._scs.fp_enabled
+        core.attach(self._scs, self._fault_taken)
 
     def _make_uart(self, name: str, clock_field: int, bus: int) -> Usart:
         _, *pins = CONSOLES[name]
@@ -259,6 +279,7 @@ class Stm32F746:
             lambda: self._rcc.uart_hz(clock_field, bus),
             lambda: all(self._ports[port].alternate(pin) == af for port, pin, af in pins),
             self._polled if name == self._console_name else lambda status: None,
+            self.interrupts_changed,
             self._warn,
         )
 
@@ -297,9 +318,15 @@ class Stm32F746:
         self._warnings[text] += 1
         self._warnings["unclocked"] += 1
 
+    def _fault_taken(self, fault: Fault) -> None:
+        """The firmware's handler of ``fault`` begins; kept in ``taken_fault`` for a reader."""
+        self.taken_fault = fault
+        self._faults_taken += 1
+        self._warn(f"fault taken: {fault}")
+
     @property
     def warnings(self) -> dict[str, int]:
-        """What the firmware did that a chip would silently ignore, with counts."""
+        """Faults taken, and what a chip would silently ignore, with counts."""
         return {text: count for text, count in self._warnings.items() if text != "unclocked"}
 
     # Clocks and caches
@@ -352,6 +379,28 @@ class Stm32F746:
         """ICIALLU (SystemEvents)."""
         self._core.forget_icache()
 
+    def fpu_changed(self) -> None:
+        """CPACR (SystemEvents)."""
+        self._core.forget_blocks()
+
+    def running_exception(self) -> int:
+        """IPSR (SystemEvents)."""
+        return self._core.running_exception
+
+    def interrupts_changed(self) -> None:
+        """NVIC, SysTick, or a peripheral's interrupt enable (SystemEvents)."""
+        self._core.set_limit(self._limit())
+        self._core.request_check()
+
+    def interrupt_lines(self) -> int:
+        """USARTs that ask for their handler (SystemEvents)."""
+        lines = 0
+        for name, uart in self._uarts.items():
+            if uart.interrupt_enabled:
+                uart.sync()
+                lines |= uart.interrupt << (FIRST_INTERRUPT + CONSOLES[name][0])
+        return lines
+
     # Running
 
     def run(self, duration_s: float) -> Stop:
@@ -381,10 +430,22 @@ class Stm32F746:
                 return Stop.BUDGET
 
     def _limit(self) -> float:
-        """Cycle at which the core has to come back: the run's end, or full energy bins."""
+        """Cycle at which the core has to come back: the run's end, full bins, an interrupt."""
         floats = self._core.floats
         bins = (self._core.ints[Ints.BIN_CAPACITY] - 2) * floats[Floats.BIN_CYCLES]
-        return min(self._timeline.cycles_at(self._end_s), floats[Floats.BIN_EDGE] + bins)
+        end = self._timeline.cycles_at(self._end_s)
+        return min(end, floats[Floats.BIN_EDGE] + bins, self._next_interrupt())
+
+    def _next_interrupt(self) -> float:
+        """Cycle at which time alone raises the next interrupt; infinite if none is on its way."""
+        tick = self._scs.systick.next_expiry_cycles()
+        irq = CONSOLES[self._console_name][0]
+        arrival_s = self._uart.next_arrival_s()
+        if arrival_s is None or not self._uart.interrupt_enabled:
+            return tick
+        if not self._scs.nvic.interrupt_enabled(irq):
+            return tick
+        return min(tick, self._timeline.cycles_at(arrival_s))
 
     def _polled(self, status: int) -> None:
         """The firmware has read the console's status register."""
@@ -392,41 +453,34 @@ class Stm32F746:
         if not self._watch.seen(core.accesses, core.now_cycles, status):
             return
         event_s = self._uart.next_event_s()
+        interrupt = self._next_interrupt()
         received = status & 0x20
-        if event_s is None and not received:
+        if event_s is None and not received and math.isinf(interrupt):
             self._waiting = True
             core.request_stop()
             return
-        end = self._timeline.cycles_at(self._end_s)
-        until = end if event_s is None else min(end, self._timeline.cycles_at(event_s))
+        until = min(interrupt, self._timeline.cycles_at(self._end_s))
+        if event_s is not None:
+            until = min(until, self._timeline.cycles_at(event_s))
         core.add_cycles(self._watch.skip(until - core.now_cycles))
 
     def _sleep(self) -> Stop | None:
         """Sleep until something wakes the core: None then, else why ``run`` returns."""
-        self._uart.sync()
-        if not self._uart.interrupt:
-            arrival_s = self._wake_s()
-            if arrival_s is None:
+        core = self._core
+        while not core.wakes:
+            interrupt, end = self._next_interrupt(), self._timeline.cycles_at(self._end_s)
+            if math.isinf(interrupt):
                 return Stop.WAITING
-            self._doze(min(arrival_s, self._end_s))
-            if arrival_s > self._end_s:
+            if interrupt > end:
+                self._doze(end)
                 return Stop.BUDGET
-            self._uart.sync()
+            self._doze(max(interrupt, core.cycles + 1))
         self._asleep = False
-        if not self._core.interrupts_masked:
-            self._core.refuse("an interrupt woke the core: handlers are not modelled; set PRIMASK")
-            return Stop.FAULT
         return None
 
-    def _wake_s(self) -> float | None:
-        irq = CONSOLES[self._console_name][0]
-        if not (self._uart.interrupt_enabled and self._scs.irq_enabled(irq)):
-            return None
-        return self._uart.next_arrival_s()
-
-    def _doze(self, until_s: float) -> None:
-        """Let time pass with the core clock gated."""
-        cycles = max(0.0, self._timeline.cycles_at(until_s) - self._core.cycles)
+    def _doze(self, until: float) -> None:
+        """Let time pass with the core clock gated, to cycle ``until``."""
+        cycles = max(0.0, until - self._core.cycles)
         self._set_base_power(power.SLEEP)
         self._core.add_cycles(cycles)
         self._collect_energy()
@@ -438,7 +492,7 @@ class Stm32F746:
         arrival_s = self._uart.next_arrival_s()
         until_s = time_s if arrival_s is None else min(time_s, arrival_s)
         if self._asleep:
-            self._doze(until_s)
+            self._doze(self._timeline.cycles_at(until_s))
         else:  # a polling loop draws run current
             self._core.add_cycles(max(0.0, self._timeline.cycles_at(until_s) - self._core.cycles))
             self._collect_energy()
@@ -517,4 +571,5 @@ class Stm32F746:
             "unclocked_accesses": self._warnings["unclocked"],
             "warnings": sum(self.warnings.values()),
             "resets": self._resets,
+            "faults_taken": self._faults_taken,
         }

@@ -51,7 +51,8 @@ class Usart:
     """One USART on its pins.
 
     ``clock_hz`` is its kernel clock, ``routed`` says whether its pins are in the right alternate
-    function, ``on_poll`` is called at every read of ISR with the value read.
+    function, ``on_poll`` is called at every read of ISR with the value read, ``on_enable`` when
+    the receive interrupt is enabled.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Usart:
         clock_hz: Callable[[], float],
         routed: Callable[[], bool],
         on_poll: Callable[[int], None],
+        on_enable: Callable[[], None],
         warn: Callable[[str], None],
     ) -> None:
         self.name = name
@@ -69,6 +71,7 @@ class Usart:
         self._clock_hz = clock_hz
         self._routed = routed
         self._on_poll = on_poll
+        self._on_enable = on_enable
         self._warn = warn
         self._byte_s: float | None = None
         self._sending: tuple[float, int] | None = None  # (end of its stop bit, byte)
@@ -242,6 +245,8 @@ class Usart:
             self.clock_changed()
             if not self._file.bit("CR1", UE):
                 self._received, self._overrun, self._idle, self._complete = None, False, False, True
+            if register == "CR1" and self._file.bit("CR1", RXNEIE):
+                self._on_enable()
 
     def _clear(self, value: int) -> None:
         if value >> ORE & 1:

@@ -1,0 +1,147 @@
+"""The table of basic blocks: what each one costs, and where in it an access to a peripheral lies.
+
+The native hook finds a block by its address (``index``) and reads its row; Python fills the rows
+when a block is met for the first time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from hil.core.errors import SimulationError
+from hil.sim.cores.cortex_m7 import native
+from hil.sim.cores.cortex_m7.native import Area, BlockFloats, BlockInts, Ending, Ints
+from hil.sim.cores.cortex_m7.op import PC, Op
+from hil.sim.cores.cortex_m7.schedule import BlockCost, analyse, remaining_at
+
+
+@dataclass(frozen=True)
+class MemoryRegion:
+    """Memory that the core reaches directly. ``data`` is shared with the owner, not copied."""
+
+    name: str
+    base: int
+    data: np.ndarray
+    writable: bool = True
+
+    @property
+    def end(self) -> int:
+        """First address behind the region."""
+        return self.base + len(self.data)
+
+
+class BlockTable:
+    """All blocks met since power-on. ``register`` reads a core register of the running program."""
+
+    def __init__(
+        self, ints: np.ndarray, memories: list[MemoryRegion], register: Callable[[int], int]
+    ) -> None:
+        self._memories = memories
+        self._register = register
+        self._index = np.full(native.INDEX_ENTRIES, -1, np.int32)
+        self._block_ints = np.zeros((native.BLOCK_CAPACITY, BlockInts.COUNT), np.int64)
+        self._block_floats = np.zeros((native.BLOCK_CAPACITY, BlockFloats.COUNT), np.float64)
+        self._block_floats[:, BlockFloats.BEHIND :] = np.nan
+        self._known: list[BlockCost] = []
+        self._blocks: dict[tuple[int, bytes], int] = {}
+        self._places: dict[tuple[int, int], tuple[int, float]] = {}
+        ints[Ints.INDEX] = self._index.ctypes.data
+        ints[Ints.BLOCK_INTS] = self._block_ints.ctypes.data
+        ints[Ints.BLOCK_FLOATS] = self._block_floats.ctypes.data
+
+    def cost(self, address: int, size: int) -> BlockCost | None:
+        """The cost of the code there; None where no program can be."""
+        code = self.code(address, size)
+        if native.code_index(address) < 0 or code is None:
+            return None
+        return analyse(code, address)
+
+    def code(self, address: int, size: int) -> bytes | None:
+        """``size`` bytes of memory, None if not all of them are in one."""
+        for memory in self._memories:
+            if memory.base <= address and address + size <= memory.end:
+                return bytes(memory.data[address - memory.base :][:size])
+        return None
+
+    def enter(self, address: int, size: int, cost: BlockCost) -> int:
+        """The block's number. The native hook finds it from now on, unless Python has to see
+        each of its runs because it may let a pending exception through."""
+        code = self.code(address, size) or b""
+        # The same code seen again: the emulator cut the block elsewhere in the meantime.
+        block = self._blocks.get((address, code), len(self._known))
+        if block >= native.BLOCK_CAPACITY:
+            raise SimulationError(f"more than {native.BLOCK_CAPACITY} blocks; code rewrites itself")
+        if block == len(self._known):
+            self._blocks[address, code] = block
+            self._known.append(cost)
+            self._fill(block, cost, address, size)
+        if not cost.unmasks:
+            self._index[native.code_index(address)] = block
+        return block
+
+    def forget(self) -> None:
+        """Ask for every block anew at its next run: what is allowed in one has changed."""
+        self._index.fill(-1)
+
+    def _fill(self, block: int, cost: BlockCost, address: int, size: int) -> None:
+        row = self._block_ints[block]
+        row[BlockInts.SIZE] = size
+        row[BlockInts.INSTRUCTIONS] = cost.instructions
+        row[BlockInts.ENDING] = cost.ending
+        row[BlockInts.NEXT] = address + size
+        # Static prediction until the history says otherwise: backward taken, forward not.
+        row[BlockInts.PREDICTOR] = 2 if cost.backward and cost.ending == Ending.CONDITIONAL else 1
+        row[BlockInts.FIRST_LINE] = address >> native.LINE_SHIFT
+        row[BlockInts.LAST_LINE] = (address + size - 1) >> native.LINE_SHIFT
+        row[BlockInts.AREA] = _area(address)
+        costs = self._block_floats[block]
+        costs[BlockFloats.CYCLES] = cost.cycles
+        costs[BlockFloats.REPEAT_CYCLES] = cost.repeat_cycles
+        costs[BlockFloats.LOADS] = cost.loads
+        costs[BlockFloats.ENERGY_J] = cost.energy_j
+
+    # Accesses to peripherals
+
+    def access_place(self, block: int, ordinal: int, target: int, start: int) -> tuple[int, float]:
+        """(address of the accessing instruction, cycles of its block behind it), looked up once.
+
+        It is access number ``ordinal`` of this run of the block at ``start``, to ``target``.
+        Unicorn keeps the PC of the block during a peripheral access, but the registers are
+        current: it is the first access behind the last one whose address works out.
+        """
+        key = block, ordinal
+        place = self._places.get(key)
+        if place is None:
+            place = self._places[key] = self._find_access(block, ordinal, target, start)
+        return place
+
+    def _find_access(self, block: int, ordinal: int, target: int, start: int) -> tuple[int, float]:
+        cost = self._known[block]
+        seen = self._places.get((block, ordinal - 1), (-1, 0.0))[0]
+        for op in cost.ops:
+            wanted = op.address > seen and op.access is not None
+            if wanted and self._effective_address(op) & 0xFFFFFFFF == target:
+                behind = remaining_at(cost, op.address)
+                if ordinal < native.KNOWN_ACCESSES:
+                    self._block_floats[block, BlockFloats.BEHIND + ordinal] = behind
+                return op.address, behind
+        return start, 0.0
+
+    def _effective_address(self, op: Op) -> int:
+        access = op.access
+        assert access is not None
+        base = (op.address + 4) & ~3 if access.base == PC else self._register(access.base)
+        if access.index is None:
+            return base + access.offset
+        return base + (self._register(access.index) << access.shift)
+
+
+def _area(address: int) -> Area:
+    if address >= native.RAM:
+        return Area.RAM
+    if address >= native.FLASH_AXI:
+        return Area.AXI
+    return Area.ALIAS if address >= native.FLASH_ITCM else Area.ITCM
