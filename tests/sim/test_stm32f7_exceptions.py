@@ -16,6 +16,7 @@ import pytest
 from test_stm32f7 import FIRMWARE, FLAGS, ask, fails, peek, poke, words
 
 from hil.sim.chip import Stop
+from hil.sim.cores.cortex_m7.nvic import Masks, Nvic
 from hil.sim.socs.stm32f7 import Stm32F746
 
 NOWHERE = 0x20050000  # one behind SRAM2
@@ -197,12 +198,71 @@ def test_exc_return_in_thread_mode_is_an_address(chip: Stm32F746) -> None:
     assert any("IACCVIOL" in text and "0xfffffff8" in text for text in chip.warnings)
 
 
-def test_what_the_model_lacks_is_no_bus_fault(chip: Stm32F746) -> None:
-    assert "external memory" in fails(chip, peek(0x60000000))
+@pytest.mark.parametrize(
+    ("request_bytes", "says"),
+    [
+        (peek(0x60000000), "external memory"),
+        (peek(0x50060800), "AHB2"),
+        (poke(0xE000ED14, 0x10), "CCR.DIV_0_TRP"),
+        (poke(0xE000ED94, 5), "MPU_CTRL.ENABLE"),
+    ],
+)
+def test_what_the_model_lacks_is_no_bus_fault(
+    chip: Stm32F746, request_bytes: bytes, says: str
+) -> None:
+    assert says in fails(chip, request_bytes)
     assert chip.counters()["faults_taken"] == 0
 
 
 # Interrupts
+
+
+def controller() -> Nvic:
+    return Nvic(lambda: None, lambda: 0, lambda: False)
+
+
+def test_the_lowest_number_of_the_most_urgent_priority_comes_first() -> None:
+    nvic = controller()
+    nvic.write(0x100, 0b111)  # ISER0: interrupts 0 to 2
+    nvic.write(0x400, 0x204040)
+    nvic.write(0x200, 0b111)  # ISPR0
+    order = []
+    while (exception := nvic.next(Masks())) is not None:
+        order.append(exception)
+        nvic.enter(exception)
+        nvic.leave(exception)
+    assert order == [18, 16, 17]
+
+
+@pytest.mark.parametrize(
+    ("masks", "runs"),
+    [
+        (Masks(), True),
+        (Masks(primask=True), False),
+        (Masks(faultmask=True), False),
+        (Masks(basepri=0x40), False),
+        (Masks(basepri=0x50), True),
+    ],
+)
+def test_masks_hold_interrupts_back(masks: Masks, runs: bool) -> None:
+    nvic = controller()
+    nvic.write(0x100, 1)
+    nvic.write(0x400, 0x40)
+    nvic.write(0x200, 1)
+    assert (nvic.next(masks) == 16) is runs
+    nvic.pend(2)
+    assert nvic.next(masks) == 2, "NMI passes all of them"
+
+
+def test_sub_priorities_do_not_interrupt_each_other() -> None:
+    nvic = controller()
+    nvic.write(0x100, 0b11)
+    nvic.write(0x400, 0x4060)  # interrupt 1 is more urgent than 0
+    nvic.write(0x200, 0b10)
+    nvic.enter(16)
+    assert nvic.next(Masks()) == 17
+    nvic.priority_group = 5  # bits 5..0 are sub-priority: 0x40 and 0x60 are one group
+    assert nvic.next(Masks()) is None
 
 
 def test_svc_and_pendsv_run_in_order(chip: Stm32F746) -> None:

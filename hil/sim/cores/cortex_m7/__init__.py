@@ -2,7 +2,9 @@
 
 ``core`` runs the emulator and keeps the books, ``native`` is the compiled part of it,
 ``schedule`` turns decoded instructions (``decode``) into cycles by the rules and constants of
-``costs``, ``system`` is the core's own register space, ``bus`` finds peripherals.
+``costs``, ``blocks`` keeps them by address, ``glue`` joins unicorn to the compiled part.
+``exceptions`` enters and leaves handlers, ``nvic`` says which may run, ``system`` is the core's
+own register space, ``bus`` finds peripherals.
 
 Accuracy, timing model "block-cost-1": pipeline pairing and latencies follow published
 measurements; the instruction cache and branch history are simulated (with a simpler predictor

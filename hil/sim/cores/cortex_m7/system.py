@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from hil.sim.cores.cortex_m7 import nvic
+from hil.sim.cores.cortex_m7.bus import BusError
 from hil.sim.cores.cortex_m7.nvic import Nvic
 from hil.sim.cores.cortex_m7.registers import RegisterFile
 
@@ -18,6 +19,12 @@ ALL = 0xFFFFFFFF
 CPUID_R0P1 = 0x410FC271
 VECTKEY, SYSRESETREQ, VECTRESET = 0x05FA, 2, 0
 CCR_DC, CCR_IC = 16, 17
+# Bits that would change when exceptions come, refused since the model does not look at them.
+UNMODELLED_BITS = {
+    "CCR": {3: "UNALIGN_TRP", 4: "DIV_0_TRP"},
+    "SCR": {1: "SLEEPONEXIT"},
+    "MPU_CTRL": {0: "ENABLE"},
+}
 TRCENA = 24
 LAR_KEY = 0xC5ACCE55
 TICK_ENABLE, TICK_INTERRUPT, TICK_CORE_CLOCK, TICK_COUNTED = 0, 1, 2, 16
@@ -276,6 +283,7 @@ class SystemControlSpace:
         elif register == "ICIALLU":
             self._events.instruction_cache_invalidated()
         else:
+            _refuse_unmodelled(register, value)
             self._file.store(register, value)
             if register == "CCR":
                 self._events.caches_changed(
@@ -303,6 +311,12 @@ class SystemControlSpace:
         self._mpu[number] = (
             (value & 0xFFFFFFE0, attributes) if register == "MPU_RBAR" else (base, value)
         )
+
+
+def _refuse_unmodelled(register: str, value: int) -> None:
+    for bit, name in UNMODELLED_BITS.get(register, {}).items():
+        if value >> bit & 1:
+            raise BusError(f"{register}.{name} set: not modelled; leave it clear on this bench")
 
 
 DWT_LAYOUT = {
