@@ -1,7 +1,7 @@
 """The STM32F746's fault handler and the record it leaves, on a bare instruction emulator.
 
-The virtual chip has no exceptions, so the exception entry is laid out by hand here as the
-programming manual describes it (PM0253 2.3.7) and the handler runs from there.
+The exception entry is laid out by hand here as the programming manual describes it (PM0253
+2.3.7), apart from the virtual chip's own (tests/sim/test_stm32f7_board_fault.py).
 """
 
 from __future__ import annotations
