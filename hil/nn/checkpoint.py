@@ -104,7 +104,7 @@ def _load_training(path: Path) -> Checkpoint:
         weights = {key: value.contiguous().numpy() for key, value in state["model"].items()}
         return Checkpoint(
             name=path.resolve().parent.name,
-            spec=ModelSpec(**state["spec"]),
+            spec=ModelSpec.from_dict(state["spec"]),
             recipe=state["recipe"],
             record=state["record"],
             train_digest=state["train_digest"],
@@ -136,7 +136,7 @@ def _load_compact(path: Path) -> Checkpoint:
             )
         checkpoint = Checkpoint(
             name=header["name"],
-            spec=ModelSpec(**header["spec"]),
+            spec=ModelSpec.from_dict(header["spec"]),
             recipe=header["recipe"],
             record=header["record"],
             train_digest=header["train_digest"],

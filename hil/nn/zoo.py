@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,20 +21,36 @@ INPUT_SCALE = 1 / 64
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Name and size of a network; enough to build it again."""
+    """Name and size of a network; enough to build it again.
+
+    ``channels`` lists the channel counts of a pruned network in its model's own order (None:
+    as ``width`` gives them).
+    """
 
     name: str
     width: float = 1.0
     classes: int = 10
     variant: str = "cifar"
     image: int = 32
+    channels: tuple[int, ...] | None = None
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> ModelSpec:
+        """From ``asdict``, also after JSON, which has no tuples. TypeError for foreign fields."""
+        channels = fields.get("channels")
+        return cls(**{**fields, "channels": None if channels is None else tuple(channels)})
+
+
+# name -> builder(width, classes, variant, channels)
+_BUILDERS: dict[str, Callable[..., nn.Module]] = {"mobilenetv2": MobileNetV2}
+MODEL_NAMES = tuple(_BUILDERS)
 
 
 def build_model(spec: ModelSpec) -> nn.Module:
     """The untrained network. Raises ModelError for a name that is not known."""
-    if spec.name != "mobilenetv2":
-        raise ModelError(f"no model named {spec.name!r}; known: mobilenetv2")
-    return MobileNetV2(spec.width, spec.classes, spec.variant)
+    if spec.name not in _BUILDERS:
+        raise ModelError(f"no model named {spec.name!r}; known: {', '.join(MODEL_NAMES)}")
+    return _BUILDERS[spec.name](spec.width, spec.classes, spec.variant, spec.channels)
 
 
 def normalise(x: np.ndarray) -> torch.Tensor:

@@ -8,8 +8,12 @@ pay for weights.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
+
+from hil.core.errors import ModelError
 
 # (expansion, output channels, blocks, stride of the first block) a stage, for 224x224.
 STAGES_IMAGENET = (
@@ -44,11 +48,10 @@ class ConvBnRelu6(nn.Sequential):
 class InvertedResidual(nn.Module):
     """Expand 1x1, depthwise 3x3, project 1x1; identity skip where the shapes agree."""
 
-    def __init__(self, cin: int, cout: int, stride: int, expansion: int):
+    def __init__(self, cin: int, hidden: int, cout: int, stride: int, expand: bool = True):
         super().__init__()
-        hidden = cin * expansion
         self.skip = stride == 1 and cin == cout
-        self.expand = ConvBnRelu6(cin, hidden, 1) if expansion != 1 else None
+        self.expand = ConvBnRelu6(cin, hidden, 1) if expand else None
         self.depthwise = ConvBnRelu6(hidden, hidden, 3, stride, groups=hidden)
         self.project = nn.Sequential(nn.Conv2d(hidden, cout, 1, bias=False), nn.BatchNorm2d(cout))
 
@@ -61,23 +64,40 @@ class InvertedResidual(nn.Module):
 class MobileNetV2(nn.Module):
     """Children of ``blocks`` are the units between which the network may be cut.
 
-    Input: float32 (N, 3, H, W); output: logits (N, classes).
+    Input: float32 (N, 3, H, W); output: logits (N, classes). ``channels`` (a pruned network)
+    overrides ``width``: the output channels of every convolution in order, as
+    ``channel_counts`` lists them.
     """
 
-    def __init__(self, width: float = 1.0, classes: int = 10, variant: str = "cifar"):
+    def __init__(
+        self,
+        width: float = 1.0,
+        classes: int = 10,
+        variant: str = "cifar",
+        channels: Sequence[int] | None = None,
+    ):
         super().__init__()
         if variant not in ("cifar", "imagenet"):
-            raise ValueError(f"variant must be 'cifar' or 'imagenet', not {variant!r}")
-        stages = STAGES_CIFAR if variant == "cifar" else STAGES_IMAGENET
-        channels = round_channels(32 * width)
-        blocks: list[nn.Module] = [ConvBnRelu6(3, channels, 3, 1 if variant == "cifar" else 2)]
-        for expansion, cout, repeats, stride in stages:
-            cout = round_channels(cout * width)
+            raise ModelError(f"mobilenetv2: variant must be 'cifar' or 'imagenet', not {variant!r}")
+        default = channel_counts(width, variant)
+        counts = default if channels is None else tuple(channels)
+        if len(counts) != len(default) or min(counts) < 1:
+            raise ModelError(
+                f"mobilenetv2: needs {len(default)} channel counts of at least 1, got {counts}"
+            )
+        remaining = iter(counts)
+        cout = next(remaining)
+        blocks: list[nn.Module] = [ConvBnRelu6(3, cout, 3, 1 if variant == "cifar" else 2)]
+        for expansion, _, repeats, stride in _stages(variant):
             for i in range(repeats):
-                blocks.append(InvertedResidual(channels, cout, stride if i == 0 else 1, expansion))
-                channels = cout
-        head = round_channels(1280 * width)
-        blocks.append(ConvBnRelu6(channels, head, 1))
+                cin, hidden, cout = cout, cout, 0
+                if expansion != 1:
+                    hidden = next(remaining)
+                cout = next(remaining)
+                step = stride if i == 0 else 1
+                blocks.append(InvertedResidual(cin, hidden, cout, step, expansion != 1))
+        head = next(remaining)
+        blocks.append(ConvBnRelu6(cout, head, 1))
         self.blocks = nn.Sequential(*blocks)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
@@ -92,5 +112,28 @@ class MobileNetV2(nn.Module):
                 nn.init.normal_(module.weight, 0.0, 0.01)
                 nn.init.zeros_(module.bias)
 
+    def head(self) -> nn.Sequential:
+        """What follows the last block: from its features to logits."""
+        return nn.Sequential(self.pool, self.flatten, self.classifier)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.classifier(self.flatten(self.pool(self.blocks(x))))
+
+
+def channel_counts(width: float = 1.0, variant: str = "cifar") -> tuple[int, ...]:
+    """Output channels of every convolution that may choose them, in order.
+
+    Stem, then (hidden, output) of each block (output alone where nothing is expanded), head.
+    """
+    channels = round_channels(32 * width)
+    counts = [channels]
+    for expansion, cout, repeats, _ in _stages(variant):
+        cout = round_channels(cout * width)
+        for _ in range(repeats):
+            counts += [cout] if expansion == 1 else [channels * expansion, cout]
+            channels = cout
+    return (*counts, round_channels(1280 * width))
+
+
+def _stages(variant: str) -> tuple[tuple[int, int, int, int], ...]:
+    return STAGES_CIFAR if variant == "cifar" else STAGES_IMAGENET

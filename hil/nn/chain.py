@@ -1,0 +1,28 @@
+"""A model as a chain of units: its blocks, then its head. Slicing and pruning work on chains.
+
+A model qualifies if it is an ``nn.Sequential``, or has ``blocks`` (an ``nn.Sequential``) and a
+method ``head()`` that gives what follows them as one. Running the units one after the other
+must equal the model itself.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from hil.core.errors import ModelError
+
+
+def chain(model: nn.Module) -> list[nn.Module]:
+    """The units of ``model`` in order, its own modules and not copies; the head is the last.
+
+    Raises ModelError for a model that is not such a chain.
+    """
+    if isinstance(model, nn.Sequential):
+        return list(model)
+    blocks, head = getattr(model, "blocks", None), getattr(model, "head", None)
+    if not isinstance(blocks, nn.Sequential) or not callable(head):
+        raise ModelError(
+            f"{type(model).__name__} is not a chain of blocks: it needs to be an nn.Sequential, or "
+            "to have .blocks (nn.Sequential) and a method head() giving what follows them"
+        )
+    return [*blocks, head()]
