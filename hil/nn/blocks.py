@@ -87,7 +87,8 @@ class BlockNames:
     def _block_names(self, layers: Sequence[FloatLayer]) -> dict[str, str]:
         """Names by block path: singular of the container plus the index.
 
-        A first and a last block of one convolution are what papers call stem and head.
+        A first block of one convolution (and its pool) and a last of one are what papers call
+        stem and head.
         """
         contents: dict[str, list[Op]] = {}
         for layer in layers:
@@ -97,9 +98,10 @@ class BlockNames:
         names = {path: self._plain_name(path) for path in contents}
         paths = list(contents)
         if len(paths) > 2 and len(self.containers) == 1:
-            for path, name in ((paths[0], "stem"), (paths[-1], "head")):
-                if contents[path] in ([Op.CONV], [Op.POINTWISE]):
-                    names[path] = name
+            if contents[paths[0]] in ([Op.CONV], [Op.POINTWISE], [Op.CONV, Op.MAXPOOL]):
+                names[paths[0]] = "stem"
+            if contents[paths[-1]] in ([Op.CONV], [Op.POINTWISE]):
+                names[paths[-1]] = "head"
         return names
 
     @staticmethod

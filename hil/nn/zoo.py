@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from torch import nn
 
 from hil.core.errors import ModelError
 from hil.nn.models.mobilenet_v2 import MobileNetV2
+from hil.nn.models.resnet import ResNet18
+from hil.nn.models.vgg import VGG
 
 # A pixel p enters as (p - 128) / 64. The int8 input is then p - 128 with scale 1/64: exact,
 # no arithmetic on the host or the board, and zero padding is mid-grey.
@@ -42,7 +45,12 @@ class ModelSpec:
 
 
 # name -> builder(width, classes, variant, channels)
-_BUILDERS: dict[str, Callable[..., nn.Module]] = {"mobilenetv2": MobileNetV2}
+_BUILDERS: dict[str, Callable[..., nn.Module]] = {
+    "mobilenetv2": MobileNetV2,
+    "resnet18": ResNet18,
+    "vgg16": partial(VGG, 16),
+    "vgg19": partial(VGG, 19),
+}
 MODEL_NAMES = tuple(_BUILDERS)
 
 

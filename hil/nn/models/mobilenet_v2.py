@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from hil.core.errors import ModelError
+from hil.nn.models.parts import check_variant, explicit_counts, initialise, round_channels
 
 # (expansion, output channels, blocks, stride of the first block) a stage, for 224x224.
 STAGES_IMAGENET = (
@@ -28,12 +28,6 @@ STAGES_IMAGENET = (
 STAGES_CIFAR = tuple((t, c, n, 1 if c == 24 else s) for t, c, n, s in STAGES_IMAGENET)
 
 
-def round_channels(channels: float, divisor: int = 8) -> int:
-    """Channels rounded to a multiple of ``divisor``, never below 90 % of what was asked."""
-    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * channels else rounded
-
-
 class ConvBnRelu6(nn.Sequential):
     """Convolution, batch normalisation, ReLU6."""
 
@@ -46,19 +40,21 @@ class ConvBnRelu6(nn.Sequential):
 
 
 class InvertedResidual(nn.Module):
-    """Expand 1x1, depthwise 3x3, project 1x1; identity skip where the shapes agree."""
+    """Expand 1x1, depthwise 3x3, project 1x1; identity shortcut where the shapes agree."""
 
     def __init__(self, cin: int, hidden: int, cout: int, stride: int, expand: bool = True):
         super().__init__()
-        self.skip = stride == 1 and cin == cout
         self.expand = ConvBnRelu6(cin, hidden, 1) if expand else None
         self.depthwise = ConvBnRelu6(hidden, hidden, 3, stride, groups=hidden)
         self.project = nn.Sequential(nn.Conv2d(hidden, cout, 1, bias=False), nn.BatchNorm2d(cout))
+        self.shortcut: nn.Module | None = None
+        if stride == 1 and cin == cout:
+            self.shortcut = nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = x if self.expand is None else self.expand(x)
         y = self.project(self.depthwise(y))
-        return x + y if self.skip else y
+        return y if self.shortcut is None else self.shortcut(x) + y
 
 
 class MobileNetV2(nn.Module):
@@ -77,14 +73,8 @@ class MobileNetV2(nn.Module):
         channels: Sequence[int] | None = None,
     ):
         super().__init__()
-        if variant not in ("cifar", "imagenet"):
-            raise ModelError(f"mobilenetv2: variant must be 'cifar' or 'imagenet', not {variant!r}")
-        default = channel_counts(width, variant)
-        counts = default if channels is None else tuple(channels)
-        if len(counts) != len(default) or min(counts) < 1:
-            raise ModelError(
-                f"mobilenetv2: needs {len(default)} channel counts of at least 1, got {counts}"
-            )
+        check_variant("mobilenetv2", variant)
+        counts = explicit_counts("mobilenetv2", channel_counts(width, variant), channels)
         remaining = iter(counts)
         cout = next(remaining)
         blocks: list[nn.Module] = [ConvBnRelu6(3, cout, 3, 1 if variant == "cifar" else 2)]
@@ -102,15 +92,7 @@ class MobileNetV2(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
         self.classifier = nn.Linear(head, classes)
-        self._initialise()
-
-    def _initialise(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out")
-            elif isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, 0.0, 0.01)
-                nn.init.zeros_(module.bias)
+        initialise(self)
 
     def head(self) -> nn.Sequential:
         """What follows the last block: from its features to logits."""
