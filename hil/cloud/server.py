@@ -26,6 +26,7 @@ from hil.cloud.wire import (
     encode_refusal,
     read_slice_header,
 )
+from hil.coding.slice_codec import Coding, SliceCodec
 from hil.core.errors import ModelError, ProtocolError, RigError
 from hil.core.network import Network
 
@@ -36,11 +37,26 @@ Tail = Callable[[torch.Tensor], torch.Tensor]
 
 
 class TailService:
-    """Runs tails by (layers on the device, channels sent). Knows no sockets."""
+    """Runs tails by (layers on the device, channels sent). Knows no sockets.
 
-    def __init__(self, network: Network, tails: Mapping[tuple[int, int], Tail]) -> None:
+    ``codecs``, by layers on the device, decode slices that are not raw; raw ones always pass.
+    ModelError for a codec of another tensor than the network has there.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        tails: Mapping[tuple[int, int], Tail],
+        codecs: Mapping[int, SliceCodec] | None = None,
+    ) -> None:
         self._network = network
         self._tails = dict(tails)
+        self._codecs = dict(codecs or {})
+        for layers, codec in self._codecs.items():
+            if not 0 <= layers < len(network.tensors) or codec.tensor != network.tensors[layers]:
+                raise ModelError(
+                    f"codec for {codec.tensor} does not fit {network.name} after {layers} layers"
+                )
         # One inference at a time: torch already uses all cores for it.
         self._lock = threading.Lock()
 
@@ -60,12 +76,24 @@ class TailService:
             )
         return tail
 
+    def codec(self, header: SliceHeader) -> SliceCodec:
+        """What decodes a slice whose tail is loaded; ModelError says why nothing does."""
+        if header.coding is Coding.RAW:
+            return SliceCodec(self._network.tensors[header.layers])
+        codec = self._codecs.get(header.layers)
+        if codec is None or codec.coding is not header.coding:
+            has = f"a {codec.coding.name.lower()} codec" if codec else "no codec"
+            raise ModelError(
+                f"{header.coding.name.lower()} slice after {header.layers} layers, where this has "
+                f"{has}; send it raw or load its codec"
+            )
+        return codec
+
     def answer(self, header: SliceHeader, payload: bytes) -> np.ndarray:
         """Logits (classes,) of a slice."""
-        tail = self.tail(header)
+        tail, codec = self.tail(header), self.codec(header)
         tensor = self._network.tensors[header.layers]
-        height, width, _ = tensor.shape
-        values = decode_slice(header, payload, height, width, tensor.dtype)
+        values = decode_slice(header, payload, codec)
         real = torch.from_numpy(values.astype(np.float32) * np.float32(tensor.scale))
         with self._lock, torch.inference_mode():
             return tail(real.unsqueeze(0))[0].numpy()

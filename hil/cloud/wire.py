@@ -7,8 +7,10 @@ and scales are not sent but looked up by the network's digest (its first 8 bytes
 apart by far more than any deployment has).
 
 Slice frame, little-endian:
-    "HS", version u8, flags u8 (0), network digest 8 bytes, layers u16, channels u16,
-    payload length u32, CRC-32 u32 over header before it and payload, payload
+    "HS", version u8, flags u8 (the coding: 0 raw, 1 packed, 2 range; hil.coding), network digest
+    8 bytes, layers u16, channels u16, payload length u32, CRC-32 u32, payload
+    The CRC is over the header before it, the codec's digest (its first 8 bytes, not sent; raw
+    slices have none) and the payload: a receiver with other statistics or bits notices.
 Reply frame:
     "HR", version u8, status u8 (0 logits, 1 refused), payload length u32, CRC-32 u32, payload
     (float32 logits, or the reason in UTF-8)
@@ -22,6 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hil.coding.slice_codec import Coding, SliceCodec
 from hil.core.errors import ProtocolError
 
 VERSION = 1
@@ -37,23 +40,26 @@ REPLY_HEADER_BYTES = _REPLY.size + _CRC.size
 MAX_PAYLOAD = 1 << 24
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Slice:
-    """The first channels of the tensor after ``layers`` layers; ``data`` is (channel, h, w)."""
+    """The first ``channels`` of the tensor after ``layers`` layers, coded into ``payload``.
+
+    ``codec`` is the first part of the codec's digest that the CRC covers; empty for raw slices.
+    """
 
     network_digest: str
     layers: int
-    data: np.ndarray
-
-    @property
-    def channels(self) -> int:
-        return int(self.data.shape[0])
+    channels: int
+    payload: bytes
+    coding: Coding = Coding.RAW
+    codec: bytes = b""
 
 
 @dataclass(frozen=True)
 class SliceHeader:
     """A slice frame's header, checked for magic, version and size but not yet for its CRC."""
 
+    coding: Coding
     digest: bytes
     layers: int
     channels: int
@@ -71,26 +77,48 @@ def short_digest(network_digest: str) -> bytes:
     return bytes.fromhex(network_digest)[:DIGEST_BYTES]
 
 
-def slice_of(network_digest: str, layers: int, tensor: np.ndarray, channels: int) -> Slice:
-    """The first ``channels`` of a tensor in (height, width, channel) order, as boards keep it."""
+def slice_of(
+    network_digest: str,
+    layers: int,
+    tensor: np.ndarray,
+    channels: int,
+    codec: SliceCodec | None = None,
+) -> Slice:
+    """The first ``channels`` of an 8-bit tensor in (height, width, channel) order, as boards
+    keep it. Raw, or coded by ``codec`` (DataError if that is for another tensor)."""
     total = tensor.shape[2]
     if not 1 <= channels <= total:
         raise ProtocolError(f"{channels} channels cannot be sent of a tensor with {total}")
-    data = np.ascontiguousarray(tensor[:, :, :channels].transpose(2, 0, 1))
-    return Slice(network_digest, layers, data)
+    if codec is not None:
+        payload = codec.encode(tensor, channels)
+        return Slice(network_digest, layers, channels, payload, codec.coding, _identity(codec))
+    if tensor.dtype.itemsize != 1:
+        raise ProtocolError(f"a slice has 8-bit values, not {tensor.dtype}")
+    payload = np.ascontiguousarray(tensor[:, :, :channels].transpose(2, 0, 1)).tobytes()
+    return Slice(network_digest, layers, channels, payload)
+
+
+def _identity(codec: SliceCodec) -> bytes:
+    """What the CRC covers of a codec: nothing for raw slices, which need no agreement."""
+    return b"" if codec.coding is Coding.RAW else bytes.fromhex(codec.digest)[:DIGEST_BYTES]
 
 
 def encode_slice(part: Slice) -> bytes:
-    """The frame of a slice of 8-bit values."""
-    if part.data.dtype.itemsize != 1 or part.data.ndim != 3:
-        raise ProtocolError(
-            f"a slice has 8-bit values in (channel, height, width), not {part.data.dtype} "
-            f"{part.data.shape}"
-        )
-    payload = part.data.tobytes()
-    digest = short_digest(part.network_digest)
-    header = _SLICE.pack(SLICE_MAGIC, VERSION, 0, digest, part.layers, part.channels, len(payload))
-    return header + _CRC.pack(zlib.crc32(payload, zlib.crc32(header))) + payload
+    """The frame of a slice."""
+    header = _SLICE.pack(
+        SLICE_MAGIC,
+        VERSION,
+        part.coding,
+        short_digest(part.network_digest),
+        part.layers,
+        part.channels,
+        len(part.payload),
+    )
+    return header + _CRC.pack(_slice_crc(header, part.codec, part.payload)) + part.payload
+
+
+def _slice_crc(header: bytes, codec: bytes, payload: bytes) -> int:
+    return zlib.crc32(payload, zlib.crc32(header + codec))
 
 
 def read_slice_header(raw: bytes) -> SliceHeader:
@@ -99,28 +127,29 @@ def read_slice_header(raw: bytes) -> SliceHeader:
         raise ProtocolError(f"slice frame of {len(raw)} bytes ends within its header")
     magic, version, flags, digest, layers, channels, size = _SLICE.unpack_from(raw)
     _check_head("slice", magic, SLICE_MAGIC, version, size)
-    if flags or not channels:
+    if flags not in set(Coding) or not channels:
         raise ProtocolError(f"slice frame with flags {flags:#04x} and {channels} channels")
     (crc,) = _CRC.unpack_from(raw, _SLICE.size)
-    return SliceHeader(digest, layers, channels, size, crc, bytes(raw[: _SLICE.size]))
+    head = bytes(raw[: _SLICE.size])
+    return SliceHeader(Coding(flags), digest, layers, channels, size, crc, head)
 
 
-def decode_slice(
-    header: SliceHeader, payload: bytes, height: int, width: int, dtype: np.dtype
-) -> np.ndarray:
-    """The slice's values as (channel, height, width); the receiver knows shape and type."""
+def decode_slice(header: SliceHeader, payload: bytes, codec: SliceCodec) -> np.ndarray:
+    """The slice's values as (channel, height, width), 8 bits each.
+
+    ``codec`` is the receiver's for the header's layers and coding: it knows shape and type.
+    """
+    if codec.coding is not header.coding:
+        raise ProtocolError(f"{header.coding.name} slice for a {codec.coding.name} codec")
     if len(payload) != header.payload_bytes:
         raise ProtocolError(f"slice of {header.payload_bytes} bytes ended after {len(payload)}")
-    computed = zlib.crc32(payload, zlib.crc32(header.raw))
+    computed = _slice_crc(header.raw, _identity(codec), payload)
     if computed != header.crc:
-        raise ProtocolError(f"slice with CRC {header.crc:#010x}, computed {computed:#010x}")
-    expected = header.channels * height * width
-    if expected != len(payload):
-        raise ProtocolError(
-            f"{header.channels} channels of {height}x{width} are {expected} bytes, the slice after "
-            f"layer {header.layers} has {len(payload)}"
+        reason = "" if codec.coding is Coding.RAW else "; damaged, or of another codec than " + (
+            f"{codec.digest[:16]} (bits, statistics): deploy the same on both ends"
         )
-    return np.frombuffer(payload, dtype=dtype).reshape(header.channels, height, width)
+        raise ProtocolError(f"slice with CRC {header.crc:#010x}, computed {computed:#010x}{reason}")
+    return codec.decode(payload, header.channels)
 
 
 def encode_logits(logits: np.ndarray) -> bytes:

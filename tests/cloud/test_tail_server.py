@@ -16,6 +16,8 @@ from hil.cloud.client import TailClient
 from hil.cloud.cost import host_name, measure_tail
 from hil.cloud.server import TailServer, TailService
 from hil.cloud.wire import REPLY_HEADER_BYTES, encode_slice, slice_of
+from hil.coding.slice_codec import Coding, SliceCodec
+from hil.coding.statistics import SliceStatistics
 from hil.core.errors import DataError, ModelError, ProtocolError, RigError
 from hil.core.network import Cut, Layer, Network, Op, Tensor
 from hil.core.provenance import Origin
@@ -66,6 +68,54 @@ def test_logits_by_hand(server: TailServer) -> None:
             assert answer.logits == pytest.approx([sent.sum(), *sent[1, 2]], rel=1e-5)
             assert answer.sent_bytes == 24 + 6 * channels
             assert 0 < answer.round_trip_s < 1
+
+
+def codec(coding: Coding, bits: int = 6) -> SliceCodec:
+    statistics = SliceStatistics.of(tensor()[np.newaxis], bits) if coding is Coding.RANGE else None
+    return SliceCodec(network().tensors[1], coding, bits, statistics)
+
+
+@pytest.mark.parametrize("coding", [Coding.PACKED, Coding.RANGE])
+def test_coded_slices(coding: Coding) -> None:
+    """Fewer bytes on the wire, logits of the values on the coarser grid; raw goes on working."""
+    tails = {(1, 5): Sum(5), (1, 2): Sum(2)}
+    service = TailService(network(), tails, {1: codec(coding)})
+    coarse = np.floor(tensor() / 4 + 0.5) * 4 * SCALE
+    with TailServer(service, deadline_s=1.0) as server, TailClient(server.address) as client:
+        for channels in (5, 2):
+            answer = client.infer(
+                slice_of(network().digest, 1, tensor(), channels, codec(coding))
+            )
+            sent = coarse[:, :, :channels]
+            assert answer.logits == pytest.approx([sent.sum(), *sent[1, 2]], rel=1e-5)
+            assert answer.sent_bytes < 24 + 6 * channels
+            raw = client.infer(slice_of(network().digest, 1, tensor(), channels))
+            assert raw.logits[0] == pytest.approx(SCALE * tensor()[:, :, :channels].sum())
+
+
+def test_a_coded_slice_without_its_codec() -> None:
+    service = TailService(network(), {(1, 5): Sum(5)}, {1: codec(Coding.PACKED)})
+    ranged = slice_of(network().digest, 1, tensor(), 5, codec(Coding.RANGE))
+    packed = slice_of(network().digest, 1, tensor(), 5, codec(Coding.PACKED))
+    with TailServer(service) as server, TailClient(server.address) as client:
+        with pytest.raises(ProtocolError, match="range slice after 1 layers.*has a packed codec"):
+            client.infer(ranged)
+        assert len(client.infer(packed).logits) == 6  # the connection is still good
+        five = slice_of(network().digest, 1, tensor(), 5, codec(Coding.PACKED, bits=5))
+        with pytest.raises(ProtocolError, match="of another codec than"):
+            client.infer(five)
+    with (
+        TailServer(TailService(network(), {(1, 5): Sum(5)})) as server,
+        TailClient(server.address) as client,
+        pytest.raises(ProtocolError, match=r"this has no codec; send it raw or load its codec"),
+    ):
+        client.infer(ranged)
+
+
+def test_a_codec_of_another_tensor() -> None:
+    for layers in (0, 7):
+        with pytest.raises(ModelError, match=f"does not fit net after {layers} layers"):
+            TailService(network(), {}, {layers: codec(Coding.PACKED)})
 
 
 def test_many_clients_at_once(server: TailServer) -> None:

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from hil.cloud.wire import (
     REPLY_HEADER_BYTES,
     SLICE_HEADER_BYTES,
-    Slice,
     decode_reply,
     decode_slice,
     encode_logits,
@@ -22,14 +21,18 @@ from hil.cloud.wire import (
     reply_payload_bytes,
     slice_of,
 )
+from hil.coding.slice_codec import Coding, SliceCodec
+from hil.coding.statistics import SliceStatistics
 from hil.core.errors import ProtocolError
+from hil.core.network import Tensor
 
 DIGEST = "0123456789abcdef" * 4
 
 
 def decode(frame: bytes, height: int, width: int, dtype: str = "i1") -> np.ndarray:
+    codec = SliceCodec(Tensor((height, width, 9), 0.1, signed=dtype == "i1"))
     header = read_slice_header(frame[:SLICE_HEADER_BYTES])
-    return decode_slice(header, frame[SLICE_HEADER_BYTES:], height, width, np.dtype(dtype))
+    return decode_slice(header, frame[SLICE_HEADER_BYTES:], codec)
 
 
 def test_a_frame_byte_by_byte() -> None:
@@ -100,6 +103,7 @@ def test_noise_is_refused_and_nothing_else_happens(noise: bytes) -> None:
         (lambda f: f[:10], "ends within its header"),
         (lambda f: b"XX" + f[2:], "begins with b'XX'"),
         (lambda f: f[:2] + b"\x02" + f[3:], "version 2, this speaks 1"),
+        (lambda f: f[:3] + b"\x03" + f[4:], "flags 0x03 and 3 channels"),
         (lambda f: f[:16] + b"\xff\xff\xff\xff" + f[20:], "claims 4294967295 bytes"),
         (lambda f: f[:-1], "slice of 12 bytes ended after 11"),
         (lambda f: f[:-1] + b"\x7f", "slice with CRC"),
@@ -117,9 +121,72 @@ def test_slices_that_cannot_be() -> None:
         with pytest.raises(ProtocolError, match=f"{channels} channels cannot be sent"):
             slice_of(DIGEST, 2, tensor, channels)
     with pytest.raises(ProtocolError, match="8-bit values"):
-        encode_slice(Slice(DIGEST, 2, np.zeros((3, 2, 2), np.float32)))
-    with pytest.raises(ProtocolError, match="3 channels of 5x2 are 30 bytes"):
+        slice_of(DIGEST, 2, tensor.astype(np.float32), 3)
+    with pytest.raises(ProtocolError, match="30 values of 8 bits are 30 bytes, the slice has 12"):
         decode(encode_slice(slice_of(DIGEST, 2, tensor, 3)), 5, 2)
+    wide = np.zeros((2, 2, 10), np.uint8)
+    with pytest.raises(ProtocolError, match="slice of 10 channels of a tensor with 9"):
+        decode(encode_slice(slice_of(DIGEST, 2, wide, 10)), 2, 2)
+
+
+def signed_tensor() -> np.ndarray:
+    return np.random.default_rng(3).normal(0, 20, (4, 5, 6)).clip(-128, 127).astype(np.int8)
+
+
+def codec(coding: Coding, bits: int = 5, shift: int = 0) -> SliceCodec:
+    """A codec whose statistics are those of a tensor moved by ``shift``."""
+    statistics = SliceStatistics.of((signed_tensor() // 2 + shift)[np.newaxis], bits)
+    ranged = coding is Coding.RANGE
+    return SliceCodec(Tensor((4, 5, 6), 0.1, True), coding, bits, statistics if ranged else None)
+
+
+def read(frame: bytes, receiver: SliceCodec) -> np.ndarray:
+    header = read_slice_header(frame[:SLICE_HEADER_BYTES])
+    return decode_slice(header, frame[SLICE_HEADER_BYTES:], receiver)
+
+
+@pytest.mark.parametrize("coding", [Coding.PACKED, Coding.RANGE])
+def test_a_coded_frame_byte_by_byte(coding: Coding) -> None:
+    sender = codec(coding)
+    frame = encode_slice(slice_of(DIGEST, 5, signed_tensor(), 3, sender))
+    payload = sender.encode(signed_tensor(), 3)
+    header = (
+        b"HS"
+        + bytes([1, {"PACKED": 1, "RANGE": 2}[coding.name]])
+        + bytes.fromhex("0123456789abcdef")
+        + bytes([5, 0, 3, 0])
+        + len(payload).to_bytes(4, "little")
+    )
+    agreed = bytes.fromhex(sender.digest)[:8]  # in the CRC, not in the frame
+    crc = binascii.crc32(header + agreed + payload).to_bytes(4, "little")
+    assert frame == header + crc + payload
+    expected = (np.floor(signed_tensor() / 8 + 0.5).clip(-16, 15) * 8)[:, :, :3]
+    assert np.array_equal(read(frame, codec(coding)).transpose(1, 2, 0), expected)
+
+
+def test_a_raw_codec_makes_the_frame_of_no_codec() -> None:
+    raw = SliceCodec(Tensor((4, 5, 6), 0.1, True))
+    frames = [encode_slice(slice_of(DIGEST, 5, signed_tensor(), 4, c)) for c in (None, raw)]
+    assert frames[0] == frames[1] and len(frames[0]) == 24 + 80
+
+
+@pytest.mark.parametrize("other", [codec(Coding.RANGE, shift=1), codec(Coding.RANGE, bits=6)])
+def test_another_codec_is_noticed(other: SliceCodec) -> None:
+    frame = encode_slice(slice_of(DIGEST, 5, signed_tensor(), 6, codec(Coding.RANGE)))
+    with pytest.raises(ProtocolError, match=rf"of another codec than {other.digest[:16]}"):
+        read(frame, other)
+    with pytest.raises(ProtocolError, match="RANGE slice for a PACKED codec"):
+        read(frame, codec(Coding.PACKED))
+
+
+@given(st.sampled_from([Coding.PACKED, Coding.RANGE]), st.integers(0, 200), st.integers(1, 255))
+def test_every_changed_byte_of_a_coded_frame_is_noticed(
+    coding: Coding, position: int, change: int
+) -> None:
+    frame = bytearray(encode_slice(slice_of(DIGEST, 5, signed_tensor(), 6, codec(coding))))
+    frame[position % len(frame)] ^= change
+    with pytest.raises(ProtocolError):
+        read(bytes(frame), codec(coding))
 
 
 def test_replies() -> None:
