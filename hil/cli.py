@@ -14,6 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console as Terminal
 from rich.table import Table
 
+from hil.cli_slices import slice_sizes
 from hil.core.errors import DataError, HilError
 
 if TYPE_CHECKING:  # the verbs import what they need: `hil --help` must not load torch
@@ -32,6 +33,7 @@ rig_app = typer.Typer(no_args_is_help=True, help="Look at benches: what they are
 sim_app = typer.Typer(no_args_is_help=True, help="Simulated chips.")
 app.add_typer(rig_app, name="rig")
 app.add_typer(sim_app, name="sim")
+app.command("slice-sizes", epilog="Example: hil slice-sizes --bits 5 --cut block5")(slice_sizes)
 terminal = Terminal()
 
 RUNS = Path("runs")

@@ -145,10 +145,13 @@ def decode_slice(header: SliceHeader, payload: bytes, codec: SliceCodec) -> np.n
         raise ProtocolError(f"slice of {header.payload_bytes} bytes ended after {len(payload)}")
     computed = _slice_crc(header.raw, _identity(codec), payload)
     if computed != header.crc:
-        reason = "" if codec.coding is Coding.RAW else "; damaged, or of another codec than " + (
-            f"{codec.digest[:16]} (bits, statistics): deploy the same on both ends"
-        )
-        raise ProtocolError(f"slice with CRC {header.crc:#010x}, computed {computed:#010x}{reason}")
+        message = f"slice with CRC {header.crc:#010x}, computed {computed:#010x}"
+        if codec.coding is not Coding.RAW:
+            message += (
+                f"; damaged, or of another codec than {codec.digest[:16]} (bits, statistics): "
+                "deploy the same on both ends"
+            )
+        raise ProtocolError(message)
     return codec.decode(payload, header.channels)
 
 

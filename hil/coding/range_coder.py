@@ -10,7 +10,7 @@ Nothing is flushed between channels. The border after channel i is instead the f
 the stream that still decode to the first i channels when the decoder takes every missing byte
 for ``FILL``. The middle of what may follow is a better guess than its lower end (zero): a cut
 stream then falls out of its interval half as often. A slice of any number of channels so pays
-once for its border, on average less than half a byte beyond the bits of its codes.
+once for its border: about half a byte, on average, beyond the bits of its codes.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ class _Interval:
         for count in range(self.offset, self.offset + _STATE_BYTES + 1):
             if 0 <= above + self.number(data, count) - whole < self.width:
                 return count
-        raise ProtocolError(f"range-coded slice of {len(data)} bytes contradicts what it decodes to")
+        raise ProtocolError(
+            f"range-coded slice of {len(data)} bytes contradicts what it decodes to"
+        )
 
     def shortest(self, data: bytes) -> bytes:
         """The shortest bytes that lie in the interval, where ``data`` is any number of it.

@@ -56,8 +56,8 @@ class SliceCodec:
         expected = (self.bits, self.tensor.signed, self.tensor.shape[2])
         if known is not None and (known.bits, known.signed, known.channels) != expected:
             raise DataError(
-                f"statistics of {known.bits} bits, signed {known.signed}, {known.channels} channels "
-                f"for slices of {self.bits} bits of a tensor {self.tensor}"
+                f"statistics of {known.bits} bits, signed {known.signed}, {known.channels} "
+                f"channels for slices of {self.bits} bits of a tensor {self.tensor}"
             )
 
     def encode_all(self, tensor: np.ndarray) -> SliceStream:
@@ -71,7 +71,9 @@ class SliceCodec:
         if self.coding is Coding.RANGE:
             symbols = codes.reshape(len(codes), -1).astype(np.int32) - self._low
             return self._coder.encode(symbols)
-        borders = (slice_bits.packed_bytes(n * self._pixels, self.bits) for n in range(len(codes) + 1))
+        borders = (
+            slice_bits.packed_bytes(n * self._pixels, self.bits) for n in range(len(codes) + 1)
+        )
         return SliceStream(slice_bits.pack(codes, self.bits), tuple(borders))
 
     def encode(self, tensor: np.ndarray, channels: int) -> bytes:

@@ -74,17 +74,18 @@ class SliceStatistics:
     @cached_property
     def digest(self) -> str:
         """SHA-256 over everything that a coder uses."""
-        sha = hashlib.sha256(repr((self.bits, self.signed, self.frequencies.shape)).encode())
+        head = (int(self.bits), bool(self.signed), self.frequencies.shape)
+        sha = hashlib.sha256(repr(head).encode())
         sha.update(self.frequencies.astype("<u2").tobytes())
         return sha.hexdigest()
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Plain arrays for ``np.savez_compressed``; 2**bits * 2 bytes a channel before that."""
         return {
-            "bits": np.uint8(self.bits),
-            "signed": np.bool_(self.signed),
+            "bits": np.array(self.bits, np.uint8),
+            "signed": np.array(self.signed),
             "frequencies": self.frequencies,
-        }  # type: ignore[return-value]
+        }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> SliceStatistics:
