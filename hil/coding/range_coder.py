@@ -82,14 +82,20 @@ class _Interval:
         value = int.from_bytes(data.ljust(size, FILL)[:size], "big")
         low = value - (value - self.lower) % _STATE_SPAN
         middle = low + self.width // 2
-        for count in range(self.offset, size):
-            step = 1 << (8 * (size - count))
-            filled = int.from_bytes(FILL * (size - count), "big")
-            below = middle - (middle - filled) % step
-            for number in (below, below + step):
-                if 0 <= number - low < self.width:
-                    return number.to_bytes(size, "big")[:count]
-        return middle.to_bytes(size, "big")
+        number, count = next(
+            (number, count)
+            for count in range(self.offset, size + 1)
+            for number in _filled(middle, size - count)
+            if 0 <= number - low < self.width
+        )
+        return number.to_bytes(size, "big")[:count]
+
+
+def _filled(number: int, count: int) -> tuple[int, int]:
+    """The nearest numbers below (or equal) and above whose last ``count`` bytes are ``FILL``."""
+    step = 1 << (8 * count)
+    below = number - (number - int.from_bytes(FILL * count, "big")) % step
+    return below, below + step
 
 
 @dataclass(frozen=True, eq=False)

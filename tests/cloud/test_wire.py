@@ -6,7 +6,7 @@ import binascii
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hil.cloud.wire import (
@@ -179,6 +179,7 @@ def test_another_codec_is_noticed(other: SliceCodec) -> None:
         read(frame, codec(Coding.PACKED))
 
 
+@settings(deadline=None)
 @given(st.sampled_from([Coding.PACKED, Coding.RANGE]), st.integers(0, 200), st.integers(1, 255))
 def test_every_changed_byte_of_a_coded_frame_is_noticed(
     coding: Coding, position: int, change: int
