@@ -10,6 +10,8 @@ from __future__ import annotations
 from torch import nn
 
 from hil.core.errors import ModelError
+from hil.nn.blocks import BlockNames
+from hil.nn.capture import capture
 
 
 def chain(model: nn.Module) -> list[nn.Module]:
@@ -26,3 +28,20 @@ def chain(model: nn.Module) -> list[nn.Module]:
             "to have .blocks (nn.Sequential) and a method head() giving what follows them"
         )
     return [*blocks, head()]
+
+
+def cut_units(model: nn.Module, image: int) -> dict[str, int]:
+    """Cut name -> units of ``chain`` before it, for every cut between two of them, in order.
+
+    ModelError if the model cannot be captured for 3 x ``image`` x ``image`` or is no chain.
+    """
+    names, units = BlockNames(model), chain(model)
+    graph = capture(model, image, type(model).__name__)
+    found: dict[str, int] = {}
+    for cut in graph.cuts:
+        block = names.block_of(graph.layers[cut.layers - 1].module) if cut.layers else None
+        if block is not None:
+            number = int(block[0].rpartition(".")[2]) + 1
+            if number < len(units):
+                found[cut.name] = number
+    return found

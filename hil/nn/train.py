@@ -1,7 +1,9 @@
-"""Plain supervised training: one-cycle SGD, crop and flip, a checkpoint after every epoch.
+"""Supervised training: one-cycle SGD, augmentation, a checkpoint after every epoch.
 
-A checkpoint holds all that the next epoch depends on. Shuffling and augmentation are
-seeded by (seed, epoch), so a run that was killed continues as if it had not been.
+What is learnt is a ``Task``; the loop is the same for a plain network and for progressive
+slices. A checkpoint holds all that the next epoch depends on. Shuffling, augmentation and every
+draw of a task are seeded by (seed, epoch), so a run that was killed continues as if it had not
+been.
 """
 
 from __future__ import annotations
@@ -10,17 +12,20 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
 from hil.core.errors import DataError
-from hil.nn.data.images import ImageSet
+from hil.nn.data.augment import crop_and_flip, random_resized_crop
+from hil.nn.data.images import ImageSet, check_same_classes
 from hil.nn.zoo import ModelSpec, build_model, normalise
 
 # glibc hands large freed blocks back to the kernel; on virtual machines the page faults of
@@ -34,7 +39,10 @@ MALLOC_ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class TrainRecipe:
-    """Everything that decides the result besides model and data."""
+    """Everything that decides the result besides model, data and what the task adds.
+
+    ``precision``: float32, or mixed (float16 with loss scaling) on a GPU.
+    """
 
     epochs: int
     batch: int = 128
@@ -43,6 +51,59 @@ class TrainRecipe:
     weight_decay: float = 4e-5
     label_smoothing: float = 0.1
     seed: int = 0
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch < 2:
+            raise DataError(
+                f"{self.epochs} epochs with {self.batch} images a step; at least 1 and 2 are needed"
+            )
+        if self.precision not in ("float32", "mixed"):
+            raise DataError(f"precision must be float32 or mixed, not {self.precision!r}")
+
+
+class Task(Protocol):
+    """What is learnt. ``identity`` tells it from others; a checkpoint of another is refused."""
+
+    model: nn.Module
+    image: int
+    identity: dict[str, Any]
+
+    def loss(
+        self, x: torch.Tensor, y: torch.Tensor, smoothing: float, rng: np.random.Generator
+    ) -> torch.Tensor:
+        """The scalar to minimise for one batch, x (N, 3, H, W) and y (N,)."""
+        ...
+
+    def finish(self, batches: Iterator[torch.Tensor]) -> None:
+        """After the last step, before the last evaluation; ``batches`` are training images."""
+        ...
+
+    def evaluate(self, images: ImageSet) -> dict[str, Any]:
+        """What the log says of an epoch."""
+        ...
+
+
+class Classifier:
+    """The plain task: cross-entropy of one network. ``weights``: where to start, if not anew."""
+
+    def __init__(self, spec: ModelSpec, weights: dict[str, torch.Tensor] | None = None):
+        self.model = build_model(spec)
+        if weights is not None:
+            self.model.load_state_dict(weights)
+        self.image = spec.image
+        self.identity: dict[str, Any] = {"spec": asdict(spec)}
+
+    def loss(
+        self, x: torch.Tensor, y: torch.Tensor, smoothing: float, rng: np.random.Generator
+    ) -> torch.Tensor:
+        return functional.cross_entropy(self.model(x), y, label_smoothing=smoothing)
+
+    def finish(self, batches: Iterator[torch.Tensor]) -> None:
+        """Nothing is left to do."""
+
+    def evaluate(self, images: ImageSet) -> dict[str, Any]:
+        return {"test_top1": round(top1(self.model, images), 4), "test_images": len(images)}
 
 
 def keep_freed_memory() -> None:
@@ -61,142 +122,225 @@ def train(
     test_set: ImageSet,
     out: Path,
     report: Callable[[str], None] = print,
+    device: str = "cpu",
+    weights: dict[str, torch.Tensor] | None = None,
+) -> Path:
+    """Train a plain network; see ``fit``. It starts from ``weights``, or from random ones."""
+    torch.manual_seed(recipe.seed)
+    return fit(Classifier(spec, weights), recipe, train_set, test_set, out, report, device)
+
+
+def fit(
+    task: Task,
+    recipe: TrainRecipe,
+    train_set: ImageSet,
+    test_set: ImageSet,
+    out: Path,
+    report: Callable[[str], None] = print,
+    device: str = "cpu",
 ) -> Path:
     """Train, continuing from ``out/last.pt`` if it is there; returns the checkpoint's path.
 
-    ``out/train_log.jsonl`` gets one line an epoch (loss, test accuracy, seconds).
-    Raises DataError if ``last.pt`` belongs to another model, recipe or data set.
+    ``out/train_log.jsonl`` gets one line an epoch (loss, what the task evaluates, seconds).
+    Training images larger than the task's are cropped and resized at random, others shifted.
+    Raises DataError if ``last.pt`` belongs to another task, recipe or data set, if the two sets
+    do not fit together, or if the device is not there.
     """
+    _check(task, recipe, train_set, test_set, device)
     out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(recipe.seed)
-    model = build_model(spec)
-    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    loss_of = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
-    optimizer = torch.optim.SGD(
-        _parameter_groups(model, recipe.weight_decay),
-        lr=recipe.peak_lr,
-        momentum=recipe.momentum,
-        nesterov=True,
-    )
-    steps_per_epoch = len(train_set) // recipe.batch
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        max_lr=recipe.peak_lr,
-        total_steps=recipe.epochs * steps_per_epoch,
-        pct_start=0.25,
-        cycle_momentum=False,
-    )
+    run = _Run(task, recipe, train_set, device, report)
     identity = {
-        "spec": asdict(spec),
+        **task.identity,
         "recipe": asdict(recipe),
         "train_digest": train_set.digest,
         "test_digest": test_set.digest,
     }
-    first = _resume(out / "last.pt", identity, model, optimizer, schedule)
-    for epoch in range(first, recipe.epochs):
+    for epoch in range(_resume(out / "last.pt", identity, run), recipe.epochs):
         started = time.monotonic()
-        rng = np.random.default_rng([recipe.seed, epoch])
-        order = rng.permutation(len(train_set))[: steps_per_epoch * recipe.batch]
-        model.train()
-        total = 0.0
-        for step in range(steps_per_epoch):
-            index = order[step * recipe.batch : (step + 1) * recipe.batch]
-            x = normalise(augment(train_set.x[index], rng))
-            loss = loss_of(model(x), torch.from_numpy(train_set.y[index]))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            total += loss.item()
-            if step % 50 == 49:
-                rate = (step + 1) * recipe.batch / (time.monotonic() - started)
-                report(
-                    f"epoch {epoch + 1}/{recipe.epochs} step {step + 1}/{steps_per_epoch} "
-                    f"loss {total / (step + 1):.3f} {rate:.0f} images/s"
-                )
+        loss = run.epoch(epoch)
+        if epoch + 1 == recipe.epochs:
+            task.finish(run.batches(epoch + 1))
         record = {
             "epoch": epoch + 1,
-            "train_loss": round(total / steps_per_epoch, 4),
-            "test_top1": round(top1(model, test_set), 4),
-            "test_images": len(test_set),
+            "train_loss": round(loss, 4),
+            **task.evaluate(test_set),
             "seconds": round(time.monotonic() - started, 1),
         }
-        _save(out / "last.pt", identity, model, optimizer, schedule, epoch + 1, record)
-        with (out / "train_log.jsonl").open("a") as log:
-            log.write(json.dumps(record) + "\n")
-        report(
-            f"epoch {epoch + 1}/{recipe.epochs}: loss {record['train_loss']}, "
-            f"test top-1 {record['test_top1']:.2%}, {record['seconds']} s"
-        )
+        _save(out / "last.pt", identity, run, epoch + 1, record)
+        _log(out / "train_log.jsonl", record)
+        report(f"epoch {epoch + 1}/{recipe.epochs}: loss {loss:.4f}, {_told(record)}")
     return out / "last.pt"
 
 
-def augment(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Random crop of the image padded by an eighth (reflected), random mirror. uint8 NHWC."""
-    n, h, w, _ = x.shape
-    pad = h // 8
-    padded = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="reflect")
-    top, left = rng.integers(0, 2 * pad + 1, (2, n))
-    rows = top[:, None, None] + np.arange(h)[None, :, None]
-    columns = left[:, None] + np.arange(w)[None, :]
-    mirrored = rng.random(n) < 0.5
-    columns[mirrored] = columns[mirrored, ::-1]
-    return padded[np.arange(n)[:, None, None], rows, columns[:, None, :]]
+def _check(task: Task, recipe: TrainRecipe, train_set, test_set, device: str) -> None:
+    check_same_classes(train_set, test_set)
+    if len(train_set) < recipe.batch:
+        raise DataError(f"{train_set.name}: {len(train_set)} images, one step takes {recipe.batch}")
+    if test_set.x.shape[1:3] != (task.image, task.image):
+        raise DataError(
+            f"{test_set.name}: images of {test_set.x.shape[1:3]}, the network takes "
+            f"{task.image}x{task.image}; load them at that size"
+        )
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise DataError(f"device {device}: torch {torch.__version__} finds no GPU; use cpu")
+    if recipe.precision == "mixed" and not device.startswith("cuda"):
+        raise DataError(f"mixed precision needs a GPU, not {device}; use float32")
+
+
+class _Run:
+    """The moving parts: model, optimiser, schedule, loss scale. Their states are a checkpoint."""
+
+    def __init__(
+        self,
+        task: Task,
+        recipe: TrainRecipe,
+        train_set: ImageSet,
+        device: str,
+        report: Callable[[str], None],
+    ):
+        self.task, self.recipe, self.train_set = task, recipe, train_set
+        self.device, self.report = torch.device(device), report
+        task.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = torch.optim.SGD(
+            _parameter_groups(task.model, recipe.weight_decay),
+            lr=recipe.peak_lr,
+            momentum=recipe.momentum,
+            nesterov=True,
+        )
+        self.steps = len(train_set) // recipe.batch
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer,
+            max_lr=recipe.peak_lr,
+            total_steps=recipe.epochs * self.steps,
+            pct_start=0.25,
+            cycle_momentum=False,
+        )
+        self.scaler = torch.amp.GradScaler(
+            self.device.type, enabled=recipe.precision == "mixed", init_scale=1024.0
+        )
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What has a state, by its name in a checkpoint."""
+        return {
+            "model": self.task.model,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+            "scaler": self.scaler,
+        }
+
+    def epoch(self, epoch: int) -> float:
+        """One pass over the training images; the mean loss."""
+        torch.manual_seed(self.recipe.seed * 1_000_003 + epoch)  # dropout, if there is any
+        rng = np.random.default_rng([self.recipe.seed, epoch])
+        self.task.model.train()
+        started, total = time.monotonic(), 0.0
+        for step, (x, y) in enumerate(self._labelled(rng), 1):
+            with self._autocast():
+                loss = self.task.loss(x, y, self.recipe.label_smoothing, rng)
+            self.optimizer.zero_grad(set_to_none=True)
+            self.scaler.scale(loss).backward()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.schedule.step()
+            total += loss.item()
+            if step % 50 == 0:
+                rate = step * self.recipe.batch / (time.monotonic() - started)
+                self.report(
+                    f"epoch {epoch + 1}/{self.recipe.epochs} step {step}/{self.steps} "
+                    f"loss {total / step:.3f} {rate:.0f} images/s"
+                )
+        return total / self.steps
+
+    def batches(self, epoch: int) -> Iterator[torch.Tensor]:
+        """Training images as an epoch would bring them, without labels."""
+        for x, _ in self._labelled(np.random.default_rng([self.recipe.seed, epoch])):
+            yield x
+
+    def _labelled(self, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        batch = self.recipe.batch
+        order = rng.permutation(len(self.train_set))[: self.steps * batch]
+        for start in range(0, len(order), batch):
+            index = order[start : start + batch]
+            x = normalise(_augmented(self.train_set.x[index], rng, self.task.image))
+            y = torch.from_numpy(self.train_set.y[index])
+            yield x.to(self.device), y.to(self.device)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.recipe.precision == "mixed":
+            return torch.autocast(self.device.type, torch.float16)
+        return nullcontext()
+
+
+def _augmented(x: np.ndarray, rng: np.random.Generator, image: int) -> np.ndarray:
+    if x.shape[1:3] == (image, image):
+        return crop_and_flip(x, rng)
+    return random_resized_crop(x, rng, image)
 
 
 @torch.inference_mode()
 def top1(model: nn.Module, images: ImageSet, batch: int = 256) -> float:
     """Fraction of images whose largest logit is the label's."""
     model.eval()
+    device = next(model.parameters()).device
     correct = 0
     for start in range(0, len(images), batch):
-        logits = model(normalise(images.x[start : start + batch]))
+        logits = model(normalise(images.x[start : start + batch]).to(device))
         labels = torch.from_numpy(images.y[start : start + batch])
-        correct += int((logits.argmax(1) == labels).sum())
+        correct += int((logits.argmax(1).cpu() == labels).sum())
     return correct / len(images)
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """No decay on biases, BatchNorm or depthwise filters (MobileNet, section 3.2 there)."""
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
+    decayed: dict[int, nn.Parameter] = {}
+    free: dict[int, nn.Parameter] = {}
     for module in model.modules():
-        for parameter in module.parameters(recurse=False):
+        for parameter in module.parameters(recurse=False):  # tied ones come more than once
             depthwise = isinstance(module, nn.Conv2d) and module.groups > 1
-            (free if parameter.ndim == 1 or depthwise else decayed).append(parameter)
+            group = free if parameter.ndim == 1 or depthwise else decayed
+            group[id(parameter)] = parameter
     return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": free, "weight_decay": 0.0},
+        {"params": list(decayed.values()), "weight_decay": weight_decay},
+        {"params": list(free.values()), "weight_decay": 0.0},
     ]
 
 
-def _save(path, identity, model, optimizer, schedule, epochs_done, record) -> None:
+def _told(record: dict[str, Any]) -> str:
+    tops = record.get("test_top1")
+    if isinstance(tops, dict):
+        text = "  ".join(f"{key} {value:.1%}" for key, value in tops.items())
+    else:
+        text = "not evaluated" if tops is None else f"{tops:.2%}"
+    return f"test top-1 {text}, {record['seconds']} s"
+
+
+def _log(path: Path, record: dict[str, Any]) -> None:
+    """Append, without what a run that was killed between checkpoint and log has left there."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    kept = [line for line in lines if json.loads(line)["epoch"] < record["epoch"]]
     temporary = path.with_suffix(".tmp")
-    torch.save(
-        {
-            **identity,
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "schedule": schedule.state_dict(),
-            "epochs_done": epochs_done,
-            "record": record,
-        },
-        temporary,
-    )
+    temporary.write_text("\n".join([*kept, json.dumps(record)]) + "\n", encoding="utf-8")
     temporary.replace(path)
 
 
-def _resume(path: Path, identity, model, optimizer, schedule) -> int:
+def _save(path: Path, identity: dict[str, Any], run: _Run, epochs_done: int, record) -> None:
+    states = {name: part.state_dict() for name, part in run.parts.items()}
+    temporary = path.with_suffix(".tmp")
+    torch.save({**identity, **states, "epochs_done": epochs_done, "record": record}, temporary)
+    temporary.replace(path)
+
+
+def _resume(path: Path, identity: dict[str, Any], run: _Run) -> int:
     if not path.exists():
         return 0
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, weights_only=True, map_location=run.device)
     for key, value in identity.items():
-        if state[key] != value:
+        if state.get(key) != value:
             raise DataError(
-                f"{path} was written with {key}={state[key]}, this run has {value}; "
+                f"{path} was written with {key}={state.get(key)}, this run has {value}; "
                 "choose another --out or remove it"
             )
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict(state["schedule"])
+    for name, part in run.parts.items():
+        part.load_state_dict(state[name])
     return state["epochs_done"]
