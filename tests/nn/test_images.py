@@ -312,7 +312,9 @@ def test_image_sets_check_themselves():
         ImageSet("s", x[:, :0], y)
     with pytest.raises(DataError, match="3 images with 2 labels"):
         ImageSet("s", x, y[:2])
-    for labels in (y / 2, y[:, None]):
+    with pytest.raises(DataError, match=r"not uint8 \(\)"):
+        ImageSet("s", np.array(3, np.uint8), y)
+    for labels in (y / 2, y[:, None], y[0]):
         with pytest.raises(DataError, match=r"labels must be integers \(N,\)"):
             ImageSet("s", x, labels)
     with pytest.raises(DataError, match=r"labels from -1 to 2; they must count from 0$"):

@@ -20,7 +20,7 @@ _BATCHES = {"train": _TRAIN, "test": ("test_batch",)}
 
 def holds_cifar10(folder: Path) -> bool:
     """Whether a batch file lies anywhere in ``folder``."""
-    return any(True for _ in _batch_files(folder))
+    return next(_batch_files(folder), None) is not None
 
 
 def read_cifar10(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -47,7 +47,7 @@ def read_cifar10(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _batch_files(folder: Path) -> Iterator[Path]:
-    names = {name + end for names in _BATCHES.values() for name in names for end in ("", ".bin")}
+    names = {name + end for batch in _BATCHES.values() for name in batch for end in ("", ".bin")}
     return (p for p in folder.rglob("*_batch*") if p.name in names and p.is_file())
 
 

@@ -35,17 +35,17 @@ class ImageSet:
     classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        shaped = self.x.ndim == 4 and self.x.shape[3] == 3 and 0 not in self.x.shape[1:]
+        shaped = self.x.ndim == 4 and self.x.shape[3] == 3 and (self.x.size > 0 or len(self.x) == 0)
         if not shaped or self.x.dtype != np.uint8:
             raise DataError(
                 f"{self.name}: images must be uint8 (N, H, W, 3), not {self.x.dtype} {self.x.shape}"
             )
-        if len(self.x) != len(self.y) or len(self.x) == 0:
-            raise DataError(f"{self.name}: {len(self.x)} images with {len(self.y)} labels")
         if self.y.ndim != 1 or self.y.dtype.kind not in "iu":
             raise DataError(
                 f"{self.name}: labels must be integers (N,), not {self.y.dtype} {self.y.shape}"
             )
+        if len(self.x) != len(self.y) or len(self.x) == 0:
+            raise DataError(f"{self.name}: {len(self.x)} images with {len(self.y)} labels")
         limit = len(self.classes) or np.iinfo(np.int64).max
         if not 0 <= self.y.min() <= self.y.max() < limit:
             raise DataError(
