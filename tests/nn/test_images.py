@@ -1,4 +1,4 @@
-"""Data sets: packs and the two official CIFAR-10 archives, whole and damaged."""
+"""Data sets: packs, folder trees and the two official CIFAR-10 archives, whole and damaged."""
 
 import io
 import pickle
@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from hil.core.errors import DataError
-from hil.nn.data.images import ImageSet, concatenate, load_images
+from hil.nn.data.images import ImageSet, check_same_classes, concatenate, load_images, split
 
 BATCHES = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
 
@@ -147,25 +147,147 @@ def test_a_missing_batch_is_named(binary_members, tmp_path):
         load_images(tmp_path / "absent")
 
 
+def jpeg(height: int, width: int, colour: tuple[int, int, int], kind: str = "JPEG") -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height), colour).save(buffer, kind, quality=95)
+    return buffer.getvalue()
+
+
+def jpeg_pack(path, files: list[bytes], labels) -> None:
+    blob = np.frombuffer(b"".join(files), np.uint8)
+    np.savez(path, blob=blob, offsets=np.cumsum([0, *map(len, files)]), labels=labels)
+
+
 def test_packs_of_arrays_and_of_jpegs(tmp_path):
     x, y = some_images(2)
     np.savez(tmp_path / "arrays.npz", x=x, y=y)
     loaded = load_images(tmp_path / "arrays.npz")
     np.testing.assert_array_equal(loaded.x, x)
     assert loaded.name == "arrays"
-    files = []
-    for _ in range(2):
-        buffer = io.BytesIO()
-        Image.new("RGB", (32, 32), (200, 50, 10)).save(buffer, "JPEG", quality=90)
-        files.append(buffer.getvalue())
-    blob = np.frombuffer(b"".join(files), np.uint8)
-    offsets = np.cumsum([0, *map(len, files)])
-    np.savez(tmp_path / "jpegs.npz", blob=blob, offsets=offsets, labels=y)
+    files = [jpeg(32, 32, (200, 50, 10))] * 2
+    jpeg_pack(tmp_path / "jpegs.npz", files, y)
     decoded = load_images(tmp_path / "jpegs.npz")
     assert np.abs(decoded.x.astype(int) - (200, 50, 10)).max() < 6
-    np.savez(tmp_path / "bad.npz", blob=blob[:100], offsets=offsets, labels=y)
-    with pytest.raises(DataError, match="image 0 does not decode"):
+    files[1] = files[1][:100]
+    jpeg_pack(tmp_path / "bad.npz", files, y)
+    with pytest.raises(DataError, match="image 1 does not decode"):
         load_images(tmp_path / "bad.npz")
+    blob, offsets = np.frombuffer(b"".join(files), np.uint8), np.array([0, len(files[0]), 10_000])
+    cases = [
+        ({"blob": blob[:100]}, "image 0 does not decode"),
+        ({"blob": blob[:0]}, "image 0 does not decode"),
+        ({"offsets": offsets[::-1]}, "image 0 does not decode"),
+        ({"blob": blob / 2}, "blob must be uint8"),
+        ({"offsets": offsets / 2}, "offsets integers"),
+        ({"offsets": offsets[:, None]}, "offsets integers"),
+        ({"offsets": offsets[:1]}, "0 images with 2 labels"),
+    ]
+    for damage, words in cases:
+        np.savez(tmp_path / "bad.npz", **({"blob": blob, "offsets": offsets, "labels": y} | damage))
+        with pytest.raises(DataError, match=words):
+            load_images(tmp_path / "bad.npz")
+
+
+def test_packs_are_resized_on_the_way_in(tmp_path):
+    colours = [(200, 50, 10), (0, 0, 255)]
+    files = [jpeg(20, 30, colours[0]), jpeg(64, 64, colours[1])]
+    jpeg_pack(tmp_path / "p.npz", files, [1, 0])
+    loaded = load_images(tmp_path / "p.npz", size=16)
+    assert loaded.x.shape == (2, 16, 16, 3) and loaded.y.tolist() == [1, 0]
+    assert loaded.y.dtype == np.int64
+    for image, colour in zip(loaded.x, colours, strict=True):
+        assert np.abs(image.astype(int) - colour).max() < 6
+    assert load_images(tmp_path / "p.npz", size=16).digest == loaded.digest
+    with pytest.raises(DataError, match=r"image 1 is 64x64 pixels, the first image 20x30; give a"):
+        load_images(tmp_path / "p.npz")
+    x, y = some_images(3)
+    np.savez(tmp_path / "arrays.npz", x=x, y=y)
+    assert load_images(tmp_path / "arrays.npz", size=24).x.shape == (3, 24, 24, 3)
+    np.testing.assert_array_equal(load_images(tmp_path / "arrays.npz", size=32).x, x)
+
+
+@pytest.mark.parametrize("size", [0, -3])
+def test_sizes_must_be_positive(tmp_path, size):
+    x, y = some_images(2)
+    np.savez(tmp_path / "p.npz", x=x, y=y)
+    with pytest.raises(DataError, match=f"size {size}: give a positive number"):
+        load_images(tmp_path / "p.npz", size=size)
+    with pytest.raises(DataError, match="'train' or 'test', not 'val'"):
+        load_images(tmp_path / "p.npz", "val")
+
+
+def test_resizing_a_cifar10_archive(binary_members, tmp_path):
+    archive(tmp_path / "c.tar.gz", binary_members)
+    assert load_images(tmp_path / "c.tar.gz", size=48).x.shape == (15, 48, 48, 3)
+
+
+def tree(root, classes: dict[str, list[tuple[str, bytes]]]):
+    for name, files in classes.items():
+        (root / name).mkdir(parents=True)
+        for file, data in files:
+            (root / name / file).write_bytes(data)
+    return root
+
+
+RED, GREEN, BLUE = (250, 0, 0), (0, 250, 0), (0, 0, 250)
+
+
+def imagenet(root):
+    train = {
+        "n02": [("b.JPEG", jpeg(40, 60, GREEN)), ("a.jpg", jpeg(30, 30, RED))],
+        "n01": [("x.png", jpeg(50, 25, BLUE, "PNG")), ("notes.txt", b"no image"), (".jpg", b"")],
+    }
+    tree(root / "train", train)
+    tree(
+        root / "val",
+        {"n01": [("v.jpeg", jpeg(32, 32, RED))], "n02": [("w.JPG", train["n02"][0][1])]},
+    )
+    (root / "train" / ".cache").mkdir()
+    return root
+
+
+def test_trees_are_read_in_sorted_order(tmp_path):
+    root = imagenet(tmp_path / "data")
+    train, test = load_images(root, "train", 16), load_images(root, "test", 16)
+    assert train.classes == test.classes == ("n01", "n02")
+    assert train.y.tolist() == [0, 1, 1] and test.y.tolist() == [0, 1]
+    assert train.x.shape == (3, 16, 16, 3) and train.name == "data-train"
+    for image, colour in zip(train.x, (BLUE, RED, GREEN), strict=True):
+        assert np.abs(image.astype(int) - colour).max() < 8
+    check_same_classes(train, test)
+    alone = load_images(root / "train", "test", 16)  # a folder without splits is one set
+    assert alone.digest == train.digest
+    with pytest.raises(DataError, match=r"n02/a\.jpg is 30x30 pixels, the first image 50x25"):
+        load_images(root)
+
+
+def test_a_tree_without_the_split_is_refused(tmp_path):
+    tree(tmp_path / "train", {"cat": [("a.jpg", jpeg(8, 8, RED))]})
+    with pytest.raises(DataError, match="holds train but no val or test folder"):
+        load_images(tmp_path, "test")
+    (tmp_path / "test").mkdir()
+    with pytest.raises(DataError, match="test: neither class folders"):
+        load_images(tmp_path, "test")
+
+
+def test_damaged_and_empty_trees_are_refused(tmp_path):
+    with pytest.raises(DataError, match=r"neither class folders with .* nor CIFAR-10 batches"):
+        load_images(tmp_path)
+    (tmp_path / "a.jpg").write_bytes(jpeg(8, 8, RED))  # an image, but of no class
+    with pytest.raises(DataError, match="neither class folders"):
+        load_images(tmp_path)
+    tree(tmp_path, {"cat": [("a.jpg", jpeg(8, 8, RED))], "dog": [("readme", b"")]})
+    with pytest.raises(DataError, match=r"dog: no images \(\.jpeg, \.jpg, \.png\) of this class"):
+        load_images(tmp_path)
+    noise = Image.fromarray(some_images(1)[0][0])
+    for kind in ("JPEG", "PNG"):
+        buffer = io.BytesIO()
+        noise.save(buffer, kind)
+        whole = buffer.getvalue()
+        for keep in (0, 1, 20, len(whole) // 2):
+            (tmp_path / "dog" / "b.png").write_bytes(whole[:keep])
+            with pytest.raises(DataError, match=r"dog/b\.png does not decode"):
+                load_images(tmp_path, size=8)
 
 
 def test_damaged_and_foreign_packs_are_refused(tmp_path):
@@ -186,8 +308,74 @@ def test_image_sets_check_themselves():
     x, y = some_images(3)
     with pytest.raises(DataError, match="uint8"):
         ImageSet("s", x.astype(np.float32), y)
+    with pytest.raises(DataError, match=r"uint8 \(3, 0, 32, 3\)"):
+        ImageSet("s", x[:, :0], y)
     with pytest.raises(DataError, match="3 images with 2 labels"):
         ImageSet("s", x, y[:2])
+    with pytest.raises(DataError, match=r"not uint8 \(\)"):
+        ImageSet("s", np.array(3, np.uint8), y)
+    for labels in (y / 2, y[:, None], y[0]):
+        with pytest.raises(DataError, match=r"labels must be integers \(N,\)"):
+            ImageSet("s", x, labels)
+    with pytest.raises(DataError, match=r"labels from -1 to 2; they must count from 0$"):
+        ImageSet("s", x, np.array([0, -1, 2]))
+    with pytest.raises(DataError, match=r"labels from 0 to 2; they must count from 0 to 1$"):
+        ImageSet("s", x, np.array([0, 1, 2]), ("cat", "dog"))
     both = concatenate([ImageSet("a", x, y), ImageSet("b", x, y)])
     assert len(both) == 6 and both.name == "a+b"
     assert both.take(3).digest == ImageSet("other name", x, y).digest
+    with pytest.raises(DataError, match=r"\(32, 32\), b of \(16, 16\) pixels"):
+        concatenate([ImageSet("a", x, y), ImageSet("b", x[:, ::2, ::2], y)])
+    with pytest.raises(DataError, match="a and b do not name the same classes"):
+        concatenate([ImageSet("a", x, y), ImageSet("b", x, y, tuple("0123456789"))])
+
+
+def test_labels_of_a_damaged_cifar10_batch_are_refused(binary_members, tmp_path):
+    sound = bytearray(binary_members["test_batch.bin"])
+    sound[0] = 10
+    (tmp_path / "test_batch.bin").write_bytes(sound)
+    with pytest.raises(DataError, match=r"batch test_batch has labels from . to 10, not 0 to 9"):
+        load_images(tmp_path, "test")
+
+
+def test_a_class_in_one_set_only_is_named():
+    x, _ = some_images(3)
+    train = ImageSet("train", x, np.array([0, 1, 2]), ("cat", "dog", "owl"))
+    with pytest.raises(DataError, match=r"train and test .*: only one has owl"):
+        check_same_classes(train, ImageSet("test", x, np.array([0, 1, 1]), ("cat", "dog")))
+    with pytest.raises(DataError, match="number them differently"):
+        check_same_classes(train, ImageSet("test", x, np.arange(3), ("cat", "owl", "dog")))
+    with pytest.raises(DataError, match=r"only one has labels \[1, 3\]"):
+        check_same_classes(train, ImageSet("test", x, np.array([0, 2, 3])))
+    check_same_classes(train, ImageSet("test", x, np.array([2, 1, 0])))
+
+
+def numbered(sizes: list[int]) -> ImageSet:
+    """Each image's first pixel is its place in the set."""
+    y = np.random.default_rng(1).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    x = np.zeros((len(y), 2, 2, 3), np.uint8)
+    x[:, 0, 0, 0] = np.arange(len(y))
+    return ImageSet("numbered", x, y, tuple("abcdefghij"[: len(sizes)]))
+
+
+@pytest.mark.parametrize(
+    ("held_out", "counts"),
+    [(0.1, [4, 10, 6]), (20, [4, 10, 6]), (21, [4, 11, 6]), (0.5, [20, 50, 30])],
+)
+def test_split_takes_the_same_share_of_every_class(held_out, counts):
+    images = numbered([40, 100, 60])
+    rest, held = split(images, held_out, seed=5)
+    assert np.bincount(held.y).tolist() == counts
+    first, second = rest.x[:, 0, 0, 0], held.x[:, 0, 0, 0]
+    assert sorted([*first, *second]) == list(range(200))
+    assert (np.diff(first.astype(int)) > 0).all() and (np.diff(second.astype(int)) > 0).all()
+    np.testing.assert_array_equal(images.y[second], held.y)
+    assert rest.classes == held.classes == images.classes
+    assert split(images, held_out, seed=5)[1].digest == held.digest
+    assert split(images, held_out, seed=6)[1].digest != held.digest
+
+
+@pytest.mark.parametrize("held_out", [0, 1, -5, 10, 9, 0.0, 0.04, 1.0, 5.0, float("nan")])
+def test_splits_that_leave_a_class_out_are_refused(held_out):
+    with pytest.raises(DataError, match=f"cannot hold out {held_out} of 10 images in 2 classes"):
+        split(numbered([2, 8]), held_out, seed=0)
