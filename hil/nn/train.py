@@ -24,7 +24,7 @@ from torch import nn
 from torch.nn import functional
 
 from hil.core.errors import DataError
-from hil.nn.data.augment import crop_and_flip, random_resized_crop
+from hil.nn.data.augment import crop_and_flip, flip, random_resized_crop
 from hil.nn.data.images import ImageSet, check_same_classes
 from hil.nn.zoo import ModelSpec, build_model, normalise
 
@@ -142,7 +142,7 @@ def fit(
     """Train, continuing from ``out/last.pt`` if it is there; returns the checkpoint's path.
 
     ``out/train_log.jsonl`` gets one line an epoch (loss, what the task evaluates, seconds).
-    Training images larger than the task's are cropped and resized at random, others shifted.
+    Training images larger than the task's are cropped and resized at random, others shifted; both are mirrored.
     Raises DataError if ``last.pt`` belongs to another task, recipe or data set, if the two sets
     do not fit together, or if the device is not there.
     """
@@ -275,7 +275,7 @@ class _Run:
 def _augmented(x: np.ndarray, rng: np.random.Generator, image: int) -> np.ndarray:
     if x.shape[1:3] == (image, image):
         return crop_and_flip(x, rng)
-    return random_resized_crop(x, rng, image)
+    return flip(random_resized_crop(x, rng, image), rng)
 
 
 @torch.inference_mode()
