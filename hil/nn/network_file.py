@@ -24,18 +24,23 @@ _ARRAYS = ("weight", "bias", "multiplier", "shift")
 
 def save_network(network: Network, path: Path) -> None:
     """Write ``network``; the file appears whole or not at all."""
+    path = Path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        arrays: dict[str, Any] = network_arrays(network)
+        np.savez_compressed(file, **arrays)
+    temporary.replace(path)
+
+
+def network_arrays(network: Network) -> dict[str, np.ndarray]:
+    """The network as named arrays, the header among them: what a file of it holds."""
     arrays = {
         f"{i}.{key}": array
         for i, layer in enumerate(network.layers)
         for key in _ARRAYS
         if (array := getattr(layer, key)) is not None
     }
-    header = np.frombuffer(json.dumps(_header(network)).encode(), np.uint8)
-    path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        np.savez_compressed(file, header=header, **arrays)
-    temporary.replace(path)
+    return {"header": np.frombuffer(json.dumps(_header(network)).encode(), np.uint8), **arrays}
 
 
 def load_network(path: Path) -> Network:
@@ -46,27 +51,25 @@ def load_network(path: Path) -> Network:
     try:
         with np.load(path, allow_pickle=False) as pack:
             arrays = {key: pack[key] for key in pack.files}
-        header = json.loads(arrays.pop("header").tobytes())
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path}: not a readable network file ({error!r})") from error
+    return network_of_arrays(arrays, str(path))
+
+
+def network_of_arrays(arrays: dict[str, np.ndarray], place: str) -> Network:
+    """The network that ``network_arrays`` made; DataError, naming ``place``, if it is damaged."""
+    try:
+        header = json.loads(arrays["header"].tobytes())
         if header["format"] != FORMAT:
             raise DataError(
-                f"{path}: network file format {header['format']}; this version reads {FORMAT}"
+                f"{place}: network file format {header['format']}; this version reads {FORMAT}"
             )
         network = _network(header, arrays)
-    except (
-        OSError,
-        EOFError,
-        KeyError,
-        IndexError,
-        TypeError,
-        ValueError,
-        zipfile.BadZipFile,
-        zlib.error,
-        ModelError,
-    ) as error:
-        raise DataError(f"{path}: not a readable network file ({error!r})") from error
+    except (KeyError, IndexError, TypeError, ValueError, ModelError) as error:
+        raise DataError(f"{place}: not a readable network file ({error!r})") from error
     if network.digest != header["digest"]:
         raise DataError(
-            f"{path}: content has digest {network.digest[:16]}, header says "
+            f"{place}: content has digest {network.digest[:16]}, header says "
             f"{header['digest'][:16]}; the file is damaged or was edited"
         )
     return network

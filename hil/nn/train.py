@@ -142,7 +142,8 @@ def fit(
     """Train, continuing from ``out/last.pt`` if it is there; returns the checkpoint's path.
 
     ``out/train_log.jsonl`` gets one line an epoch (loss, what the task evaluates, seconds).
-    Training images larger than the task's are cropped and resized at random, others shifted; both are mirrored.
+    Training images larger than the task's are cropped and resized at random, others shifted;
+    half of either are mirrored.
     Raises DataError if ``last.pt`` belongs to another task, recipe or data set, if the two sets
     do not fit together, or if the device is not there.
     """

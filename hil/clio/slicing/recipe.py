@@ -9,8 +9,9 @@ statistics of its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,6 +47,10 @@ class SliceRecipe:
     private_norms: bool = False
     whole_entry: bool = True
     recalibrate: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """In JSON's types."""
+        return {**asdict(self), "expectation": str(self.expectation)}
 
 
 PAPER = SliceRecipe("paper", Expectation.SAMPLED)
@@ -113,9 +118,7 @@ def sandwich_slices(
     """The smallest slice and ``drawn`` different others by pi; the whole network is not one."""
     of_channels = model.of_channels[slices.cut]
     pi = {
-        n: p
-        for n, p in zip(slices.channels, slices.probabilities, strict=True)
-        if n < of_channels
+        n: p for n, p in zip(slices.channels, slices.probabilities, strict=True) if n < of_channels
     }
     if not pi:
         return []

@@ -1,4 +1,4 @@
-"""Progressive slicing as a training task, for one cut (the paper) or several that share a network."""
+"""Progressive slicing as a training task, for one cut (the paper) or several of one network."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class SlicingTask:
         self.slices = [by_cut[cut] for cut in self.model.cuts]
         self.identity: dict[str, Any] = {
             "spec": asdict(spec),
-            "slicing": {"recipe": asdict(recipe), "slices": [asdict(s) for s in self.slices]},
+            "slicing": {"recipe": recipe.to_dict(), "slices": [asdict(s) for s in self.slices]},
         }
 
     def loss(
