@@ -15,6 +15,8 @@ from rich.console import Console as Terminal
 from rich.table import Table
 
 from hil.cli_slices import slice_sizes
+from hil.cli_slicing import register_slicing
+from hil.cli_train import register_training
 from hil.core.errors import DataError, HilError
 
 if TYPE_CHECKING:  # the verbs import what they need: `hil --help` must not load torch
@@ -34,6 +36,8 @@ sim_app = typer.Typer(no_args_is_help=True, help="Simulated chips.")
 app.add_typer(rig_app, name="rig")
 app.add_typer(sim_app, name="sim")
 app.command("slice-sizes", epilog="Example: hil slice-sizes --bits 5 --cut block5")(slice_sizes)
+register_training(app)
+register_slicing(app)
 terminal = Terminal()
 
 RUNS = Path("runs")
@@ -56,67 +60,6 @@ def main() -> None:
     except HilError as error:
         print(f"hil: {type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(1)
-
-
-@app.command(
-    epilog="Example: hil train --data lossy_train.npz --test lossless_test.npz "
-    "--epochs 14 --out training/mobilenetv2-0.35-cifar10"
-)
-def train(
-    data: Annotated[
-        list[Path], typer.Option(help="Training images: .npz packs or CIFAR-10 archives/folders.")
-    ],
-    test: Annotated[Path, typer.Option(help="Test images, in the same formats.")],
-    out: Annotated[Path, typer.Option(help="Folder for checkpoint and log; continues if there.")],
-    width: Annotated[float, typer.Option(help="Width multiplier.")] = 0.35,
-    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 14,
-    batch: Annotated[int, typer.Option(help="Images a step.")] = 128,
-    seed: Annotated[int, typer.Option(help="Seed of weights, order and augmentation.")] = 0,
-) -> None:
-    """Train MobileNetV2 (32x32) with a checkpoint after every epoch."""
-    from hil.nn.data.images import concatenate, load_images
-    from hil.nn.train import TrainRecipe, keep_freed_memory
-    from hil.nn.train import train as run_training
-    from hil.nn.zoo import ModelSpec
-
-    keep_freed_memory()
-    images = concatenate([load_images(path, "train") for path in data])
-    spec = ModelSpec("mobilenetv2", width, classes=int(images.y.max()) + 1)
-    recipe = TrainRecipe(epochs, batch, seed=seed)
-    run_training(spec, recipe, images, load_images(test, "test"), out, report=_say)
-
-
-@app.command(
-    epilog="Example: hil release training/mobilenetv2-0.35-cifar10 --test lossless_test.npz "
-    "--out released"
-)
-def release(
-    training: Annotated[Path, typer.Argument(help="Folder of `hil train` (last.pt and its log).")],
-    test: Annotated[Path, typer.Option(help="Images on which accuracies are taken.")],
-    out: Annotated[Path, typer.Option(help="Folder for the released files.")],
-    method: Annotated[str, typer.Option(help="Calibration: minmax, percentile or mse.")] = "mse",
-) -> None:
-    """Export weights, quantise to int8 and evaluate every split of a trained network."""
-    import shutil
-
-    from hil.nn import assets
-    from hil.nn.data.images import load_images
-    from hil.nn.release import release as write_release
-
-    out.mkdir(parents=True, exist_ok=True)
-    for name in (assets.CALIBRATION, assets.SAMPLES):
-        if not (out / name).exists():
-            shutil.copyfile(assets.FOLDER / name, out / name)
-    result = write_release(
-        training / "last.pt",
-        training / "train_log.jsonl",
-        load_images(test, "test"),
-        out,
-        name=training.resolve().name,
-        method=method,
-        report=_say,
-    )
-    _say(str(result))
 
 
 @app.command(epilog="Example: hil generate --board gap8 --cut block5 --out build/gap8")

@@ -65,9 +65,13 @@ class TrainRecipe:
 class Task(Protocol):
     """What is learnt. ``identity`` tells it from others; a checkpoint of another is refused."""
 
-    model: nn.Module
     image: int
     identity: dict[str, Any]
+
+    @property
+    def model(self) -> nn.Module:
+        """What is moved to the device, optimised and checkpointed."""
+        ...
 
     def loss(
         self, x: torch.Tensor, y: torch.Tensor, smoothing: float, rng: np.random.Generator

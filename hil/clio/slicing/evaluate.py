@@ -6,6 +6,7 @@ boards run, and what crosses the cut are its 8-bit values, or fewer bits of them
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ from hil.nn.zoo import ModelSpec, build_model
 
 # Bits a value: what the firmware sends, the paper's harmless six (section 5.8), and fewer.
 BITS = (8, 6, 5, 4)
-# Images on which range-coded bytes are averaged: coding is slow, and the mean settles early.
+# Images (the first ones) on which range-coded bytes are averaged: coding them is slow.
 _SIZED_IMAGES = 200
 _BATCH = 64
 
@@ -57,12 +58,12 @@ class Trained:
 
 def load_training(last_pt: Path) -> Trained:
     """Read ``last.pt`` of a slicing run. DataError if it is missing, damaged or of a plain one."""
+    state = _read(last_pt)
+    if "slicing" not in state:
+        raise DataError(
+            f"{last_pt}: a plain network, without slices; train with --cut to have them"
+        )
     try:
-        state = torch.load(last_pt, weights_only=True, map_location="cpu")
-        if "slicing" not in state:
-            raise DataError(
-                f"{last_pt}: a plain network, without slices; train with --cut to have them"
-            )
         spec = ModelSpec.from_dict(state["spec"])
         slicing = state["slicing"]["recipe"]
         slices = tuple(
@@ -78,18 +79,33 @@ def load_training(last_pt: Path) -> Trained:
         )
         model.load_state_dict(state["model"])
         return Trained(spec, slices, slicing, state["recipe"], state["train_digest"], model.eval())
-    except (
-        OSError,
-        EOFError,
-        RuntimeError,
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        pickle.UnpicklingError,
-    ) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise DataError(f"{last_pt}: not a readable slicing checkpoint ({reason})") from error
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _unreadable(last_pt, error) from error
+
+
+def is_slicing_run(last_pt: Path) -> bool:
+    """Whether a checkpoint of ``hil train`` has slices; DataError if it is none at all."""
+    return "slicing" in _read(last_pt)
+
+
+def _read(last_pt: Path) -> dict[str, Any]:
+    try:
+        return torch.load(last_pt, weights_only=True, map_location="cpu")
+    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        raise _unreadable(last_pt, error) from error
+
+
+def _unreadable(last_pt: Path, error: Exception) -> DataError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+    return DataError(f"{last_pt}: not a readable slicing checkpoint ({reason})")
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The training log, one record an epoch. DataError for a missing or damaged one."""
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not a readable training log ({error})") from error
 
 
 def make_artifact(
@@ -145,44 +161,53 @@ def slice_table(
     report: Callable[[str], None] = print,
 ) -> tuple[SlicePoint, ...]:
     """Every slice with the bits that ``statistics`` has: integer device part, float cloud."""
-    keys = [
-        (cut, channels, bits)
-        for cut, counts in model.slices.items()
-        for channels in counts
-        for bits in sorted({b for c, b in statistics if c == cut}, reverse=True)
-    ]
+    bits = tuple(sorted({b for _, b in statistics}, reverse=True))
+    correct = slices_correct(model, network, images, bits, report)
     layers = {cut: network.cut(cut).layers for cut in model.cuts}
-    correct = dict.fromkeys(keys, 0)
-    sized: dict[str, list[np.ndarray]] = {cut: [] for cut in layers}
-    model.eval()
-    for start in range(0, len(images), _BATCH):
-        x, y = images.x[start : start + _BATCH], images.y[start : start + _BATCH]
-        tensors = run(network, quantise_input(x), max(layers.values()))
-        for cut, channels, bits in keys:
-            values = tensors[layers[cut]]
-            scale = network.tensors[layers[cut]].scale
-            sent = restore(reduce(values[..., :channels], bits), bits)
-            logits = _logits(model, cut, channels, sent, scale)
-            correct[cut, channels, bits] += int((logits.argmax(1) == y).sum())
-        if start < _SIZED_IMAGES:
-            for cut, after in layers.items():
-                sized[cut].append(tensors[after])
-        report(f"slices: {min(start + _BATCH, len(images))}/{len(images)} images")
+    some = run(network, quantise_input(images.x[:_SIZED_IMAGES]), max(layers.values()))
     sizes = {
-        key: _sizes(network, layers[key[0]], np.concatenate(sized[key[0]]), key[1], one)
-        for key, one in statistics.items()
+        (cut, b): _sizes(network, layers[cut], some[layers[cut]], b, one)
+        for (cut, b), one in statistics.items()
     }
     return tuple(
         SlicePoint(
             cut,
             channels,
             model.of_channels[cut],
-            bits,
-            Accuracy(correct[cut, channels, bits], len(images)),
-            *sizes[cut, bits][channels - 1],
+            b,
+            Accuracy(int(right.sum()), len(right)),
+            *sizes[cut, b][channels - 1],
         )
-        for cut, channels, bits in keys
+        for (cut, channels, b), right in correct.items()
     )
+
+
+def slices_correct(
+    model: SlicedModel,
+    network: Network,
+    images: ImageSet,
+    bits: Sequence[int] = (8,),
+    report: Callable[[str], None] = print,
+) -> dict[tuple[str, int, int], np.ndarray]:
+    """By (cut, channels, bits): which images (N,) are answered right, bool.
+
+    The device part is the integer ``network``, its values reduced to ``bits``; the cloud's is
+    ``model`` in float.
+    """
+    keys = [(cut, n, b) for cut, counts in model.slices.items() for n in counts for b in bits]
+    layers = {cut: network.cut(cut).layers for cut in model.cuts}
+    right: dict[tuple[str, int, int], list[np.ndarray]] = {key: [] for key in keys}
+    model.eval()
+    for start in range(0, len(images), _BATCH):
+        x, y = images.x[start : start + _BATCH], images.y[start : start + _BATCH]
+        tensors = run(network, quantise_input(x), max(layers.values()))
+        for cut, channels, b in keys:
+            scale = network.tensors[layers[cut]].scale
+            sent = restore(reduce(tensors[layers[cut]][..., :channels], b), b)
+            logits = _logits(model, cut, channels, sent, scale)
+            right[cut, channels, b].append(logits.argmax(1) == y)
+        report(f"slices: {min(start + _BATCH, len(images))}/{len(images)} images")
+    return {key: np.concatenate(parts) for key, parts in right.items()}
 
 
 @torch.inference_mode()
@@ -197,9 +222,9 @@ def _sizes(
     network: Network, layers: int, tensors: np.ndarray, bits: int, statistics: SliceStatistics
 ) -> list[tuple[int, int, float]]:
     """Raw, packed and mean range-coded bytes of each number of channels."""
-    tensor, some = network.tensors[layers], tensors[:_SIZED_IMAGES]
-    raw = slice_sizes(SliceCodec(tensor), some[:1])
-    packed = slice_sizes(SliceCodec(tensor, Coding.PACKED, bits), some[:1])
-    ranged = slice_sizes(SliceCodec(tensor, Coding.RANGE, bits, statistics), some)
+    tensor = network.tensors[layers]
+    raw = slice_sizes(SliceCodec(tensor), tensors[:1])
+    packed = slice_sizes(SliceCodec(tensor, Coding.PACKED, bits), tensors[:1])
+    ranged = slice_sizes(SliceCodec(tensor, Coding.RANGE, bits, statistics), tensors)
     together = zip(raw, packed, ranged, strict=True)
     return [(r.max_bytes, p.max_bytes, c.mean_bytes) for r, p, c in together]

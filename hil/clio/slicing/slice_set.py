@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
+from hil.clio.radio import Radio
 from hil.core.errors import DataError, ModelError
 
 
@@ -76,19 +78,21 @@ def from_bandwidth(
     wire_bytes: Sequence[int],
     bandwidth_kbps: np.ndarray,
     budget_s: float,
+    weights: np.ndarray | None = None,
 ) -> SliceSet:
     """pi from observed bandwidths: how often each slice is the largest that fits the time left.
 
     ``wire_bytes`` of each slice; ``budget_s`` is the latency target less all computing (section
     3.4's epsilon_target - epsilon_C). Samples in which not even the first slice fits cannot
-    train anything and are left out. Raises DataError when no slice ever fits.
+    train anything and are left out. ``weights``: of the samples, such as seconds. Raises
+    DataError when no slice ever fits.
     """
     samples = np.asarray(bandwidth_kbps, float)
     if samples.size == 0 or not np.isfinite(samples).all() or (samples < 0).any():
         raise DataError(f"cut {cut}: bandwidths must be finite, not negative, and at least one")
     capacity = samples * (1000 / 8) * max(budget_s, 0.0)
     fitting = (np.asarray(wire_bytes)[None, :] <= capacity[:, None]).sum(1)
-    counts = np.bincount(fitting, minlength=len(channels) + 1)[1:]
+    counts = np.bincount(fitting, weights, len(channels) + 1)[1:]
     if counts.sum() == 0:
         raise DataError(
             f"cut {cut}: in {budget_s * 1e3:.1f} ms at no more than {samples.max():.0f} kbit/s not "
@@ -96,3 +100,17 @@ def from_bandwidth(
         )
     pi = counts / counts.sum()
     return SliceSet(cut, tuple(channels), tuple(float(p) for p in pi))
+
+
+def radio_bandwidths(radio: Radio, spread: float, samples: int = 1001) -> np.ndarray:
+    """Bandwidths of a link that varies: quantiles of a Gaussian around the radio's own, in kbit/s.
+
+    ``spread`` is its standard deviation as a fraction of the mean (section 5.6 draws bandwidths
+    from Gaussians around an average); what would be negative is an outage, 0.
+    """
+    if not 0 <= spread < np.inf:
+        raise DataError(f"radio {radio.name}: a spread is not negative, not {spread}")
+    positions = (np.arange(samples) + 0.5) / samples
+    normal = NormalDist()
+    deviations = np.array([normal.inv_cdf(p) for p in positions])
+    return np.maximum(radio.bandwidth_kbps * (1 + spread * deviations), 0.0)

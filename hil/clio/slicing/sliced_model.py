@@ -30,6 +30,7 @@ class SlicedModel(nn.Module):
     depend on how much was sent); else all share the network's, as the paper's tying says.
     ``whole_entry``: a slice of all channels has an entry of its own too, with a 1x1 convolution
     for a skip connection as in the paper (section 4.1); else it is the network itself.
+    ``tied``: False gives every path all weights of its own, as before section 3.4.
 
     Raises ModelError for a cut that does not exist and a slice larger than its layer.
     """
@@ -41,12 +42,14 @@ class SlicedModel(nn.Module):
         image: int,
         private_norms: bool = True,
         whole_entry: bool = False,
+        tied: bool = True,
     ):
         super().__init__()
         self.backbone = model
         self.image = image
         self.private_norms = private_norms
         self.whole_entry = whole_entry
+        self.tied = tied
         units = cut_units(model, image)
         for cut in slices:
             if cut not in units:
@@ -70,8 +73,11 @@ class SlicedModel(nn.Module):
 
     def _path(self, after: int, channels: int, cut: str) -> nn.Sequential:
         entry, *rest = chain(self.backbone)[after:]
-        tied = nn.Sequential(*rest)
-        tail = _with_private_norms(tied) if self.private_norms else tied
+        tail = nn.Sequential(*rest)
+        if not self.tied:
+            tail = copy.deepcopy(tail)
+        elif self.private_norms:
+            tail = _with_private_norms(tail)
         return nn.Sequential(narrow(entry, channels, self.of_channels[cut]), *tail)
 
     def device(self, x: torch.Tensor, cut: str) -> torch.Tensor:
@@ -126,11 +132,11 @@ def _with_private_norms(tied: nn.Sequential) -> nn.Sequential:
 def _channels_at(model: nn.Module, image: int, cuts: Mapping[str, int]) -> dict[str, int]:
     place = next(model.parameters())
     x = torch.zeros(1, 3, image, image, device=place.device)
-    found, training = {}, model.training
+    found: dict[str, int] = {}
+    training = model.training
     model.eval()
     with torch.no_grad():
         for number, unit in enumerate(chain(model), 1):
-            found |= {cut: 0 for cut, after in cuts.items() if after == number}
             x = unit(x)
             found |= {cut: x.shape[1] for cut, after in cuts.items() if after == number}
     model.train(training)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 import torch
 
 from hil.clio.slicing.artifact import SlicedArtifact
-from hil.clio.slicing.evaluate import load_training, make_artifact
+from hil.clio.slicing.evaluate import load_training, make_artifact, read_log
 from hil.clio.slicing.recipe import OURS
 from hil.clio.slicing.slice_set import uniform
 from hil.clio.slicing.task import SlicingTask
@@ -57,10 +56,9 @@ def trained_folder(
 
 @pytest.fixture(scope="session")
 def artifact(trained_folder: Path, train_set: ImageSet, test_set: ImageSet) -> SlicedArtifact:
-    log = (trained_folder / "train_log.jsonl").read_text().splitlines()
     return make_artifact(
         load_training(trained_folder / "last.pt"),
-        [json.loads(line) for line in log],
+        read_log(trained_folder / "train_log.jsonl"),
         train_set.take(30),
         test_set,
         "tiny",

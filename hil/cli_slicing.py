@@ -1,0 +1,170 @@
+"""``hil slice-curves``, ``hil choose-cuts`` and ``hil training-cost``: about progressive slices."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console as Terminal
+from rich.table import Table
+
+from hil.core.errors import DataError
+
+if TYPE_CHECKING:
+    from hil.clio.slicing.curves import Curves
+
+
+def register_slicing(app: typer.Typer) -> None:
+    """Add the verbs to the command."""
+    app.command(
+        "slice-curves",
+        epilog="Example: hil slice-curves training/paper-block5 training/ours --test TEST.npz "
+        "--out curves.json",
+    )(slice_curves)
+    app.command(
+        "choose-cuts",
+        epilog="Example: hil choose-cuts runs/0001-virtual --board stm32f746 --target-ms 100",
+    )(choose_cuts)
+    app.command("training-cost", epilog="Example: hil training-cost --cut block5")(training_cost)
+
+
+def slice_curves(
+    training: Annotated[list[Path], typer.Argument(help="Folders of `hil train --cut ...`.")],
+    test: Annotated[Path, typer.Option(help="Images all of them are evaluated on.")],
+    out: Annotated[Path | None, typer.Option(help="JSON file for points and differences.")] = None,
+    baseline: Annotated[str, typer.Option(help="Recipe to compare the others with.")] = "paper",
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Images that choose the integers' scales (default: the shipped ones)."),
+    ] = None,
+) -> None:
+    """Accuracy against bytes of slicing runs, and what one recipe gains over another."""
+    from hil.clio.slicing.curves import curves
+    from hil.clio.slicing.evaluate import load_training
+    from hil.nn import assets
+    from hil.nn.data.images import load_images
+
+    runs = {folder.name: load_training(folder / "last.pt") for folder in training}
+    if len(runs) < len(training):
+        raise DataError("two training folders have the same name; rename one")
+    side = next(iter(runs.values())).spec.image
+    scales = (
+        assets.calibration_images()
+        if calibration is None
+        else load_images(calibration, "train", side).take(100)
+    )
+    found = curves(runs, baseline, scales, load_images(test, "test", side), _progress)
+    if out is not None:
+        document = json.dumps(found.to_dict(), indent=1)
+        out.write_text(document + "\n", encoding="utf-8")
+    _print_curves(found)
+
+
+def _progress(text: str) -> None:
+    typer.echo(f"\r{text}\033[K", nl=False, err=True)
+
+
+def _print_curves(found: Curves) -> None:
+    typer.echo("", err=True)
+    gains = {(d.run, d.cut, d.channels): d for d in found.differences}
+    table = _table(
+        f"{found.data}: {found.points[0].accuracy.images} images, int8 device part, 8 bits a value",
+        "run", "cut", "channels", "bytes", "top-1", "95 %", "gain in points",
+    )  # fmt: skip
+    for point in found.points:
+        low, high = point.accuracy.interval
+        gain = gains.get((point.run, point.cut, point.channels))
+        table.add_row(
+            point.run,
+            point.cut,
+            f"{point.channels}/{point.of_channels}",
+            str(point.raw_bytes),
+            f"{point.accuracy.top1:.1%}",
+            f"{100 * low:.1f}-{100 * high:.1f}",
+            "" if gain is None else f"{gain.points:+.1f} ({gain.low:+.1f} to {gain.high:+.1f})",
+        )
+    Terminal().print(table)
+
+
+def choose_cuts(
+    run: Annotated[Path, typer.Argument(help="Run folder with measured costs.")],
+    board: Annotated[str, typer.Option(help="Board whose costs count.")],
+    target_ms: Annotated[float, typer.Option(help="End-to-end latency target.")],
+    low_kbps: Annotated[float, typer.Option(help="Lower end of the bandwidth range.")] = 50.0,
+    high_kbps: Annotated[float, typer.Option(help="Upper end.")] = 2000.0,
+    slices: Annotated[str, typer.Option(help="every:N, pow2 or 1,2,4 at every cut.")] = "every:2",
+) -> None:
+    """The fewest cuts to train so that slices cover a bandwidth range (Clio, section 3.4)."""
+    from hil.clio.slicing.coverage import cover
+    from hil.loop.coverage import cut_ranges
+
+    ranges = cut_ranges(run, board, target_ms / 1e3, slices)
+    found = cover([r for r in ranges.values() if r], low_kbps, high_kbps)
+    table = _table(f"{board}, {target_ms:g} ms: bandwidths of slices {slices}",
+                   "cut", "from kbit/s", "to kbit/s", "train it")  # fmt: skip
+    chosen = {one.cut for one in found.chosen}
+    for cut, one in ranges.items():
+        if one is None:
+            table.add_row(cut, "-", "-", "no: computing takes the whole target")
+        else:
+            table.add_row(
+                cut,
+                f"{one.low_kbps:.1f}",
+                f"{one.high_kbps:.1f}",
+                "yes" if cut in chosen else "no",
+            )
+    table.caption = "; ".join(
+        [f"not covered: {low:.0f} to {high:.0f} kbit/s" for low, high in found.gaps]
+        or [f"{low_kbps:g} to {high_kbps:g} kbit/s are covered"]
+    )
+    Terminal().print(table)
+
+
+def training_cost(
+    cut: Annotated[list[str], typer.Option(help="Cuts; may be repeated.")],
+    model: Annotated[str, typer.Option(help="Name of the model.")] = "mobilenetv2",
+    width: Annotated[float, typer.Option(help="Width multiplier.")] = 0.35,
+    variant: Annotated[str, typer.Option(help="Strides for cifar or imagenet.")] = "cifar",
+    image: Annotated[int, typer.Option(help="Side of the images.")] = 32,
+    slices: Annotated[str, typer.Option(help="every:N, pow2 or 1,2,4.")] = "every:2",
+    batch: Annotated[int, typer.Option(help="Images a step.")] = 32,
+    steps: Annotated[int, typer.Option(help="Steps timed.")] = 5,
+) -> None:
+    """Measure what a training step costs, naive and with the reductions of Clio's section 3.4."""
+    from hil.clio.slicing.recipe import OURS, PAPER
+    from hil.clio.slicing.slice_set import slice_channels
+    from hil.clio.slicing.training_cost import training_costs
+    from hil.nn.capture import capture
+    from hil.nn.train import keep_freed_memory
+    from hil.nn.zoo import ModelSpec, build_model
+
+    keep_freed_memory()
+    spec = ModelSpec(model, width, 10, variant, image)
+    graph = capture(build_model(spec), image, model)
+    for one in cut:
+        of_channels = graph.shapes[graph.cut(one).layers][2]
+        channels = slice_channels(slices, of_channels)
+        costs = training_costs(spec, one, channels, of_channels, (PAPER, OURS), batch, steps)
+        table = _table(
+            f"{model} {width:g}, cut {one}: {batch} images a step, median of {steps}",
+            "training", "slices", "parameters", "ms a step", "of naive",
+        )  # fmt: skip
+        for cost in costs:
+            table.add_row(
+                cost.way,
+                str(cost.slices),
+                str(cost.parameters),
+                f"{cost.step_s * 1e3:.0f}",
+                f"{cost.step_s / costs[0].step_s:.1%}",
+            )
+        Terminal().print(table)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+    return table
