@@ -120,7 +120,7 @@ class Lpm01a(StreamMeter):
             supply_v=self.options.supply_v,
             range_a=RANGE_A,
             overload=self._recording.overcurrent or bool((values > RANGE_A).any()),
-            lost_samples=self._recording.lost,
+            lost_samples=min(self._recording.lost, self._recording.points),
             meter=self.identity,
             origin=self.origin,
         )

@@ -32,17 +32,20 @@ _EVENT = re.compile(r"^event (\d+) (?:ris|fal)")
 
 @dataclass
 class ValueRecording:
-    """Samples by their place in the stream, up to ``points`` places.
+    """Samples by their place in the stream, until a time stamp behind the first ``points`` places.
 
-    ``toggles`` are the places before which an event on D7 came. ``lost`` places have no value.
+    ``toggles`` are the places before which an event on D7 came. ``lost`` samples are missing; in
+    the last stretch between stamps it is not known whether before or behind the end, so all of
+    them count.
     """
 
     points: int
     sample_rate_hz: float
-    values: list[float] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
-    toggles: list[int] = field(default_factory=list)
+    lost: int = 0
     overcurrent: bool = False
+    values: list[float] = field(default_factory=list)
+    toggles: list[int] = field(default_factory=list)
+    _places: list[int] = field(default_factory=list)
     _next: int = 0
     _stamp: tuple[int | None, int] = (None, 0)  # milliseconds and place of the last one
     _event: int | None = None
@@ -52,29 +55,25 @@ class ValueRecording:
         """Only a time stamp behind the last sample tells that none is missing."""
         return self._stamp[1] >= self.points
 
-    @property
-    def lost(self) -> int:
-        return min(self._next, self.points) - len(self.values)
-
     def sample(self, value: float) -> None:
-        if self._next < self.points:
-            self.values.append(value)
-            self.places.append(self._next)
+        self.values.append(value)
+        self._places.append(self._next)
         self._next += 1
 
-    def torn(self) -> None:
-        """A sample came that cannot be read."""
-        self._next += 1
+    def missing(self, count: int = 1) -> None:
+        """Samples that did not come or cannot be read."""
+        self.lost += count
+        self._next += count
 
     def stamp(self, time_ms: int) -> None:
         """Between two stamps lie 1000 samples, and as many as their times want."""
         since_ms, place = self._stamp
-        self._next += -(self._next - place) % STAMP_SAMPLES
+        self.missing(-(self._next - place) % STAMP_SAMPLES)
         if since_ms is not None:
             by_time = round((time_ms - since_ms) * self.sample_rate_hz / 1000)
-            # Stamps are whole milliseconds.
-            if by_time - (self._next - place) > max(1.0, self.sample_rate_hz / 1000):
-                self._next = place + by_time
+            late = by_time - (self._next - place)
+            if late > max(1.0, self.sample_rate_hz / 1000):  # stamps are whole milliseconds
+                self.missing(late)
         self._stamp = (time_ms, self._next)
 
     def event(self, number: int) -> None:
@@ -87,8 +86,10 @@ class ValueRecording:
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Values (float64) and the marker of the same samples, low before the first event."""
-        turned = np.searchsorted(np.array(self.toggles), np.array(self.places), side="right")
-        return np.array(self.values), turned % 2 == 1
+        kept = max(0, self.points - self.lost)
+        places = np.array(self._places[:kept], np.int64)
+        turned = np.searchsorted(np.array(self.toggles, np.int64), places, side="right")
+        return np.array(self.values[:kept]), turned % 2 == 1
 
 
 class AsciiStream:
@@ -117,7 +118,7 @@ class AsciiStream:
         elif match := _EVENT.match(line):
             self.recording.event(int(match[1]))
         elif line[:1].isdigit() or line.startswith(("+", "-")):
-            self.recording.torn()
+            self.recording.missing()
         elif "overcurrent" in line.lower():
             self.recording.overcurrent = True
         elif line == "end" or line.startswith("Acquisition completed"):

@@ -1,13 +1,14 @@
 """A simulated Joulescope behind the calls of pyjoulescope_driver.Driver.
 
 Topics, value checks and messages as the library documents them: messages come in a thread of
-their own, every stream in pieces of its own size, sample ids count at 2 MHz, digital inputs are
-packed eight to a byte. Nothing of the driver's code is used.
+their own and in real time, every stream in pieces of its own size, sample ids count at 2 MHz,
+digital inputs are packed eight to a byte. Nothing of the driver's code is used.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -37,7 +38,7 @@ PIECES = {"s/i": 20_000, "s/v": 14_000, "gpi": 24_000}
 
 
 class SimulatedLibrary:
-    """One attached instrument, ``path`` like ``u/js220/001234``; time starts with a stream."""
+    """One attached instrument at ``path``; its time begins with its streams."""
 
     def __init__(self, trace: PowerTrace, path: str = "u/js220/001234") -> None:
         self.trace = trace
@@ -52,6 +53,7 @@ class SimulatedLibrary:
         self._nan: tuple[int, int] | None = None
         self._subscribers: dict[str, Callable[[str, dict[str, Any]], None]] = {}
         self._positions: dict[str, int] = {}  # next sample id of each running stream
+        self._started = 0.0  # monotonic time of sample id 0
         self._lock = threading.RLock()
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="joulescope", daemon=True)
@@ -121,6 +123,8 @@ class SimulatedLibrary:
             raise RuntimeError(f"{signal}/ctrl failed 3 NOT_SUPPORTED")
         with self._lock:
             if on:
+                if not self._positions:
+                    self._started = time.monotonic()
                 # Streams that start together do not begin with the same id.
                 self._positions[signal] = 2 * len(self._positions) * 40
             else:
@@ -130,14 +134,21 @@ class SimulatedLibrary:
     def _run(self) -> None:
         while not self.finalized:
             with self._lock:
-                streams = [] if self.mute or self.gone else list(self._positions)
-                # The slowest first: no stream runs far ahead of the others.
-                streams.sort(key=self._positions.__getitem__)
-                if streams:
-                    self._send(streams[0])
-            if not streams:
-                self._wake.wait(0.02)
+                due = [] if self.mute or self.gone else self._due()
+                for signal in due:
+                    self._send(signal)
+            if not due:
+                self._wake.wait(0.005)
                 self._wake.clear()
+
+    def _due(self) -> list[str]:
+        """Running streams whose next message has been sampled by now."""
+        now = (time.monotonic() - self._started) * ID_RATE_HZ
+        return [
+            signal
+            for signal, position in self._positions.items()
+            if position + PIECES["gpi" if "gpi" in signal else signal] <= now
+        ]
 
     def _send(self, signal: str) -> None:
         digital = signal.startswith("s/gpi")

@@ -54,7 +54,7 @@ class Lpm01aSimulator:
         self.settings = {"output": "current", "format": "ascii_dec", "freq": "100", "acqtime": "10"}
         self.commands: list[str] = []  # all that came, for tests
         self._lose_at: tuple[int, int] | None = None
-        self._skip_event = False
+        self._skip_event = 0
         self._input = b""
         self._output = bytearray()
         self._sample = 0
@@ -64,9 +64,9 @@ class Lpm01aSimulator:
         """Drop ``count`` samples of the next acquisition behind sample ``at``."""
         self._lose_at = (at, count)
 
-    def skip_event(self) -> None:
-        """Leave out the next event, as when its line is lost."""
-        self._skip_event = True
+    def skip_event(self, number: int) -> None:
+        """Leave out event ``number`` of every acquisition, as when its line is lost."""
+        self._skip_event = number
 
     def receive(self, data: bytes) -> None:
         *lines, self._input = (self._input + data).split(b"\n")
@@ -79,7 +79,7 @@ class Lpm01aSimulator:
         if self.mute:
             return b""
         if self.streaming and not self._output:
-            self._output += self._samples(CHUNK)
+            self._make(CHUNK)
         data, self._output = bytes(self._output), bytearray()
         return data
 
@@ -174,7 +174,7 @@ class Lpm01aSimulator:
             self._say(f"TimeStamp: {ms // 1000:03d}s {ms % 1000:03d}ms, buff 07%")
             self._output += b"\0"
 
-    def _samples(self, count: int) -> bytes:
+    def _make(self, count: int) -> None:
         interval_s = 1.0 / _number(self.settings["freq"])
         start_s = self._sample * interval_s
         current = self.trace.current_a(start_s, interval_s, count) * self.powered
@@ -190,8 +190,6 @@ class Lpm01aSimulator:
             self._sample += 1
             if self._sample % STAMP_SAMPLES == 0:
                 self._stamp()
-        data, self._output = bytes(self._output), bytearray()
-        return data
 
     def _events(self, start_s: float, interval_s: float) -> None:
         """Falling edges in the sample that begins at ``start_s``, told before it."""
@@ -200,9 +198,8 @@ class Lpm01aSimulator:
         for edge in self.trace.edges:
             if not edge.level and start_s <= edge.time_s < start_s + interval_s:
                 self._event += 1
-                if not self._skip_event:
+                if self._event != self._skip_event:
                     self._say(f"event {self._event} ris")
-                self._skip_event = False
 
     def _lost(self, place: int) -> bool:
         if self._lose_at is None:

@@ -121,9 +121,8 @@ class Ppk2Simulator:
         changed = np.diff(ranges, prepend=self._range) != 0
         adc = self._adc(current * (1 + self.spike * changed), ranges)
         counters = (self._counter + np.arange(count)) % 64
-        words = (
-            adc | ranges << 14 | counters << 18 | marker.astype(np.int64) << 24 + self._logic_bit
-        )
+        logic = marker.astype(np.int64) << self._logic_bit
+        words = adc | (ranges << 14) | (counters << 18) | (logic << 24)
         self._range = int(ranges[-1])
         self._counter = (self._counter + count) % 64
         keep = self._kept(count)

@@ -48,24 +48,21 @@ class PtyServer:
         os.close(self._quit_write)
 
     def _serve(self) -> None:
+        wait_s = 0.0
         try:
-            while not self._asked_to_quit():
+            while not self._asked_to_quit(wait_s):
                 self.instrument.receive(self._wire.read())
-                if not self._wire.full:
-                    self._wire.write(self.instrument.produce())
-                self._wire.flush()
+                data = b"" if self._wire.full else self.instrument.produce()
+                self._wire.write(data)
+                wait_s = 0.0 if data else IDLE_S
         finally:
             self._selector.close()
             self._wire.close()
             os.close(self._quit_read)
 
-    def _asked_to_quit(self) -> bool:
-        # The host's side has room again: worth knowing only while something waits for it.
+    def _asked_to_quit(self, wait_s: float) -> bool:
+        """Wait for the host to send something or to make room; whether to end."""
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._wire.full else 0)
         self._selector.modify(self._wire, events)
-        ready = self._selector.select(IDLE_S if self._wire.full or self._quiet else 0)
+        ready = self._selector.select(wait_s)
         return any(key.fd == self._quit_read for key, _ in ready)
-
-    @property
-    def _quiet(self) -> bool:
-        return not getattr(self.instrument, "streaming", False)
