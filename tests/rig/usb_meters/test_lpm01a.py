@@ -84,7 +84,8 @@ class TestFormats:
     @pytest.mark.parametrize("step", [1, 2, 3, 4096])
     def test_frames_between_binary_samples(self, step: int) -> None:
         recording = ValueRecording(10, 100_000)
-        frames = "5100 f0f2 68656c6c6f ffff 5200 f0f5 ffff 5300 f0f7 0ce4 ffff"  # info, overcurrent, volt
+        # Information, overcurrent and voltage between three samples.
+        frames = "5100 f0f2 68656c6c6f ffff 5200 f0f5 ffff 5300 f0f7 0ce4 ffff"
         binary(recording, b"ack start\r\n" + STAMP_0 + bytes.fromhex(frames), step)
         assert recording.values == pytest.approx([0x100 / 16**5, 0x200 / 16**5, 0x300 / 16**5])
         assert recording.overcurrent
