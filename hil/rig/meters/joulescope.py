@@ -30,7 +30,6 @@ from hil.rig.meter import Acquisition, acquire
 from hil.rig.meter_options import JoulescopeOptions
 
 ID_RATE_HZ = 2_000_000
-RANGE_A = 10.0
 POLL_S = 0.02
 LEVELS_V = (1.8, 2.1, 2.5, 2.7, 3.0, 3.3, 3.6, 5.0)  # JS110 s/extio/voltage
 _LIBRARY = "pyjoulescope_driver"
@@ -66,11 +65,17 @@ def open_library() -> Library:
 
 @dataclass(frozen=True)
 class Model:
-    """What differs between the models. ``every``: sample ids from one current to the next."""
+    """What differs between the models.
+
+    ``every``: sample ids from one current to the next. ``ranges``: amperes and the setting of
+    ``range_topic`` for them. ``settings`` are published once.
+    """
 
     name: str
     every: int
     inputs: int
+    range_topic: str
+    ranges: tuple[tuple[float, str], ...]
     settings: tuple[tuple[str, object], ...]
 
     @property
@@ -79,23 +84,32 @@ class Model:
 
 
 MODELS = {
+    # Its ranges follow the current within a microsecond and without a gap.
     "js220": Model(
-        "JS220",
-        2,
-        4,
-        (("h/fs", 1_000_000), ("s/i/range/mode", "auto"), ("s/v/range/mode", "auto")),
+        name="JS220",
+        every=2,
+        inputs=4,
+        range_topic="s/i/range/mode",
+        ranges=((10.0, "auto"),),
+        settings=(("h/fs", 1_000_000), ("s/v/range/mode", "auto")),
     ),
-    # Range switches: samples that the switch spoils become NaN, not an interpolation.
+    # A change of its range spoils samples, so the range is fixed; were one to happen all the
+    # same, its samples are to be NaN and not an interpolation.
     "js110": Model(
-        "JS110",
-        1,
-        2,
-        (
-            ("h/fs", 2_000_000),
-            ("s/i/range/select", "auto"),
-            ("s/v/range/select", "15 V"),
-            ("s/i/range/mode", "nan"),
-        ),
+        name="JS110",
+        every=1,
+        inputs=2,
+        range_topic="s/i/range/select",
+        ranges=(
+            (18e-6, "18 µA"),
+            (180e-6, "180 µA"),
+            (1.8e-3, "1.8 mA"),
+            (18e-3, "18 mA"),
+            (0.18, "180 mA"),
+            (2.0, "2 A"),
+            (10.0, "10 A"),
+        ),  # fmt: skip
+        settings=(("h/fs", 2_000_000), ("s/v/range/select", "15 V"), ("s/i/range/mode", "nan")),
     ),
 }
 
@@ -167,6 +181,7 @@ class Joulescope:
         self._path = ""
         self._streams: dict[str, StreamBuffer] = {}
         self._points = 0
+        self._group = 1  # currents that make a sample
         self._connect()
 
     # -- hil.rig.meter.Meter ----------------------------------------------------------------
@@ -177,20 +192,22 @@ class Joulescope:
         return self.identity
 
     def configure(self, sample_rate_hz: float, range_a: float) -> None:
-        library = self._connected()
-        group = self._model.rate_hz / sample_rate_hz
-        if group < 0.999 or range_a > RANGE_A:
+        library, model = self._connected(), self._model
+        group = model.rate_hz / sample_rate_hz
+        fitting = [entry for entry in model.ranges if entry[0] >= range_a]
+        if group < 0.999 or not fitting:
             raise InstrumentError(
-                f"{self.resource}: a {self._model.name} takes {self._model.rate_hz:g} samples a "
-                f"second up to {RANGE_A:g} A, {sample_rate_hz:g} and {range_a:g} A were asked for; "
+                f"{self.resource}: a {model.name} takes {model.rate_hz:g} samples a second up to "
+                f"{model.ranges[-1][0]:g} A, {sample_rate_hz:g} and {range_a:g} A were asked for; "
                 "correct [meter] sample_rate_hz or range_a"
             )
-        for topic, value in (*self._model.settings, self._io_setting()):
+        full_scale_a, setting = fitting[0]
+        for topic, value in (*model.settings, (model.range_topic, setting), self._io_setting()):
             with self._talking(f"{topic} = {value}"):
                 library.publish(f"{self._path}/{topic}", value)
         self._group = max(1, round(group))
-        self.sample_interval_s = self._group / self._model.rate_hz
-        self.range_a = RANGE_A
+        self.sample_interval_s = self._group / model.rate_hz
+        self.range_a = full_scale_a
         self._asked = (sample_rate_hz, range_a)
 
     def arm(self, duration_s: float) -> None:
@@ -249,7 +266,7 @@ class Joulescope:
         levels = marker.reshape(self._points, -1)
         levels = levels[:, levels.shape[1] // 2]  # at the middle of each interval
         good = np.isfinite(amperes) & np.isfinite(levels)
-        clipped = np.clip(amperes[good], -RANGE_A, RANGE_A)
+        clipped = np.clip(amperes[good], -self.range_a, self.range_a)
         with self._talking("samples"):
             return Waveform(
                 t0_s=0.0,  # sample ids count from the start of the streams
@@ -257,8 +274,8 @@ class Joulescope:
                 current_a=clipped.astype(np.float32),
                 marker=levels[good] > 0.5,
                 supply_v=_supply_v(current, voltage),
-                range_a=RANGE_A,
-                overload=bool((np.abs(amperes[good]) >= RANGE_A).any()),
+                range_a=self.range_a,
+                overload=bool((np.abs(amperes[good]) >= self.range_a).any()),
                 lost_samples=int(np.count_nonzero(~good)),
                 meter=self.identity,
                 origin=self.origin,
@@ -269,8 +286,10 @@ class Joulescope:
         while not all(done(stream) for stream in self._streams.values()):
             if time.monotonic() > deadline:
                 late = ", ".join(name for name, s in self._streams.items() if not done(s))
-                with self._talking("streams"):
-                    raise InstrumentError(f"timed out: {what} from {late} after {limit_s:.1f} s")
+                self._disconnect()
+                raise InstrumentError(
+                    f"{self.resource}: timed out: {what} from {late} after {limit_s:.1f} s"
+                )
             time.sleep(POLL_S)
 
     def _end_streams(self) -> None:

@@ -100,6 +100,10 @@ class AsciiStream:
         self._rest = b""
 
     @property
+    def begun(self) -> bool:
+        return bool(self.recording.values)
+
+    @property
     def complete(self) -> bool:
         return self.recording.complete
 
@@ -133,7 +137,11 @@ class BinaryStream:
     def __init__(self, recording: ValueRecording) -> None:
         self.recording = recording
         self._rest = bytearray()
-        self._begun = False
+        self._stamped = False
+
+    @property
+    def begun(self) -> bool:
+        return bool(self.recording.values)
 
     @property
     def complete(self) -> bool:
@@ -141,13 +149,13 @@ class BinaryStream:
 
     def feed(self, data: bytes) -> None:
         self._rest += data
-        if not self._begun:
+        if not self._stamped:
             start = self._rest.find(bytes([FRAME, STAMP]))
             if start < 0:
                 self._refuse_text()
                 return
             del self._rest[:start]
-            self._begun = True
+            self._stamped = True
         taken = 0
         while (size := self._take(taken)) > 0:
             taken += size

@@ -142,6 +142,10 @@ class WordRecording:
     _counter: int | None = None
 
     @property
+    def begun(self) -> bool:
+        return self.received > 0
+
+    @property
     def complete(self) -> bool:
         return self.received + self.lost >= self.points
 

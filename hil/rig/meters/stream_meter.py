@@ -25,6 +25,10 @@ class Recording(Protocol):
     """Bytes of a stream on their way to samples."""
 
     @property
+    def begun(self) -> bool:
+        """Whether samples are coming."""
+
+    @property
     def complete(self) -> bool:
         """Whether all that was asked for has come."""
 
@@ -56,7 +60,7 @@ class StreamReader:
         if self._error is not None:
             raise self._error
         if not self._begun.is_set():
-            raise InstrumentError(f"{self._link.who}: no data within {self._silence_s:.1f} s")
+            raise InstrumentError(f"{self._link.who}: no sample within {self._silence_s:.1f} s")
 
     def wait_complete(self, limit_s: float) -> None:
         """Return when all has come; InstrumentError at failure or after ``limit_s``."""
@@ -87,7 +91,8 @@ class StreamReader:
             data = self._link.read()
             if data:
                 self._recording.feed(data)
-                self._begun.set()
+                if self._recording.begun:
+                    self._begun.set()
                 heard = time.monotonic()
             elif time.monotonic() - heard > self._silence_s:
                 raise InstrumentError(

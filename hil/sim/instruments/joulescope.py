@@ -17,6 +17,11 @@ import numpy as np
 from hil.sim.instruments.power_trace import PowerTrace
 
 ID_RATE_HZ = 2_000_000
+# Currents up to a tenth above a fixed range are still converted.
+RANGES_A = {
+    "10 A": 10.0, "2 A": 2.0, "180 mA": 0.18, "18 mA": 0.018, "1.8 mA": 1.8e-3, "180 µA": 180e-6,
+    "18 µA": 18e-6,
+}  # fmt: skip
 TOPICS: dict[str, dict[str, tuple[object, ...]]] = {
     "js220": {
         "h/fs": (2_000_000, 1_000_000, 500_000, 200_000, 100_000),
@@ -26,7 +31,7 @@ TOPICS: dict[str, dict[str, tuple[object, ...]]] = {
     },
     "js110": {
         "h/fs": (2_000_000, 1_000_000),
-        "s/i/range/select": ("auto", "10 A", "2 A"),
+        "s/i/range/select": ("auto", *RANGES_A),
         "s/v/range/select": ("15 V", "5 V"),
         "s/i/range/mode": ("off", "mean", "interp", "nan"),
         "s/extio/voltage": (0, 1800, 2100, 2500, 2700, 3000, 3300, 3600, 5000),
@@ -53,6 +58,7 @@ class SimulatedLibrary:
         self._nan: tuple[int, int] | None = None
         self._subscribers: dict[str, Callable[[str, dict[str, Any]], None]] = {}
         self._positions: dict[str, int] = {}  # next sample id of each running stream
+        self._most_a = 1.1 * RANGES_A["10 A"]
         self._started = 0.0  # monotonic time of sample id 0
         self._lock = threading.RLock()
         self._wake = threading.Event()
@@ -92,6 +98,8 @@ class SimulatedLibrary:
         if value not in TOPICS[self._model].get(name, ()):
             raise RuntimeError(f"jsdrv_publish({topic}) failed 5: {value!r}")
         self.published.append((name, value))
+        if name == "s/i/range/select":
+            self._most_a = 1.1 * RANGES_A.get(str(value), 10.0)
 
     def subscribe(self, topic: str, flags: str, fn: Callable[[str, dict[str, Any]], None]) -> None:
         self._check(topic)
@@ -177,7 +185,8 @@ class SimulatedLibrary:
         if signal == "s/v":
             return np.full(count, self.trace.supply_v, np.float32)
         if signal == "s/i":
-            current = self.trace.current_a(start_s, interval_s, count).astype(np.float32)
+            current = self.trace.current_a(start_s, interval_s, count)
+            current = np.minimum(current, self._most_a).astype(np.float32)
             if self._nan is not None:
                 places = start // every + np.arange(count)
                 current[(places >= self._nan[0]) & (places < sum(self._nan))] = np.nan

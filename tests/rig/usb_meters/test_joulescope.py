@@ -83,12 +83,31 @@ def test_identity_and_settings(js220: SimulatedLibrary) -> None:
     assert (meter.sample_interval_s, meter.range_a) == (pytest.approx(1e-5), 10.0)
     assert js220.published == [
         ("h/fs", 1_000_000),
-        ("s/i/range/mode", "auto"),
         ("s/v/range/mode", "auto"),
+        ("s/i/range/mode", "auto"),
         ("c/gpio/vref", "3v3"),
     ]
     meter.close()
     assert js220.finalized and not js220.is_open
+
+
+def test_a_js110_measures_in_one_range(trace: PowerTrace) -> None:
+    library = SimulatedLibrary(trace, "u/js110/004321")
+    meter = opened(library, "js110", marker=1, io_v=1.8)
+    meter.configure(100_000, 0.02)
+    assert meter.identity == "Jetperch,JS110,004321,?" and meter.range_a == 0.18
+    assert library.published == [
+        ("h/fs", 2_000_000),
+        ("s/v/range/select", "15 V"),
+        ("s/i/range/mode", "nan"),
+        ("s/i/range/select", "180 mA"),
+        ("s/extio/voltage", 1800),
+    ]
+    meter.configure(100_000, 0.018)
+    meter.arm(0.03)
+    waveform = meter.read()  # of 30 mA
+    assert waveform.overload and waveform.current_a.max() == pytest.approx(0.018)
+    meter.close()
 
 
 def test_the_profile_comes_back(library: SimulatedLibrary) -> None:
