@@ -84,7 +84,7 @@ class Model:
 
 
 MODELS = {
-    # Its ranges follow the current within a microsecond and without a gap.
+    # It changes its ranges by itself; what it cannot convert meanwhile is NaN, and lost.
     "js220": Model(
         name="JS220",
         every=2,
@@ -108,7 +108,7 @@ MODELS = {
             (0.18, "180 mA"),
             (2.0, "2 A"),
             (10.0, "10 A"),
-        ),  # fmt: skip
+        ),
         settings=(("h/fs", 2_000_000), ("s/v/range/select", "15 V"), ("s/i/range/mode", "nan")),
     ),
 }
@@ -124,8 +124,7 @@ class StreamBuffer:
         self._packed = packed
         self._lock = threading.Lock()
         self._parts: list[tuple[int, int, np.ndarray]] = []  # id, decimation, samples
-        self.first_id: int | None = None
-        self.next_id = 0
+        self.next_id = 0  # behind the last sample; 0 before the first
 
     def __call__(self, topic: str, message: Message) -> None:
         """Keep a message; the library owns its data, so it is copied."""
@@ -134,8 +133,6 @@ class StreamBuffer:
         with self._lock:
             start, step = int(message["sample_id"]), int(message["decimate_factor"])
             self._parts.append((start, step, samples))
-            if self.first_id is None:
-                self.first_id = start
             self.next_id = start + step * len(samples)
 
     def array(self, first_id: int, step: int, count: int) -> np.ndarray:
@@ -180,6 +177,7 @@ class Joulescope:
         self._library: Library | None = None
         self._path = ""
         self._streams: dict[str, StreamBuffer] = {}
+        self._first_id = 0
         self._points = 0
         self._group = 1  # currents that make a sample
         self._connect()
@@ -225,15 +223,19 @@ class Joulescope:
             with self._talking(f"{signal} on"):
                 library.subscribe(f"{self._path}/{signal}/!data", "pub", stream)
                 library.publish(f"{self._path}/{signal}/ctrl", 1)
-        self._wait("no data", lambda s: s.first_id is not None, self._timeout_s)
+        self._wait("no data", lambda s: s.next_id > 0, self._timeout_s)
+        # Messages come some 50 ms late: what has come by now was sampled before the work begins.
+        latest = max(stream.next_id for stream in self._streams.values())
+        self._first_id = -(-latest // self._model.every) * self._model.every
 
     def read(self) -> Waveform:
         if not self._streams:
             raise InstrumentError(f"{self.resource}: read before it was armed")
-        first_id, span = self._span()
+        first_id, every = self._first_id, self._model.every
+        span = self._points * self._group * every  # ids
         limit_s = self._timeout_s + span / ID_RATE_HZ * self._slowdown
         self._wait("incomplete", lambda s: s.next_id >= first_id + span, limit_s)
-        signals, every = tuple(self._streams.values()), self._model.every
+        signals = tuple(self._streams.values())
         current, voltage = (s.array(first_id, every, span // every) for s in signals[:2])
         marker = signals[2].array(first_id, 1, span)
         self._end_streams()
@@ -253,12 +255,6 @@ class Joulescope:
         return acquire(self, busy_s)
 
     # -- samples ----------------------------------------------------------------------------
-
-    def _span(self) -> tuple[int, int]:
-        """First id that all streams have, a multiple of the decimation, and ids to take."""
-        every = self._model.every
-        latest = max(stream.first_id or 0 for stream in self._streams.values())
-        return -(-latest // every) * every, self._points * self._group * every
 
     def _waveform(self, current: np.ndarray, voltage: np.ndarray, marker: np.ndarray) -> Waveform:
         shape = (self._points, self._group)

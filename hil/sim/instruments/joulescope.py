@@ -7,6 +7,7 @@ digital inputs are packed eight to a byte. Nothing of the driver's code is used.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -43,7 +44,11 @@ PIECES = {"s/i": 20_000, "s/v": 14_000, "gpi": 24_000}
 
 
 class SimulatedLibrary:
-    """One attached instrument at ``path``; its time begins with its streams."""
+    """One attached instrument at ``path``.
+
+    Each stream sends one message and then time stands still until ``start_board``, when the trace
+    begins: before it the board idles. So a slow computer sees the same samples as a fast one.
+    """
 
     def __init__(self, trace: PowerTrace, path: str = "u/js220/001234") -> None:
         self.trace = trace
@@ -59,18 +64,27 @@ class SimulatedLibrary:
         self._subscribers: dict[str, Callable[[str, dict[str, Any]], None]] = {}
         self._positions: dict[str, int] = {}  # next sample id of each running stream
         self._most_a = 1.1 * RANGES_A["10 A"]
-        self._started = 0.0  # monotonic time of sample id 0
+        self._origin = 0  # sample id at which the trace begins
+        self._started = math.inf  # its monotonic time
+        self._greeted: set[str] = set()  # streams that have sent a message
         self._lock = threading.RLock()
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="joulescope", daemon=True)
         self._thread.start()
 
+    def start_board(self) -> None:
+        """The trace begins behind all that has been sent."""
+        with self._lock:
+            self._origin = max(self._positions.values())
+            self._started = time.monotonic()
+        self._wake.set()
+
     def lose(self, signal: str, at: int, ids: int) -> None:
-        """Let no message of ``signal`` carry the ids ``at`` to ``at + ids``."""
+        """Let no message of ``signal`` carry ``ids`` ids from ``at`` on, counted in the trace."""
         self._jump = (signal, at, ids)
 
     def spoil(self, at: int, samples: int) -> None:
-        """Currents that are not a number, from sample ``at`` on."""
+        """Currents that are not a number, from sample ``at`` of the trace on."""
         self._nan = (at, samples)
 
     # -- the library's calls ----------------------------------------------------------------
@@ -132,7 +146,8 @@ class SimulatedLibrary:
         with self._lock:
             if on:
                 if not self._positions:
-                    self._started = time.monotonic()
+                    self._started, self._origin = math.inf, 0
+                    self._greeted.clear()
                 # Streams that start together do not begin with the same id.
                 self._positions[signal] = 2 * len(self._positions) * 40
             else:
@@ -151,24 +166,24 @@ class SimulatedLibrary:
 
     def _due(self) -> list[str]:
         """Running streams whose next message has been sampled by now."""
-        now = (time.monotonic() - self._started) * ID_RATE_HZ
+        now = self._origin + (time.monotonic() - self._started) * ID_RATE_HZ
         return [
             signal
             for signal, position in self._positions.items()
-            if position + PIECES["gpi" if "gpi" in signal else signal] <= now
+            if signal not in self._greeted or position + _piece(signal) <= now
         ]
 
     def _send(self, signal: str) -> None:
-        digital = signal.startswith("s/gpi")
-        every = 1 if digital or self._model == "js110" else 2
+        every = 1 if signal.startswith("s/gpi") or self._model == "js110" else 2
         start = self._positions[signal]
-        count = PIECES["gpi" if digital else signal] // every
+        count = _piece(signal) // every
         end = start + count * every
-        if self._jump is not None and self._jump[0] == signal:
-            _, at, ids = self._jump
+        if self._jump is not None and self._jump[0] == signal and self._started < math.inf:
+            at = self._origin + self._jump[1]
             if start <= at < end:
-                count, end = (at - start) // every, at + ids
+                count, end = (at - start) // every, at + self._jump[2]
         self._positions[signal] = end
+        self._greeted.add(signal)
         subscriber = self._subscribers.get(f"{self.path}/{signal}/!data")
         if subscriber is not None and count:
             message = {
@@ -181,14 +196,20 @@ class SimulatedLibrary:
             subscriber(f"{self.path}/{signal}/!data", message)
 
     def _data(self, signal: str, start: int, every: int, count: int) -> np.ndarray:
-        interval_s, start_s = every / ID_RATE_HZ, start / ID_RATE_HZ
+        interval_s, start_s = every / ID_RATE_HZ, (start - self._origin) / ID_RATE_HZ
+        if self._started == math.inf:  # all of this comes before the trace
+            start_s = -1.0 - count * interval_s
         if signal == "s/v":
             return np.full(count, self.trace.supply_v, np.float32)
         if signal == "s/i":
             current = self.trace.current_a(start_s, interval_s, count)
             current = np.minimum(current, self._most_a).astype(np.float32)
             if self._nan is not None:
-                places = start // every + np.arange(count)
+                places = (start - self._origin) // every + np.arange(count)
                 current[(places >= self._nan[0]) & (places < sum(self._nan))] = np.nan
             return current
         return np.packbits(self.trace.marker(start_s, interval_s, count), bitorder="little")
+
+
+def _piece(signal: str) -> int:
+    return PIECES["gpi" if signal.startswith("s/gpi") else signal]

@@ -12,7 +12,9 @@ from hil.sim.chip import EnergyBins, MarkerEdge
 
 @dataclass(frozen=True, eq=False)
 class PowerTrace:
-    """Power in bins of ``bin_s`` from time 0 on, at ``supply_v``; the last bin lasts for ever.
+    """Power in bins of ``bin_s`` from time 0 on, at ``supply_v``.
+
+    Before it the first bin's power is drawn, behind it the last one's, for ever.
 
     ``edges`` in order of time; the marker is low before the first.
     """
@@ -37,10 +39,11 @@ class PowerTrace:
         return cls(bins.energy_j / bins.bin_s, bins.bin_s, supply_v, moved)
 
     def energy_j(self, times_s: np.ndarray) -> np.ndarray:
-        """Energy drawn up to each time."""
+        """Energy drawn from time 0 up to each time."""
         grid_s = np.arange(len(self._drawn_j)) * self.bin_s
-        beyond_s = np.maximum(times_s - grid_s[-1], 0.0)
-        return np.interp(times_s, grid_s, self._drawn_j) + beyond_s * self.power_w[-1]
+        before_s, beyond_s = np.minimum(times_s, 0.0), np.maximum(times_s - grid_s[-1], 0.0)
+        outside_j = before_s * self.power_w[0] + beyond_s * self.power_w[-1]
+        return np.interp(times_s, grid_s, self._drawn_j) + outside_j
 
     def current_a(self, start_s: float, interval_s: float, count: int) -> np.ndarray:
         """Average current of ``count`` consecutive intervals."""

@@ -134,7 +134,7 @@ def board(port: Path) -> Iterator[Lpm01aSimulator]:
     server.close()
 
 
-def open_board(port: Path, timeout_s: float = 1.0, marker: str = "events") -> Lpm01a:
+def open_board(port: Path, timeout_s: float = 5.0, marker: str = "events") -> Lpm01a:
     return Lpm01a(str(port), timeout_s, 1.0, Lpm01aOptions(SUPPLY_V, marker))
 
 

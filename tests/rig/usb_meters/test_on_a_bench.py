@@ -32,7 +32,7 @@ kind = "{kind}"
 resource = "{port}"
 sample_rate_hz = 5000
 range_a = 0.05
-timeout_s = 1.0
+timeout_s = 5.0
 {serial}
 [meter.options]
 supply_v = 3.0

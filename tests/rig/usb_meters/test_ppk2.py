@@ -131,7 +131,7 @@ def kit(trace: PowerTrace, port: Path) -> Iterator[Ppk2Simulator]:
     server.close()
 
 
-def open_kit(port: Path, timeout_s: float = 1.0, **options: object) -> Ppk2:
+def open_kit(port: Path, timeout_s: float = 5.0, **options: object) -> Ppk2:
     fields = {"supply_v": SUPPLY_V, **options}
     return Ppk2(str(port), timeout_s, 1.0, Ppk2Options(**fields))  # type: ignore[arg-type]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,9 +98,12 @@ def measured(waveform: Waveform, planned: Sequence[PlannedWindow]) -> list[Windo
     return list(measure_windows(waveform, planned, CLOCK_HZ, 0))
 
 
-def windows_of(meter: Meter, work: Work, duration_s: float) -> list[WindowSample]:
+def windows_of(
+    meter: Meter, work: Work, duration_s: float, start: Callable[[], None]
+) -> list[WindowSample]:
     meter.configure(100_000, 0.2)
     meter.arm(duration_s)
+    start()
     waveform = meter.read()
     meter.close()
     return measured(waveform, work.planned)
@@ -110,12 +113,12 @@ def test_three_meters_agree_about_one_board(work: Work, tmp_path: Path) -> None:
     supply_v = work.trace.supply_v
     duration_s = len(work.trace.power_w) * work.trace.bin_s - 1e-3
     server = PtyServer(Ppk2Simulator(work.trace, seed=5), tmp_path / "kit")
-    kit = Ppk2(str(tmp_path / "kit"), 2.0, 1.0, Ppk2Options(supply_v, spike_filter="none"))
-    by_kit = windows_of(kit, work, duration_s)
+    kit = Ppk2(str(tmp_path / "kit"), 5.0, 1.0, Ppk2Options(supply_v, spike_filter="none"))
+    by_kit = windows_of(kit, work, duration_s, lambda: None)
     server.close()
     library = SimulatedLibrary(work.trace)
-    scope = Joulescope("js220", 2.0, 1.0, JoulescopeOptions(), library=lambda: library)
-    by_scope = windows_of(scope, work, duration_s)
+    scope = Joulescope("js220", 5.0, 1.0, JoulescopeOptions(), library=lambda: library)
+    by_scope = windows_of(scope, work, duration_s, library.start_board)
 
     for n, layer in enumerate(TOY_NETWORK):
         true_uj = COUNTS[n] * layer.cycles / CLOCK_HZ * layer.power_w * 1e6
