@@ -92,12 +92,12 @@ class ValueRecording:
         return np.array(self.values[:kept]), turned % 2 == 1
 
 
-class AsciiStream:
-    """Lines of ascii_dec, as a hil.rig.meters.usb_serial.Recording."""
+class _Stream:
+    """What both formats share as a hil.rig.meters.stream_meter.Recording."""
 
     def __init__(self, recording: ValueRecording) -> None:
         self.recording = recording
-        self._rest = b""
+        self._rest = bytearray()
 
     @property
     def begun(self) -> bool:
@@ -107,8 +107,13 @@ class AsciiStream:
     def complete(self) -> bool:
         return self.recording.complete
 
+
+class AsciiStream(_Stream):
+    """Lines of ascii_dec."""
+
     def feed(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        self._rest += data
+        *lines, self._rest = self._rest.split(b"\n")
         for line in lines:
             # NUL bytes may follow a time stamp.
             self._line(line.replace(b"\0", b"").decode("ascii", "replace").strip())
@@ -131,21 +136,12 @@ class AsciiStream:
             raise InstrumentError(f"the board objects: {line}")
 
 
-class BinaryStream:
+class BinaryStream(_Stream):
     """Samples and frames of bin_hexa. What comes before the first time stamp is no data."""
 
     def __init__(self, recording: ValueRecording) -> None:
-        self.recording = recording
-        self._rest = bytearray()
+        super().__init__(recording)
         self._stamped = False
-
-    @property
-    def begun(self) -> bool:
-        return bool(self.recording.values)
-
-    @property
-    def complete(self) -> bool:
-        return self.recording.complete
 
     def feed(self, data: bytes) -> None:
         self._rest += data
