@@ -19,7 +19,8 @@ import numpy as np
 from hil.core.errors import InstrumentError
 from hil.core.trial import WindowSample
 from hil.core.waveform import Waveform
-from hil.measure.windows import Window, find_windows, fit_duration
+from hil.measure.clock import ClockRatio
+from hil.measure.windows import CLOCK_TOLERANCE, Window, find_windows, fit_duration
 
 # Samples before a window, without the border sample, that tell the base power.
 BASE_SAMPLES = 16
@@ -47,6 +48,21 @@ class WindowEnergy:
     duration_s: float
     edge_uncertainty_uj: float
     base_power_w: float
+
+    @property
+    def power_w(self) -> float:
+        """Average power of the window."""
+        return self.energy_uj * 1e-6 / self.duration_s
+
+    @property
+    def base_energy_uj(self) -> float:
+        """What the board would have drawn in the same time without working."""
+        return self.base_power_w * self.duration_s * 1e6
+
+    @property
+    def above_base_uj(self) -> float:
+        """What the work added to it."""
+        return self.energy_uj - self.base_energy_uj
 
 
 def shortest_gap_s(sample_interval_s: float) -> float:
@@ -107,19 +123,26 @@ def measure_windows(
     clock_hz: float,
     repeat: int,
     warmup: bool = False,
+    ratio: ClockRatio | None = None,
+    max_lost: int = 0,
 ) -> tuple[WindowSample, ...]:
     """Samples for a trial from one acquisition, in the order in which the board ran them.
 
     InstrumentError when the waveform does not show exactly these windows, whole and unclipped,
-    each as long as the board has counted.
+    each as long as the board has counted. With a ``ratio`` the board's time is turned into the
+    meter's first and they must agree within its uncertainty. With ``max_lost`` above 0 the lost
+    samples, at the window's power, are added to the edges' uncertainty.
     """
+    scale = 1.0 if ratio is None else ratio.ratio
+    tolerance = CLOCK_TOLERANCE if ratio is None else ratio.tolerance
     found = [
-        fit_duration(window, number, plan.cycles / clock_hz, waveform)
+        fit_duration(window, number, scale * plan.cycles / clock_hz, waveform, tolerance)
         for number, (window, plan) in enumerate(
-            zip(find_windows(waveform, len(planned)), planned, strict=True)
+            zip(find_windows(waveform, len(planned), max_lost=max_lost), planned, strict=True)
         )
     ]
     energies = window_energies(waveform, found)
+    lost_s = waveform.lost_samples * waveform.sample_interval_s
     return tuple(
         WindowSample(
             warmup=warmup,
@@ -130,7 +153,7 @@ def measure_windows(
             duration_s=energy.duration_s,
             meter_samples=window.end - window.first,
             energy_uj=energy.energy_uj,
-            edge_uncertainty_uj=energy.edge_uncertainty_uj,
+            edge_uncertainty_uj=energy.edge_uncertainty_uj + lost_s * energy.power_w * 1e6,
             base_power_w=energy.base_power_w,
         )
         for plan, window, energy in zip(planned, found, energies, strict=True)

@@ -48,12 +48,19 @@ class Window:
         return self.stop - self.start
 
 
-def find_windows(waveform: Waveform, expected: int, min_run: int = MIN_RUN) -> tuple[Window, ...]:
-    """All windows in order. InstrumentError if samples are lost, or the count is not expected."""
-    if waveform.lost_samples:
+def find_windows(
+    waveform: Waveform, expected: int, min_run: int = MIN_RUN, max_lost: int = 0
+) -> tuple[Window, ...]:
+    """All windows in order. InstrumentError if the count is not the expected one.
+
+    More than ``max_lost`` lost samples void the waveform. Up to there each window may lack all
+    of them, which belongs into its uncertainty (hil.measure.budget).
+    """
+    if waveform.lost_samples > max_lost:
         raise InstrumentError(
-            f"{waveform.meter}: {waveform.lost_samples} samples were lost among {len(waveform)}; "
-            "energies over a gap would be guesses, repeat the acquisition (or lower the rate)"
+            f"{waveform.meter}: {waveform.lost_samples} samples were lost among {len(waveform)}, "
+            f"{max_lost} are accepted; energies over a gap would be guesses, repeat the "
+            "acquisition (or lower the rate)"
         )
     starts, levels = _level_runs(waveform.marker, min_run)
     if len(starts) == 0:
@@ -116,16 +123,23 @@ def _refuse_overload(waveform: Waveform, windows: tuple[Window, ...]) -> None:
             )
 
 
-def fit_duration(window: Window, number: int, duration_s: float, waveform: Waveform) -> Window:
+def fit_duration(
+    window: Window,
+    number: int,
+    duration_s: float,
+    waveform: Waveform,
+    tolerance: float = CLOCK_TOLERANCE,
+) -> Window:
     """Place both edges by the duration that the board has counted.
 
     The meter knows each edge to half a sample, the board knows their distance far better. The
     misfit is shared by both edges, at most half a sample each. InstrumentError when board and
-    meter disagree beyond clock tolerance: then one of them is wrong or the windows are others.
+    meter disagree beyond ``tolerance`` of their clocks: then one of them is wrong or the windows
+    are others.
     """
     counted = duration_s / waveform.sample_interval_s
     misfit = window.samples - counted
-    if abs(misfit) > EDGE_SAMPLES + CLOCK_TOLERANCE * counted:
+    if abs(misfit) > EDGE_SAMPLES + tolerance * counted:
         raise InstrumentError(
             f"{waveform.meter}: window {number} lasts "
             f"{window.samples * waveform.sample_interval_s:.6g} s by the marker and "

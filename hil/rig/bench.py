@@ -189,7 +189,7 @@ def _check_twin(rig: Rig, status: TwinStatus, allow_double: bool) -> None:
 
 def _open_meter(rig: Rig, places: Places, stack: ExitStack) -> Meter:
     spec = rig.meter
-    meter = open_meter(spec.kind, places.resource, spec.timeout_s, rig.slowdown)
+    meter = open_meter(spec.kind, places.resource, spec.timeout_s, rig.slowdown, spec.options)
     stack.callback(meter.close)
     meter.identify()
     _check_serial(spec, places.resource, meter.identity)

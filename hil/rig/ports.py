@@ -15,23 +15,24 @@ from hil.core.errors import RigError
 WRITE_TIMEOUT_S = 10.0
 
 
-def open_port(path: str, baud: int) -> serial.Serial:
+def open_port(path: str, baud: int, entry: str = "[console] port") -> serial.Serial:
     """Open ``path`` exclusively, 8N1, no flow control.
 
     RigError: no such port (lists those that exist), no permission, or busy (names the holder).
+    ``entry`` is what the rig file calls the port.
     """
     try:
         return serial.Serial(path, baud, exclusive=True, write_timeout=WRITE_TIMEOUT_S)
     except (serial.SerialException, OSError, ValueError) as error:
-        raise RigError(_diagnosis(path, baud, error)) from error
+        raise RigError(_diagnosis(path, baud, entry, error)) from error
 
 
-def _diagnosis(path: str, baud: int, error: Exception) -> str:
+def _diagnosis(path: str, baud: int, entry: str, error: Exception) -> str:
     # pyserial puts the number into its own error when open() fails, and only into the text
     # when the lock fails, so the port itself is asked.
     number = getattr(error, "errno", None)
     if not Path(path).exists():
-        return f"serial port {path} does not exist; {_known_ports()}"
+        return f"serial port {path} does not exist; {_known_ports(entry)}"
     if number == errno.EACCES:
         return f"no permission to open serial port {path}; join the group that owns it (dialout)"
     if number == errno.EBUSY or "exclusively lock" in str(error):
@@ -39,11 +40,11 @@ def _diagnosis(path: str, baud: int, error: Exception) -> str:
     return f"serial port {path} at {baud} baud cannot be opened: {error}"
 
 
-def _known_ports() -> str:
+def _known_ports(entry: str) -> str:
     ports = [f"{port.device} ({port.description})" for port in list_ports.comports()]
     if not ports:
-        return "no serial port is attached; plug in the board or correct [console] port"
-    return "attached are " + ", ".join(sorted(ports)) + "; correct [console] port"
+        return f"no serial port is attached; plug it in or correct {entry}"
+    return "attached are " + ", ".join(sorted(ports)) + f"; correct {entry}"
 
 
 def holder(path: str) -> str:

@@ -5,6 +5,7 @@
     [console]                            # keys: see ConsoleSpec
     [flasher]                            # FlasherSpec
     [meter]                              # MeterSpec
+    [meter.options]                      # hil.rig.meter_options, for kinds that have some
     [virtual]                            # VirtualSpec; starts a twin, absent on real benches
 
 A bench of several boards is a file with ``name`` and ``rigs = [names of rig files]``. A name is
@@ -18,21 +19,22 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Iterable, Sequence
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 import boards
 from hil.core.errors import RigError
+from hil.rig.meter_options import OPTIONS, MeterOptions
 
 SHIPPED = Path(boards.__file__).parent / "rigs"
 LOCAL = Path("rigs")
 
 # What exists, and what is only known by name: the latter is refused with another message.
 FLASHER_KINDS = ("virtual",)
-METER_KINDS = ("scpi_digitizer",)
+METER_KINDS = ("scpi_digitizer", "ppk2", "lpm01a", "joulescope")
 FLASHERS_WANTED = ("openocd", "pyocd", "st-flash")
-METERS_WANTED = ("n6705c", "dmm6500", "oscilloscope", "joulescope", "ppk2", "lpm01a")
+METERS_WANTED = ("n6705c", "dmm6500", "oscilloscope")
 
 _Spec = TypeVar("_Spec")
 
@@ -58,7 +60,7 @@ class FlasherSpec:
 
 @dataclass(frozen=True)
 class MeterSpec:
-    """``serial``, when given, must be the instrument's own (third field of *IDN?)."""
+    """``serial``, when given, must be the instrument's own (third field of its identity)."""
 
     kind: str
     resource: str
@@ -66,6 +68,7 @@ class MeterSpec:
     range_a: float
     timeout_s: float = 5.0
     serial: str = ""
+    options: MeterOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -185,14 +188,16 @@ def _rig(data: dict[str, Any], path: Path) -> Rig:
     _check_present(data, ("name", "board", "console", "flasher", "meter"), f"{path}")
     board = _choice(data["board"], boards.BOARDS, f"{path}: board")
     specs: dict[str, Any] = {
-        key: _spec(kind, data[key], path, key) for key, kind in _TABLES.items() if key in data
+        key: _spec(kind, data[key], path, key)
+        for key, kind in _TABLES.items()
+        if key in data and key != "meter"
     }
     rig = Rig(
         name=_typed(data["name"], str, f"{path}: name"),
         board=board,
         console=specs["console"],
         flasher=specs["flasher"],
-        meter=specs["meter"],
+        meter=_meter(data["meter"], path),
         virtual=specs.get("virtual"),
         path=path,
     )
@@ -208,7 +213,26 @@ def _spec(kind: type[_Spec], table: Any, path: Path, name: str) -> _Spec:
     _check_keys(table, [f.name for f in known], place)
     _check_present(table, [f.name for f in known if f.default is MISSING], place)
     hints = get_type_hints(kind)
-    return kind(**{key: _typed(table[key], hints[key], f"{place} {key}") for key in table})
+    values = {key: _typed(table[key], hints[key], f"{place} {key}") for key in table}
+    try:
+        return kind(**values)
+    except RigError as error:  # a value that the spec itself refuses
+        raise RigError(f"{place} {error}") from error
+
+
+def _meter(table: Any, path: Path) -> MeterSpec:
+    """[meter], its options read as its kind wants them."""
+    if not isinstance(table, dict):
+        raise RigError(f"{path}: [meter] is a table, not {table!r}")
+    common = {key: value for key, value in table.items() if key != "options"}
+    meter = _spec(MeterSpec, common, path, "meter")
+    _check_kind(meter.kind, METER_KINDS, METERS_WANTED, f"{path}: [meter] kind")
+    kind = OPTIONS.get(meter.kind)
+    if kind is not None:
+        return replace(meter, options=_spec(kind, table.get("options", {}), path, "meter.options"))
+    if "options" in table:
+        raise RigError(f"{path}: [meter.options]: a meter of kind {meter.kind!r} has none")
+    return meter
 
 
 def _typed(value: Any, wanted: type, place: str) -> Any:
@@ -248,7 +272,6 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 
 def _check_values(rig: Rig) -> None:
     _check_kind(rig.flasher.kind, FLASHER_KINDS, FLASHERS_WANTED, f"{rig.path}: [flasher] kind")
-    _check_kind(rig.meter.kind, METER_KINDS, METERS_WANTED, f"{rig.path}: [meter] kind")
     positive = {
         "[console] baud": rig.console.baud,
         "[console] answer_s": rig.console.answer_s,

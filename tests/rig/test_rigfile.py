@@ -87,7 +87,7 @@ def test_local_folder_and_benches_of_its_rigs(
         ("[virtual]\nseed = 3", "", r"are a twin's; add a \[virtual\] table"),
         ('"virtual"', '"openocd"', r"\[flasher\] kind: 'openocd' is planned and has no driver"),
         ('"virtual"', '"virtul"', r"no 'virtul' \(did you mean 'virtual'\?\)"),
-        ('"scpi_digitizer"', '"ppk2"', "'ppk2' is planned"),
+        ('"scpi_digitizer"', '"n6705c"', "'n6705c' is planned"),
         ("[virtual]", "[virtual", "cannot read the rig"),
         ('name = "mine"', "name = 3", "name: 3 is not a text"),
         ('name = "mine"', "console = 3", r"missing name|\[console\]|cannot read"),

@@ -1,0 +1,86 @@
+"""What a meter needs to know beyond rate and range: the ``[meter.options]`` table of a rig file.
+
+One class a kind of meter. The rig file's reader checks names and types; what a value may be is
+checked here, and a RigError begins with the key it is about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hil.core.errors import RigError
+
+
+@dataclass(frozen=True)
+class Ppk2Options:
+    """Nordic Power Profiler Kit II.
+
+    ``supply_v``: in mode "source" what the kit puts out, in mode "ampere" what feeds the board,
+    as measured by hand (the kit cannot tell it). ``marker``: the logic input, D0 to D7.
+    ``spike_filter``: "vendor" replaces samples after a change of range by a rolling average, as
+    nRF Connect does; "none" keeps what the converter gave.
+    """
+
+    supply_v: float
+    mode: str = "source"
+    marker: int = 0
+    spike_filter: str = "vendor"
+
+    def __post_init__(self) -> None:
+        _between("supply_v", self.supply_v, 0.8, 5.0)
+        _one_of("mode", self.mode, ("source", "ampere"))
+        _between("marker", self.marker, 0, 7)
+        _one_of("spike_filter", self.spike_filter, ("vendor", "none"))
+
+
+@dataclass(frozen=True)
+class Lpm01aOptions:
+    """ST X-NUCLEO-LPM01A.
+
+    ``supply_v`` is what the board puts out. ``marker``: "none" (current only, no windows) or
+    "events": each edge event on D7 turns the marker's level; see docs/usb-meters.md for the
+    circuit this needs.
+    """
+
+    supply_v: float
+    marker: str = "none"
+
+    def __post_init__(self) -> None:
+        _between("supply_v", self.supply_v, 1.8, 3.3)
+        _one_of("marker", self.marker, ("none", "events"))
+
+
+@dataclass(frozen=True)
+class JoulescopeOptions:
+    """Joulescope JS110 or JS220.
+
+    ``marker``: the general-purpose input, 0 or 1 (JS220: 0 to 3). ``io_v``: the marker's high
+    level in volts; 0 takes the level from the VREF pin (JS220 only).
+    """
+
+    marker: int = 0
+    io_v: float = 3.3
+
+    def __post_init__(self) -> None:
+        _between("marker", self.marker, 0, 3)
+        _between("io_v", self.io_v, 0.0, 5.0)
+
+
+MeterOptions = Ppk2Options | Lpm01aOptions | JoulescopeOptions
+
+OPTIONS: dict[str, type[MeterOptions]] = {
+    "ppk2": Ppk2Options,
+    "lpm01a": Lpm01aOptions,
+    "joulescope": JoulescopeOptions,
+}
+
+
+def _between(key: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise RigError(f"{key}: {value:g} is not from {least:g} to {most:g}")
+
+
+def _one_of(key: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise RigError(f"{key}: {value!r} is none of: {', '.join(known)}")
