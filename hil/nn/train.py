@@ -37,6 +37,9 @@ MALLOC_ENVIRONMENT = {
 }
 
 
+_FEWEST_STEPS = 4  # up, and down again
+
+
 @dataclass(frozen=True)
 class TrainRecipe:
     """Everything that decides the result besides model, data and what the task adds.
@@ -181,6 +184,11 @@ def _check(task: Task, recipe: TrainRecipe, train_set, test_set, device: str) ->
     check_same_classes(train_set, test_set)
     if len(train_set) < recipe.batch:
         raise DataError(f"{train_set.name}: {len(train_set)} images, one step takes {recipe.batch}")
+    if len(train_set) // recipe.batch * recipe.epochs < _FEWEST_STEPS:
+        raise DataError(
+            f"{train_set.name}: {recipe.epochs} epochs of {len(train_set) // recipe.batch} steps; "
+            f"the learning rate's cycle takes at least {_FEWEST_STEPS} steps"
+        )
     if test_set.x.shape[1:3] != (task.image, task.image):
         raise DataError(
             f"{test_set.name}: images of {test_set.x.shape[1:3]}, the network takes "
@@ -217,7 +225,7 @@ class _Run:
             self.optimizer,
             max_lr=recipe.peak_lr,
             total_steps=recipe.epochs * self.steps,
-            pct_start=0.25,
+            pct_start=_rise(recipe.epochs * self.steps),
             cycle_momentum=False,
         )
         self.scaler = torch.amp.GradScaler(
@@ -275,6 +283,11 @@ class _Run:
         if self.recipe.precision == "mixed":
             return torch.autocast(self.device.type, torch.float16)
         return nullcontext()
+
+
+def _rise(steps: int) -> float:
+    """The share of all steps in which the learning rate rises: a quarter, at least two steps."""
+    return max(0.25, min(2 / steps, 0.5))
 
 
 def _augmented(x: np.ndarray, rng: np.random.Generator, image: int) -> np.ndarray:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,7 @@ import torch
 
 from hil.clio.slicing.artifact import SlicedArtifact
 from hil.clio.slicing.evaluate import load_training, make_artifact, read_log
-from hil.clio.slicing.recipe import OURS
+from hil.clio.slicing.recipe import OURS, SliceRecipe
 from hil.clio.slicing.slice_set import uniform
 from hil.clio.slicing.task import SlicingTask
 from hil.nn.data.images import ImageSet
@@ -30,6 +33,15 @@ def pictures(count: int, seed: int) -> ImageSet:
     return ImageSet("colours", x.astype(np.uint8), y)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """These tensors are tiny, and threads that wait for each other take all day on a busy host."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def train_set() -> ImageSet:
     return pictures(80, 1)
@@ -40,9 +52,15 @@ def test_set() -> ImageSet:
     return pictures(45, 2)
 
 
-def task(recipe=OURS) -> SlicingTask:
+@functools.cache
+def _task(recipe: SliceRecipe) -> SlicingTask:
     torch.manual_seed(5)
     return SlicingTask(SPEC, [uniform("block5", (2, 5)), uniform("block2", (1, 3, 8))], recipe)
+
+
+def task(recipe: SliceRecipe = OURS) -> SlicingTask:
+    """Untrained; a copy, since capturing a model takes a second."""
+    return copy.deepcopy(_task(recipe))
 
 
 @pytest.fixture(scope="session")

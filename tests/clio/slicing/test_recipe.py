@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -39,10 +41,22 @@ class Draws:
         return self.values.pop(0)
 
 
+@functools.cache
+def _built(private_norms: bool, whole_entry: bool) -> SlicedModel:
+    torch.manual_seed(3)
+    slices = {"block2": (1, 2, 3, 8)}
+    return SlicedModel(build_model(SPEC), slices, 16, private_norms, whole_entry).double()
+
+
 @pytest.fixture
 def model() -> SlicedModel:
-    torch.manual_seed(3)
-    return SlicedModel(build_model(SPEC), {"block2": (1, 3, 8)}, 16, False, True).double()
+    return copy.deepcopy(_built(False, True))
+
+
+@pytest.fixture
+def ours() -> SlicedModel:
+    """With private BatchNorms, and the network itself for all channels."""
+    return copy.deepcopy(_built(True, False))
 
 
 @pytest.fixture
@@ -97,10 +111,8 @@ def test_a_slice_of_probability_zero_is_never_drawn(model, batch):
     assert drawn.item() == pytest.approx(exact.item())
 
 
-def test_the_sandwich_by_hand(batch):
-    torch.manual_seed(3)
-    model = SlicedModel(build_model(SPEC), {"block2": (1, 3, 8)}, 16).double()
-    x, y = batch
+def test_the_sandwich_by_hand(ours, batch):
+    model, (x, y) = ours, batch
     loss = slicing_loss(model, SLICES, OURS, x, y, np.random.default_rng(0))
     whole = model.backbone(x)
     target = whole.softmax(1).detach()
@@ -112,10 +124,9 @@ def test_the_sandwich_by_hand(batch):
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6)  # targets are float32
 
 
-def test_distillation_moves_no_teacher(batch):
+def test_distillation_moves_no_teacher(ours, batch):
     """What the network itself learns comes from the labels alone."""
-    torch.manual_seed(3)
-    model = SlicedModel(build_model(SPEC), {"block2": (1, 3, 8)}, 16).double()
+    model = ours
     classifier = model.backbone.classifier
     loss = slicing_loss(model, SLICES, OURS, *batch, np.random.default_rng(0))
     slices = [model(batch[0], "block2", n) for n in (1, 3)]
@@ -127,14 +138,13 @@ def test_distillation_moves_no_teacher(batch):
     assert torch.allclose(both, apart[0] + apart[1], atol=1e-7)
 
 
-def test_sandwich_draws_follow_pi():
-    model = SlicedModel(build_model(SPEC), {"block2": (1, 2, 3, 8)}, 16)
+def test_sandwich_draws_follow_pi(ours):
     slices = SliceSet("block2", (1, 2, 3, 8), (0.1, 0.6, 0.2, 0.1))
     rng = np.random.default_rng(0)
-    drawn = [sandwich_slices(model, slices, 1, rng) for _ in range(4000)]
+    drawn = [sandwich_slices(ours, slices, 1, rng) for _ in range(4000)]
     assert {d[0] for d in drawn} == {1}  # the smallest, always
     assert np.mean([d[1] == 2 for d in drawn]) == pytest.approx(0.75, abs=0.03)
-    assert sandwich_slices(model, slices, 9, rng) in ([1, 2, 3], [1, 3, 2])
+    assert sandwich_slices(ours, slices, 9, rng) in ([1, 2, 3], [1, 3, 2])
 
 
 def test_recalibrated_statistics_are_those_of_the_inputs():

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hil.clio.slicing.slice_set import SliceSet, from_bandwidth, slice_channels, uniform
+from hil.clio.radio import BLE
+from hil.clio.slicing.slice_set import (
+    SliceSet,
+    from_bandwidth,
+    radio_bandwidths,
+    slice_channels,
+    uniform,
+)
 from hil.core.errors import DataError, ModelError
 
 
@@ -74,3 +81,21 @@ def test_bad_sets():
         SliceSet("b", (1, 2), (0.5, 0.4))
     with pytest.raises(ModelError, match="the layer there has 4"):
         uniform("b", (1, 5)).check(4)
+
+
+def test_weights_count_samples_by_time():
+    found = from_bandwidth(
+        "b", (1, 2), (100, 200), np.array([8.0, 16.0]), 0.1, weights=np.array([3.0, 1.0])
+    )
+    assert found.probabilities == (0.75, 0.25)
+
+
+def test_a_radios_bandwidths_are_gaussian_quantiles():
+    kbps = radio_bandwidths(BLE, 0.2)
+    assert kbps.mean() == pytest.approx(BLE.bandwidth_kbps)
+    assert kbps.std() == pytest.approx(0.2 * BLE.bandwidth_kbps, rel=0.01)
+    assert np.mean(kbps < 200) == pytest.approx(0.1587, abs=0.002)  # one deviation below
+    assert radio_bandwidths(BLE, 2.0).min() == 0.0
+    assert set(radio_bandwidths(BLE, 0.0)) == {BLE.bandwidth_kbps}
+    with pytest.raises(DataError, match="not negative"):
+        radio_bandwidths(BLE, -1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 
 import pytest
 import torch
@@ -31,7 +32,12 @@ def backbone(spec: ModelSpec = SPEC) -> nn.Module:
 
 @pytest.fixture(params=[True, False], ids=["private-norms", "shared-norms"])
 def sliced(request) -> SlicedModel:
-    return SlicedModel(backbone(), SLICES, 16, private_norms=request.param).eval()
+    return copy.deepcopy(_sliced(request.param))
+
+
+@functools.cache
+def _sliced(private_norms: bool) -> SlicedModel:
+    return SlicedModel(backbone(), SLICES, 16, private_norms=private_norms).eval()
 
 
 @pytest.fixture
@@ -92,7 +98,7 @@ def test_a_training_step_keeps_tied_weights_equal(sliced, x):
 
 
 def test_private_norms_do_not_see_other_slices(x):
-    sliced = SlicedModel(backbone(), SLICES, 16, private_norms=True).train()
+    sliced = copy.deepcopy(_sliced(True)).train()
     norms = {
         channels: next(m for m in sliced.cloud("block2", channels)[1].modules() if _is_norm(m))
         for channels in (1, 3)
@@ -107,7 +113,7 @@ def _is_norm(module: nn.Module) -> bool:
     return isinstance(module, nn.BatchNorm2d)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "vgg16", "vgg19"])
+@pytest.mark.parametrize("name", ["resnet18", "vgg16"])
 def test_other_models_slice_too(name):
     model = SlicedModel(backbone(ModelSpec(name, 0.125, 10)), {"block3": (1, 4)}, 32)
     logits = model(torch.zeros(2, 3, 32, 32), "block3", 4)
@@ -121,7 +127,7 @@ def test_bad_cuts_and_slices():
         SlicedModel(backbone(), {"block99": (1,)}, 16)
     with pytest.raises(ModelError, match="block2: a slice of 9 channels; the layer there has 8"):
         SlicedModel(backbone(), {"block2": (1, 9)}, 16)
-    model = SlicedModel(backbone(), SLICES, 16)
+    model = _sliced(True)
     with pytest.raises(ModelError, match=r"no slice of 2 channels at cut 'block2'; trained: .*/1"):
         model.cloud("block2", 2)
     with pytest.raises(ModelError, match="not a chain of blocks"):
