@@ -35,7 +35,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hil.sim.chip import EnergyBins, MarkerEdge
-from hil.sim.meter_frontend import RANGES_A, TICK_S, Acquisition, Samples, Specimen
+from hil.sim.meter_frontend import RANGES_A, TICK_S, Recording, Samples, Specimen, to_samples
 from hil.sim.wires_lines import Wait
 
 MAX_POINTS = 4_000_000
@@ -92,7 +92,7 @@ class VirtualMeter:
         self.lose_next = 0  # fault injection: samples that the next acquisition drops
         self._rng = np.random.default_rng([seed, 1])
         self._errors: deque[tuple[int, str]] = deque()
-        self._acquisition: Acquisition | None = None
+        self._acquisition: Recording | None = None
         self._samples: Samples | None = None
         self._time_s = 0.0
         self._level = False
@@ -245,13 +245,13 @@ class VirtualMeter:
         interval_s = self.ticks * TICK_S
         t0_s = self._time_s + self._rng.uniform(0.0, interval_s)
         self._samples = None
-        self._acquisition = Acquisition(t0_s, interval_s, self.points, self.range_a, self._level)
+        self._acquisition = Recording(t0_s, interval_s, self.points, self._level)
 
     def _abort(self) -> None:
         self._acquisition = None
 
-    def _finish(self, acquisition: Acquisition) -> None:
-        samples = acquisition.samples(self.specimen, self.supply_v, self._rng)
+    def _finish(self, acquisition: Recording) -> None:
+        samples = to_samples(acquisition, self.range_a, self.specimen, self.supply_v, self._rng)
         self._samples = samples.without(self.lose_next) if self.lose_next else samples
         self.lose_next = 0
         self._acquisition = None

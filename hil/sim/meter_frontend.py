@@ -67,8 +67,8 @@ class Samples:
 
 
 @dataclass
-class Acquisition:
-    """An acquisition on its way: ``points`` samples of ``interval_s`` from bench time ``t0_s``.
+class Recording:
+    """``points`` samples of ``interval_s`` from bench time ``t0_s``, on their way.
 
     ``level`` is the marker when it started.
     """
@@ -76,7 +76,6 @@ class Acquisition:
     t0_s: float
     interval_s: float
     points: int
-    range_a: float
     level: bool
     _energy_j: list[np.ndarray] = field(default_factory=list)
     _first: int | None = None
@@ -104,30 +103,37 @@ class Acquisition:
         self._energy_j.append(bins.energy_j)
         self._bins += len(bins.energy_j)
 
-    def samples(self, specimen: Specimen, supply_v: float, rng: np.random.Generator) -> Samples:
-        """What the converter delivers."""
+    def power_w(self) -> np.ndarray:
+        """Average power of each sample."""
         assert self.complete and self._first is not None
         borders_s = self.t0_s + np.arange(self.points + 1) * self.interval_s
         grid_s = (self._first + np.arange(self._bins + 1)) * self._bin_s
         drawn_j = np.concatenate(([0.0], np.cumsum(np.concatenate(self._energy_j))))
-        power_w = np.diff(np.interp(borders_s, grid_s, drawn_j)) / self.interval_s
-        current_a, overloaded = self._convert(power_w / supply_v, specimen, rng)
-        return Samples(self.t0_s, current_a, self._marker(borders_s[:-1]), overloaded)
+        return np.diff(np.interp(borders_s, grid_s, drawn_j)) / self.interval_s
 
-    def _convert(
-        self, current_a: np.ndarray, specimen: Specimen, rng: np.random.Generator
-    ) -> tuple[np.ndarray, int]:
-        noise = NOISE_1MS * (TICK_S / self.interval_s) ** 0.5
-        analog = current_a * specimen.gain + self.range_a * (
-            specimen.offset + noise * rng.standard_normal(len(current_a))
-        )
-        step_a = self.range_a / CODE_MAX
-        codes = np.rint(analog / step_a)
-        clipped = np.clip(codes, -CODE_MAX - 1, CODE_MAX)
-        return (clipped * step_a).astype(np.float32), int(np.count_nonzero(codes != clipped))
-
-    def _marker(self, starts_s: np.ndarray) -> np.ndarray:
+    def marker(self) -> np.ndarray:
+        """The marker's level at the middle of each sample."""
         times_s = np.array([edge.time_s for edge in self._edges])
         levels = np.array([self.level, *(edge.level for edge in self._edges)], dtype=np.bool_)
-        middles_s = starts_s + self.interval_s / 2
+        middles_s = self.t0_s + (np.arange(self.points) + 0.5) * self.interval_s
         return levels[np.searchsorted(times_s, middles_s, side="right")]
+
+
+def to_samples(
+    recording: Recording,
+    range_a: float,
+    specimen: Specimen,
+    supply_v: float,
+    rng: np.random.Generator,
+) -> Samples:
+    """What the converter of a VPM1 in ``range_a`` delivers of a complete recording."""
+    noise = NOISE_1MS * (TICK_S / recording.interval_s) ** 0.5
+    analog = recording.power_w() / supply_v * specimen.gain + range_a * (
+        specimen.offset + noise * rng.standard_normal(recording.points)
+    )
+    step_a = range_a / CODE_MAX
+    codes = np.rint(analog / step_a)
+    clipped = np.clip(codes, -CODE_MAX - 1, CODE_MAX)
+    current_a = (clipped * step_a).astype(np.float32)
+    overloaded = int(np.count_nonzero(codes != clipped))
+    return Samples(recording.t0_s, current_a, recording.marker(), overloaded)
