@@ -18,8 +18,9 @@ import numpy as np
 from hil.core.errors import DataError
 from hil.core.provenance import Origin
 
-# Version of Waveform.to_bytes. 1: first.
-SCHEMA = 1
+# Version of Waveform.to_bytes. 1: first; 2: with series_ohms.
+SCHEMA = 2
+READABLE = (1, SCHEMA)
 _ARRAYS = ("current_a", "marker")
 
 
@@ -31,6 +32,9 @@ class Waveform:
     on). ``overload`` tells that at least one sample was clipped to ``range_a``.
     ``lost_samples`` were dropped somewhere inside and are *not* in the arrays: times behind
     the gap are wrong, so a waveform with lost samples has no usable window.
+
+    ``series_ohms`` is what the current passes between the point where ``supply_v`` was told and
+    the board (shunt, cables); the power is the board's, without what is lost there.
     """
 
     t0_s: float
@@ -43,6 +47,7 @@ class Waveform:
     lost_samples: int
     meter: str
     origin: Origin
+    series_ohms: float = 0.0
 
     def __post_init__(self) -> None:
         current, marker = self.current_a, self.marker
@@ -73,7 +78,8 @@ class Waveform:
     @property
     def power_w(self) -> np.ndarray:
         """Average power of each sample in watts, float64."""
-        return self.current_a.astype(np.float64) * self.supply_v
+        current_a = self.current_a.astype(np.float64)
+        return current_a * (self.supply_v - current_a * self.series_ohms)
 
     def to_bytes(self) -> bytes:
         """A compressed .npz for the run's attachments; the same waveform gives the same bytes."""
@@ -97,7 +103,7 @@ class Waveform:
                 content = {name: file[name] for name in file.files}
         except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
             raise DataError(f"damaged waveform of {len(data)} bytes: {error}") from error
-        if "schema" not in content or int(content.pop("schema")) != SCHEMA:
+        if "schema" not in content or int(content.pop("schema")) not in READABLE:
             raise DataError(f"not a waveform of schema {SCHEMA}, it holds: {', '.join(content)}")
         try:
             return _from_arrays(content)
@@ -118,4 +124,5 @@ def _from_arrays(content: dict[str, np.ndarray]) -> Waveform:
         lost_samples=int(content["lost_samples"]),
         meter=str(content["meter"]),
         origin=Origin(str(content["origin"])),
+        series_ohms=float(content.get("series_ohms", 0.0)),
     )

@@ -7,6 +7,7 @@ with open_rig(load_rig("virtual-gap8")) as rig:
 
 from __future__ import annotations
 
+import datetime
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,6 +17,7 @@ from pathlib import Path
 from hil.core.errors import FlashError, HilError, InstrumentError, RigError, TargetError
 from hil.core.firmware import Firmware
 from hil.core.provenance import Origin
+from hil.rig import calibration
 from hil.rig import firmware as firmware_of
 from hil.rig.console import Console, OnEvent, Timeouts, ignore_event, see_nothing
 from hil.rig.flashers.virtual import TwinStatus, VirtualFlasher
@@ -147,7 +149,9 @@ def check(
 def _start(rig: Rig, stack: ExitStack, command: TwinCommand) -> Places:
     values: dict[str, object] = {}
     if rig.virtual is not None:
-        twin = TwinProcess(rig.board, rig.virtual.seed, rig.virtual.start_s, command)
+        twin = TwinProcess(
+            rig.board, rig.virtual.seed, rig.virtual.start_s, command, rig.meter.kind
+        )
         stack.callback(twin.close)
         values = {"dir": twin.directory, "meter_port": twin.meter_port}
     return Places(
@@ -193,6 +197,10 @@ def _open_meter(rig: Rig, places: Places, stack: ExitStack) -> Meter:
     stack.callback(meter.close)
     meter.identify()
     _check_serial(spec, places.resource, meter.identity)
+    if spec.calibration == "required":
+        today = datetime.datetime.now(datetime.UTC).date()
+        record = calibration.find(meter.identity, today)
+        meter = calibration.CalibratedMeter(meter, record)
     meter.configure(spec.sample_rate_hz, spec.range_a)
     return meter
 

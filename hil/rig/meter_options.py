@@ -67,12 +67,51 @@ class JoulescopeOptions:
         _between("io_v", self.io_v, 0.0, 5.0)
 
 
-MeterOptions = Ppk2Options | Lpm01aOptions | JoulescopeOptions
+@dataclass(frozen=True)
+class KeysightN6705COptions:
+    """Keysight N6705 with an N6781A module in slot ``channel``.
+
+    ``marker_level_v``: above it, the auxiliary input counts as a high marker.
+    """
+
+    channel: int = 1
+    marker_level_v: float = 1.5
+
+    def __post_init__(self) -> None:
+        _between("channel", self.channel, 1, 4)
+        _between("marker_level_v", self.marker_level_v, 0.1, 5.0)
+
+
+@dataclass(frozen=True)
+class OscilloscopeOptions:
+    """Shunt on channel 1, marker on channel 2.
+
+    ``shunt_ohms``: between supply and board. ``supply_v``: before the shunt, as measured with a
+    voltmeter. ``marker_level_v``: above it, channel 2 counts as a high marker.
+    """
+
+    shunt_ohms: float
+    supply_v: float
+    marker_level_v: float = 1.5
+
+    def __post_init__(self) -> None:
+        _between("shunt_ohms", self.shunt_ohms, 1e-3, 1e3)
+        _between("supply_v", self.supply_v, 0.5, 60.0)
+        _between("marker_level_v", self.marker_level_v, 0.1, 5.0)
+
+
+MeterOptions = (
+    Ppk2Options | Lpm01aOptions | JoulescopeOptions | KeysightN6705COptions | OscilloscopeOptions
+)
 
 OPTIONS: dict[str, type[MeterOptions]] = {
     "ppk2": Ppk2Options,
     "lpm01a": Lpm01aOptions,
     "joulescope": JoulescopeOptions,
+    "keysight_n6705c": KeysightN6705COptions,
+    "keysight_infiniivision": OscilloscopeOptions,
+    "rigol_ds1000z": OscilloscopeOptions,
+    "siglent_sds1000xe": OscilloscopeOptions,
 }
 
 

@@ -32,9 +32,13 @@ LOCAL = Path("rigs")
 
 # What exists, and what is only known by name: the latter is refused with another message.
 FLASHER_KINDS = ("virtual",)
-METER_KINDS = ("scpi_digitizer", "ppk2", "lpm01a", "joulescope")
+METER_KINDS = (
+    "scpi_digitizer", "ppk2", "lpm01a", "joulescope", "keysight_n6705c", "keithley_dmm6500",
+    "keysight_infiniivision", "rigol_ds1000z", "siglent_sds1000xe",
+)  # fmt: skip
 FLASHERS_WANTED = ("openocd", "pyocd", "st-flash")
-METERS_WANTED = ("n6705c", "dmm6500", "oscilloscope")
+METERS_WANTED: tuple[str, ...] = ()
+CALIBRATIONS = ("none", "required")
 
 _Spec = TypeVar("_Spec")
 
@@ -60,7 +64,11 @@ class FlasherSpec:
 
 @dataclass(frozen=True)
 class MeterSpec:
-    """``serial``, when given, must be the instrument's own (third field of its identity)."""
+    """``serial``, when given, must be the instrument's own (third field of its identity).
+
+    ``calibration``: "none" takes its readings as they are, "required" corrects them by the
+    stored calibration of this serial number (hil.rig.calibration).
+    """
 
     kind: str
     resource: str
@@ -68,6 +76,7 @@ class MeterSpec:
     range_a: float
     timeout_s: float = 5.0
     serial: str = ""
+    calibration: str = "none"
     options: MeterOptions | None = None
 
 
@@ -272,6 +281,7 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 
 def _check_values(rig: Rig) -> None:
     _check_kind(rig.flasher.kind, FLASHER_KINDS, FLASHERS_WANTED, f"{rig.path}: [flasher] kind")
+    _choice(rig.meter.calibration, CALIBRATIONS, f"{rig.path}: [meter] calibration")
     positive = {
         "[console] baud": rig.console.baud,
         "[console] answer_s": rig.console.answer_s,

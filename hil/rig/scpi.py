@@ -168,10 +168,13 @@ class ScpiLink:
         wait_s: float | None = None,
         before: bytes = b"",
         after: bytes = b"\n",
+        indefinite_bytes: int = 0,
     ) -> np.ndarray:
-        """A definite block as an array; ``wait_s`` is how long its first byte may take.
+        """A block as an array; ``wait_s`` is how long its first byte may take.
 
         ``before`` and ``after`` are the bytes around the block in this instrument's answers.
+        ``indefinite_bytes``: the size of a block that begins ``#0``, if the caller knows it; a
+        socket has no other mark for its end.
         """
         self.send(command)
         session = self._open_session(command)
@@ -181,7 +184,7 @@ class ScpiLink:
             session.timeout = (self.timeout_s if wait_s is None else wait_s) * 1000
             if before and (head := self._bytes(command, session, len(before))) != before:
                 raise self.failed(command, f"an answer begins with {before!r}, not with {head!r}")
-            size = self._block_size(command, session)
+            size = self._block_size(command, session, indefinite_bytes)
             session.timeout = self.timeout_s * 1000
             data = self._take(command, session, size)
             self._bytes(command, session, len(after))
@@ -192,9 +195,13 @@ class ScpiLink:
             raise self.failed(command, f"a block of {size} bytes for {kind.itemsize}-byte samples")
         return np.frombuffer(data, kind)
 
-    def _block_size(self, command: str, session: MessageBasedResource) -> int:
+    def _block_size(
+        self, command: str, session: MessageBasedResource, indefinite_bytes: int
+    ) -> int:
         head = self._bytes(command, session, 2)
         digits = head[1:]
+        if head == b"#0" and indefinite_bytes:
+            return indefinite_bytes
         if head[:1] != b"#" or not digits.isdigit() or digits == b"0":
             raise self.failed(command, f"a block begins with # and a digit, not with {head!r}")
         length = self._bytes(command, session, int(digits))

@@ -20,14 +20,15 @@ POLL_S = 0.02
 END_S = 5.0
 LOG_TAIL_LINES = 12
 
-TwinCommand = Callable[[str, Path, int], Sequence[str]]
+# Of a board, a folder, a seed and a kind of meter.
+TwinCommand = Callable[[str, Path, int, str], Sequence[str]]
 
 
-def twin_command(board: str, directory: Path, seed: int) -> list[str]:
+def twin_command(board: str, directory: Path, seed: int, meter: str) -> list[str]:
     """The command that starts the shipped twin."""
     return [
         sys.executable, "-m", "hil.sim.twin", "--board", board, "--dir", str(directory),
-        "--seed", str(seed), "--parent", str(os.getpid()),
+        "--seed", str(seed), "--meter", meter, "--parent", str(os.getpid()),
     ]  # fmt: skip
 
 
@@ -38,7 +39,12 @@ class TwinProcess:
     """
 
     def __init__(
-        self, board: str, seed: int, start_s: float, command: TwinCommand = twin_command
+        self,
+        board: str,
+        seed: int,
+        start_s: float,
+        command: TwinCommand = twin_command,
+        meter: str = "scpi_digitizer",
     ) -> None:
         # Short on purpose: the path of a Unix socket ends at 107 bytes.
         self.directory = Path(tempfile.mkdtemp(prefix="hil-twin-"))
@@ -47,7 +53,7 @@ class TwinProcess:
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                command(board, self.directory, seed),
+                command(board, self.directory, seed, meter),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

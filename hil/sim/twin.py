@@ -1,6 +1,6 @@
 """The virtual bench of one board: a simulated chip behind a serial port, a meter and a probe.
 
-    python -m hil.sim.twin --board gap8 --dir DIR
+    python -m hil.sim.twin --board gap8 --dir DIR [--meter keysight_n6705c]
 
 In DIR it makes ``console`` (a serial port), ``meter.port`` (the TCP port of the SCPI meter on
 127.0.0.1) and ``control.sock`` (the debug probe and switchboard, one JSON object a line):
@@ -36,6 +36,8 @@ from typing import Any
 from hil.core.errors import HilError, SimulationError
 from hil.sim.chip import Chip
 from hil.sim.chips import CHIPS, make_chip
+from hil.sim.instruments import INSTRUMENTS, make_instrument
+from hil.sim.instruments.instrument import Instrument
 from hil.sim.meter import VirtualMeter
 from hil.sim.powered_chip import PoweredChip
 from hil.sim.wires import Disturbance, PtyWire
@@ -44,6 +46,7 @@ from hil.sim.wires_lines import LineServer, Reply
 SLICE_S = 0.003  # chip time between two looks at the wires
 IDLE_STEP_S = 0.05
 ORPHAN_CHECK_S = 0.5
+OWN_METER = "scpi_digitizer"  # the VPM1; other kinds are simulated products
 METER_FAULTS = ("mute", "truncate", "disconnect", "lose")
 
 
@@ -51,12 +54,18 @@ class Twin:
     """One board's virtual bench in folder ``directory``; ``run`` serves it until ``quit``."""
 
     def __init__(
-        self, chip: Chip, board: str, directory: Path, seed: int = 0, parent: int | None = None
+        self,
+        chip: Chip,
+        board: str,
+        directory: Path,
+        seed: int = 0,
+        parent: int | None = None,
+        meter: str = OWN_METER,
     ) -> None:
         self.board = board
         self.directory = directory
         self.chip = PoweredChip(chip)
-        self.meter = VirtualMeter(chip.supply_v, seed)
+        self.meter = _make_meter(meter, chip.supply_v, seed)
         self._parent = parent
         self._quit = False
         self._meter_fault = ""
@@ -163,7 +172,8 @@ class Twin:
         answer = self.meter.execute(line)
         if answer is None:
             return None
-        if answer.startswith(b"#") and self._meter_fault in ("truncate", "disconnect"):
+        # Some products put a word before the block.
+        if b"#" in answer[:16] and self._meter_fault in ("truncate", "disconnect"):
             hang_up = self._meter_fault == "disconnect"
             self._meter_fault = ""
             return Reply(answer[: len(answer) // 2], hang_up)
@@ -229,6 +239,10 @@ class Twin:
             self._meter_fault = kind
 
 
+def _make_meter(kind: str, supply_v: float, seed: int) -> VirtualMeter | Instrument:
+    return VirtualMeter(supply_v, seed) if kind == OWN_METER else make_instrument(kind, supply_v, seed)
+
+
 def serve(twin: Twin) -> None:
     """Run ``twin`` as a process's main task."""
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -244,11 +258,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--board", required=True, choices=sorted(CHIPS))
     parser.add_argument("--dir", required=True, type=Path, help="folder for the wires' ends")
     parser.add_argument("--seed", type=int, default=0, help="of the meter's errors and noise")
+    parser.add_argument("--meter", default=OWN_METER, choices=[OWN_METER, *INSTRUMENTS])
     parser.add_argument("--parent", type=int, help="process whose end ends the twin")
     options = parser.parse_args(arguments)
     try:
         serve(
-            Twin(make_chip(options.board), options.board, options.dir, options.seed, options.parent)
+            Twin(
+                make_chip(options.board),
+                options.board,
+                options.dir,
+                options.seed,
+                options.parent,
+                options.meter,
+            )
         )
     except (HilError, OSError) as error:
         print(f"twin: {error}", file=sys.stderr)

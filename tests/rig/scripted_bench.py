@@ -49,9 +49,12 @@ class Bench:
         return ScpiDigitizer(self.resource, timeout_s=0.5, slowdown=20.0)
 
 
-def scripted_command(board: str, directory: Path, seed: int) -> list[str]:
+def scripted_command(
+    board: str, directory: Path, seed: int, meter: str = "scpi_digitizer"
+) -> list[str]:
     """Starts a twin process with a firmware double, for hil.rig.bench."""
     script = Path(__file__).with_name("scripted_twin.py")
     return [
         sys.executable, str(script), "--board", board, "--dir", str(directory), "--seed", str(seed),
+        "--meter", meter,
     ]  # fmt: skip

@@ -114,7 +114,7 @@ class TestOwnTwin:
         assert not items["flasher"].ok and "firmware double" in items["flasher"].detail
 
     def test_the_command_line_knows_no_double(self, tmp_path: Path) -> None:
-        command = twin_command("scripted", tmp_path, 0)
+        command = twin_command("scripted", tmp_path, 0, "scpi_digitizer")
         root = Path(__file__).parents[2]
         done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=False)
         assert done.returncode == 2 and "invalid choice: 'scripted'" in done.stderr

@@ -78,5 +78,5 @@ def test_damaged_bytes(cut: int) -> None:
 def test_other_archives() -> None:
     file = io.BytesIO()
     np.savez(file, a=1)
-    with pytest.raises(DataError, match="not a waveform of schema 1, it holds: a"):
+    with pytest.raises(DataError, match="not a waveform of schema 2, it holds: a"):
         Waveform.from_bytes(file.getvalue())

@@ -61,6 +61,15 @@ class Instrument:
         self._wait_until_s: float | None = None
         self._polled_s = -1.0
 
+    @property
+    def lose_next(self) -> int:
+        """Fault ``lose``, by the name under which the twin knows it."""
+        return self.faults.lose
+
+    @lose_next.setter
+    def lose_next(self, count: int) -> None:
+        self.faults.lose = count
+
     # -- for the subclass -------------------------------------------------------------------
 
     @property
@@ -78,6 +87,10 @@ class Instrument:
 
     def halted(self, reason: str) -> None:
         """No sample will come any more."""
+        raise NotImplementedError
+
+    def complain(self, code: int, text: str) -> None:
+        """Report an error of the instrument's own, as after a self-test."""
         raise NotImplementedError
 
     # -- the owner's side -------------------------------------------------------------------
@@ -154,11 +167,14 @@ class Instrument:
     # -- samples ----------------------------------------------------------------------------
 
     def current_a(self, recording: Recording) -> np.ndarray:
-        """True current of each sample, with the fault ``overload`` in its middle."""
-        current_a = recording.power_w() / self.supply_v
+        """True current of each sample."""
+        return self.spoiled(recording.power_w() / self.supply_v)
+
+    def spoiled(self, current_a: np.ndarray) -> np.ndarray:
+        """``current_a`` with the fault ``overload`` in its middle."""
         if self.faults.overload:
-            current_a[len(current_a) // 2] = 1e3
             self.faults.overload = False
+            current_a[len(current_a) // 2] = 1e3
         return current_a
 
     def lost(self, count: int) -> np.ndarray:

@@ -20,7 +20,6 @@ from hil.sim.instruments.scpi import (
     Dispatcher,
     ErrorQueue,
     ScpiError,
-    block,
     number,
     quoted,
     whole,
@@ -200,7 +199,7 @@ class KeithleyDmm6500(Instrument):
             return ",".join(f"{value:.9E}" for value in table.ravel()).encode()
         kind = np.dtype("f8" if self._format == "REAL" else "f4")
         order = kind.newbyteorder(">" if self._order == "NORM" else "<")
-        return block(table.astype(order).tobytes())
+        return b"#0" + table.astype(order).tobytes()
 
     # -- trigger model ----------------------------------------------------------------------
 
@@ -289,6 +288,9 @@ class KeithleyDmm6500(Instrument):
     def halted(self, reason: str) -> None:
         self._abort()
         self._errors.push(ScpiError(-230, f"Data corrupt or stale; {reason}"))
+
+    def complain(self, code: int, text: str) -> None:
+        self._errors.push(ScpiError(code, text))
 
     def _error(self, _call: Call) -> bytes:
         code, text = self._errors.pop()

@@ -210,7 +210,7 @@ class KeysightInfiniiVision(Oscilloscope):
     def _stride(self) -> int:
         if self.record_held is None:
             raise ScpiError(-230, "Data corrupt or stale")
-        return max(1, len(self.record_held.volts[1]) // self._points)
+        return max(1, self.record_held.points // self._points)
 
     def _codes(self) -> np.ndarray:
         channel = self.channels[self._source]
@@ -220,14 +220,15 @@ class KeysightInfiniiVision(Oscilloscope):
         divisions = self.analog(self._source)[::stride] - channel.offset_v / channel.scale_v
         codes = np.rint(divisions * 256 / DIVISIONS_Y) + MIDDLE
         codes = np.clip(codes, LOW, HIGH).astype(np.uint8)
-        codes[self.lost(len(codes))] = HOLE
-        return codes
+        assert self.record_held is not None
+        holes = np.isin(np.arange(len(codes)) * stride, self.record_held.missing)
+        return np.where(holes, np.uint8(HOLE), codes)
 
     def _preamble(self, _call: Call) -> bytes:
         stride = self._stride()
         assert self.record_held is not None
         channel = self.channels[self._source]
-        points = -(-len(self.record_held.volts[1]) // stride)
+        points = -(-self.record_held.points // stride)
         numbers = (
             "+0,+0", nr1(points).decode(), "+1",
             nr3(self.record_held.interval_s * stride).decode(),
@@ -239,6 +240,9 @@ class KeysightInfiniiVision(Oscilloscope):
 
     def _data(self, _call: Call) -> bytes:
         return block(self._codes().tobytes(), 8)
+
+    def complain(self, code: int, text: str) -> None:
+        self._errors.push(ScpiError(code, text))
 
     def _error(self, _call: Call) -> bytes:
         code, text = self._errors.pop()

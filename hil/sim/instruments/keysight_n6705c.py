@@ -314,6 +314,9 @@ class KeysightN6705C(Instrument):
 
     # -- errors -----------------------------------------------------------------------------
 
+    def complain(self, code: int, text: str) -> None:
+        self._errors.push(ScpiError(code, text))
+
     def _error(self, _call: Call) -> bytes:
         code, text = self._errors.pop()
         return f'{code:+d},"{text}"'.encode("ascii", "replace")

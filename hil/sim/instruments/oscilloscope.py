@@ -30,11 +30,20 @@ class Channel:
 
 @dataclass(frozen=True)
 class Record:
-    """What is in the memory: volts of every channel from ``start_s`` (0 is the trigger)."""
+    """What is in the memory: volts of every channel from ``start_s`` (0 is the trigger).
+
+    ``missing`` are the places at which the fault ``lose`` took a sample.
+    """
 
     volts: dict[int, np.ndarray]
     interval_s: float
     start_s: float
+    missing: np.ndarray
+
+    @property
+    def points(self) -> int:
+        """Samples of a channel, missing ones included."""
+        return len(self.volts[1])
 
 
 class Oscilloscope(Instrument):
@@ -108,12 +117,20 @@ class Oscilloscope(Instrument):
             self.poll()
         return self.ready
 
+    def current_a(self, recording: Recording) -> np.ndarray:
+        """The current at which the board, behind the shunt, draws its power."""
+        drawn_va = 4 * self.shunt_ohms * recording.power_w()
+        root_v = np.sqrt(np.maximum(self.supply_v**2 - drawn_va, 0.0))
+        current_a = (self.supply_v - root_v) / (2 * self.shunt_ohms)
+        return self.spoiled(current_a)
+
     def finished(self, recording: Recording) -> None:
         volts = self.current_a(recording) * self.shunt_ohms * self.gain
         self.record_held = Record(
             {1: volts, 2: recording.marker() * MARKER_V},
             recording.interval_s,
             -self._before_s,
+            self.lost(recording.points),
         )
 
     def halted(self, reason: str) -> None:

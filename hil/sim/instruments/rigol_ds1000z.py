@@ -102,7 +102,6 @@ class RigolDs1000z(Oscilloscope):
         self._scale_s, self._position_s, self._level_v = 1e-6, 0.0, 0.0
         self._depth, self._source, self._first, self._last = 12_000, 1, 1, 1200
         self._running, self._single_shot = True, False
-        self._lost: np.ndarray = np.zeros(0, int)
 
     @property
     def _sharing(self) -> int:
@@ -193,7 +192,6 @@ class RigolDs1000z(Oscilloscope):
         self._running, self._single_shot = False, True
         span_s = DIVISIONS_X * self._scale_s
         points = round(span_s * self._rate_hz)
-        self._lost = np.zeros(0, int)
         self.single(1 / self._rate_hz, points, max(0.0, span_s / 2 - self._position_s))
 
     def _status(self, _call: Call) -> bytes:
@@ -217,10 +215,9 @@ class RigolDs1000z(Oscilloscope):
         if not channel.shown:
             raise ScpiError(-221, "Settings conflict")
         divisions = self.analog(self._source)
-        if self.faults.lose:
-            self._lost = self.lost(len(divisions))
+        assert self.record_held is not None
         codes = np.rint(divisions * CODES_A_DIVISION) + self._origin(channel) + MIDDLE
-        return np.delete(np.clip(codes, 0, 255).astype(np.uint8), self._lost)
+        return np.delete(np.clip(codes, 0, 255).astype(np.uint8), self.record_held.missing)
 
     def _origin(self, channel: Channel) -> int:
         return round(channel.offset_v * CODES_A_DIVISION / channel.scale_v)
@@ -240,6 +237,9 @@ class RigolDs1000z(Oscilloscope):
         if not self._first <= self._last or self._last - self._first >= BATCH_BYTES:
             raise ScpiError(-222, "Data out of range")
         return block(self._codes()[self._first - 1 : self._last].tobytes(), 9)
+
+    def complain(self, code: int, text: str) -> None:
+        self._errors.push(ScpiError(code, text))
 
     def _error(self, _call: Call) -> bytes:
         code, text = self._errors.pop()

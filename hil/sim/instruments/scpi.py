@@ -140,10 +140,12 @@ class Dispatcher:
         form = None if command is None else (command.query if asks else command.setter)
         if form is None:
             raise ScpiError(-113, "Undefined header")
+        arguments = tuple(split_outside(rest, ",")) if rest.strip() else ()
+        answer = form(Call(arguments, suffixes))
+        # Only now: a unit that waits is read again from where it stands.
         if not header.startswith("*"):
             self._path = full[: full.rfind(":") + 1]
-        arguments = tuple(split_outside(rest, ",")) if rest.strip() else ()
-        return form(Call(arguments, suffixes))
+        return answer
 
 
 class ErrorQueue:

@@ -1,4 +1,4 @@
-"""A simulated instrument on a TCP port, fed by a profile. Its time passes when a client waits."""
+"""A simulated instrument on a TCP port, fed by a power trace. Time passes when a client waits."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import selectors
 import socket
 import threading
 
+import numpy as np
+
+from hil.sim.chip import EnergyBins
 from hil.sim.instruments.instrument import Instrument
-from hil.sim.instruments.source import Profile
+from hil.sim.instruments.power_trace import PowerTrace
 from hil.sim.wires_lines import LineServer, Reply
 
 STEP_S = 0.05  # most that passes between two looks at the wires
@@ -17,12 +20,16 @@ WIRE_FAULTS = ("mute", "truncate", "disconnect")
 
 
 class InstrumentServer:
-    """``with InstrumentServer(instrument, profile) as server: connect(server.resource)``."""
+    """``with InstrumentServer(instrument, trace) as server: connect(server.resource)``.
 
-    def __init__(self, instrument: Instrument, profile: Profile, port: int = 0) -> None:
+    The trace's time 0 is when the first client waits for something.
+    """
+
+    def __init__(self, instrument: Instrument, trace: PowerTrace, port: int = 0) -> None:
         self.instrument = instrument
-        self.profile = profile
+        self.trace = trace
         self.wire_fault = ""
+        self._bin = 0  # of the trace, that comes next
         self._listener = socket.create_server(("127.0.0.1", port))
         self.port = int(self._listener.getsockname()[1])
         self._stop = threading.Event()
@@ -58,9 +65,15 @@ class InstrumentServer:
             selector.close()
 
     def _advance(self, until_s: float) -> None:
-        step_s = min(until_s, self.profile.time_s + STEP_S)
-        bins, edges = self.profile.advance(step_s)
-        self.instrument.feed(self.profile.time_s, bins, edges)
+        """Let a step pass, to the end of the bin in which it ends."""
+        bin_s = self.trace.bin_s
+        step_s = min(until_s, self._bin * bin_s + STEP_S)
+        last = max(self._bin + 1, int(np.ceil(step_s / bin_s - 1e-9)))
+        borders_s = np.arange(self._bin, last + 1) * bin_s
+        bins = EnergyBins(self._bin, bin_s, np.diff(self.trace.energy_j(borders_s)))
+        edges = [e for e in self.trace.edges if borders_s[0] <= e.time_s < borders_s[-1]]
+        self._bin = last
+        self.instrument.feed(float(borders_s[-1]), bins, edges)
 
     def _answer(self, line: str) -> Reply | None:
         if self.wire_fault == "mute":

@@ -132,7 +132,6 @@ class SiglentSds1000xe(Oscilloscope):
         self._scale_s, self._delay_s, self._level_v = 1e-6, 0.0, 0.0
         self._depth = "14K"
         self._transfer = {"SP": 1, "NP": 0, "FP": 0}
-        self._lost: np.ndarray = np.zeros(0, int)
         self._internal_bits = 0
 
     def _clear(self) -> None:
@@ -151,7 +150,7 @@ class SiglentSds1000xe(Oscilloscope):
     @property
     def _points(self) -> float:
         if self.record_held is not None:
-            return len(self.record_held.volts[1])
+            return self.record_held.points - len(self.record_held.missing)
         return round(self._rate_hz * DIVISIONS_X * self._scale_s)
 
     def _set_headers(self, _channel: None, arguments: list[str]) -> None:
@@ -211,7 +210,6 @@ class SiglentSds1000xe(Oscilloscope):
 
     def _arm(self) -> None:
         self._mode = "SINGLE"
-        self._lost = np.zeros(0, int)
         span_s = DIVISIONS_X * self._scale_s
         points = round(self._rate_hz * span_s)
         self.single(1 / self._rate_hz, points, max(0.0, span_s / 2 - self._delay_s))
@@ -245,14 +243,15 @@ class SiglentSds1000xe(Oscilloscope):
             raise Refused(NOT_ALLOWED)
         place = next(n for n, known in self.channels.items() if known is channel)
         divisions = self.analog(place) + channel.offset_v / channel.scale_v
-        if self.faults.lose:
-            self._lost = self.lost(len(divisions))
         codes = np.clip(np.rint(divisions * CODES_A_DIVISION), -128, 127).astype(np.int8)
-        codes = np.delete(codes, self._lost)
+        codes = np.delete(codes, self.record_held.missing)
         codes = codes[self._transfer["FP"] :: max(1, self._transfer["SP"])]
         if self._transfer["NP"]:
             codes = codes[: self._transfer["NP"]]
         return b"DAT2," + block(codes.tobytes(), 9) + b"\n"  # a second LF follows
+
+    def complain(self, code: int, text: str) -> None:
+        self._error_code = INVALID  # the register knows no errors of the instrument's own
 
     def _error_register(self, *_: object) -> str:
         code, self._error_code = self._error_code, 0
