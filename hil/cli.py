@@ -14,6 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console as Terminal
 from rich.table import Table
 
+from hil.cli_meter import meter_app
 from hil.cli_slices import slice_sizes
 from hil.cli_slicing import register_slicing
 from hil.cli_train import register_training
@@ -35,6 +36,7 @@ rig_app = typer.Typer(no_args_is_help=True, help="Look at benches: what they are
 sim_app = typer.Typer(no_args_is_help=True, help="Simulated chips.")
 app.add_typer(rig_app, name="rig")
 app.add_typer(sim_app, name="sim")
+app.add_typer(meter_app, name="meter")
 app.command("slice-sizes", epilog="Example: hil slice-sizes --bits 5 --cut block5")(slice_sizes)
 register_training(app)
 register_slicing(app)

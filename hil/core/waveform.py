@@ -76,6 +76,12 @@ class Waveform:
         return len(self) * self.sample_interval_s
 
     @property
+    def board_v(self) -> float:
+        """Mean voltage at the board."""
+        drop_v = float(np.mean(self.current_a, dtype=np.float64)) * self.series_ohms
+        return self.supply_v - drop_v if len(self) else self.supply_v
+
+    @property
     def power_w(self) -> np.ndarray:
         """Average power of each sample in watts, float64."""
         current_a = self.current_a.astype(np.float64)

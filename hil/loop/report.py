@@ -147,7 +147,7 @@ def _waveform(run: Run, network: Network, trials: list[Trial]) -> page.WaveformV
     return page.WaveformView(
         sample_rate_hz=1 / interval,
         start_s=0.0,
-        supply_v=waveform.supply_v,
+        supply_v=waveform.board_v,
         current_a=waveform.current_a,
         marker=waveform.marker,
         windows=windows,

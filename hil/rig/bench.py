@@ -198,11 +198,14 @@ def _open_meter(rig: Rig, places: Places, stack: ExitStack) -> Meter:
     meter.identify()
     _check_serial(spec, places.resource, meter.identity)
     if spec.calibration == "required":
-        today = datetime.datetime.now(datetime.UTC).date()
-        record = calibration.find(meter.identity, today)
-        meter = calibration.CalibratedMeter(meter, record)
+        meter = _calibrated(meter)
     meter.configure(spec.sample_rate_hz, spec.range_a)
     return meter
+
+
+def _calibrated(meter: Meter) -> Meter:
+    today = datetime.datetime.now(datetime.UTC).date()
+    return calibration.CalibratedMeter(meter, calibration.find(meter.identity, today))
 
 
 def _check_serial(spec: MeterSpec, resource: str, identity: str) -> None:

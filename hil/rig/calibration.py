@@ -149,7 +149,7 @@ class CalibratedMeter:
         self._meter.close()
 
     def acquisition(self, busy_s: float) -> AbstractContextManager[Acquisition]:
-        return acquire(self, busy_s)  # type: ignore[arg-type]  # read-only where Meter has fields
+        return acquire(self, busy_s)
 
 
 # -- the file -------------------------------------------------------------------------------

@@ -24,9 +24,14 @@ class Meter(Protocol):
     values the instrument really uses, not those asked for.
     """
 
-    identity: str
-    sample_interval_s: float
-    range_a: float
+    @property
+    def identity(self) -> str: ...
+
+    @property
+    def sample_interval_s(self) -> float: ...
+
+    @property
+    def range_a(self) -> float: ...
 
     def identify(self) -> str:
         """Vendor, model, serial and version."""

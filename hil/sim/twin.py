@@ -240,7 +240,9 @@ class Twin:
 
 
 def _make_meter(kind: str, supply_v: float, seed: int) -> VirtualMeter | Instrument:
-    return VirtualMeter(supply_v, seed) if kind == OWN_METER else make_instrument(kind, supply_v, seed)
+    return (
+        VirtualMeter(supply_v, seed) if kind == OWN_METER else make_instrument(kind, supply_v, seed)
+    )
 
 
 def serve(twin: Twin) -> None:

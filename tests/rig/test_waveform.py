@@ -50,6 +50,18 @@ def test_power_and_duration() -> None:
     made = waveform()
     assert made.duration_s == pytest.approx(11e-5) and len(made) == 11
     assert made.power_w[-1] == pytest.approx(0.33) and made.power_w.dtype == np.float64
+    behind_a_shunt = replace(made, series_ohms=2.0)
+    assert behind_a_shunt.power_w[-1] == pytest.approx(0.1 * (3.3 - 0.2))
+    assert behind_a_shunt.board_v == pytest.approx(3.3 - 0.05 * 2.0)  # 50 mA on average
+
+
+def test_the_first_schema_is_still_read() -> None:
+    content = {f.name: getattr(waveform(), f.name) for f in fields(Waveform)}
+    del content["series_ohms"]
+    content |= {"origin": "measured", "marker": np.packbits(content["marker"]), "schema": 1}
+    file = io.BytesIO()
+    np.savez(file, **content)
+    assert Waveform.from_bytes(file.getvalue()).series_ohms == 0.0
 
 
 @pytest.mark.parametrize(

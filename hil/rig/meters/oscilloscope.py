@@ -160,8 +160,8 @@ class ShuntScope(ScpiMeter):
         drop_v = range_a * self._shunt_ohms
         if drop_v >= 0.1 * self._supply_v:
             raise InstrumentError(
-                f"{self.resource}: {range_a:g} A over {self._shunt_ohms:g} ohms take {drop_v:.3g} V "
-                f"of the board's {self._supply_v:g} V; use a smaller shunt"
+                f"{self.resource}: {range_a:g} A over {self._shunt_ohms:g} ohms take "
+                f"{drop_v:.3g} V of the board's {self._supply_v:g} V; use a smaller shunt"
             )
 
     def _set_up(self, sample_rate_hz: float, range_a: float) -> None:

@@ -137,4 +137,6 @@ class ScpiDigitizer:
             points, overloaded, lost, t0 = answer.split(",")
             return int(points), int(overloaded), int(lost), float(t0)
         except ValueError as error:
-            raise self._link.failed("FETC:STAT?", f"answered {answer!r}, not four numbers") from error
+            raise self._link.failed(
+                "FETC:STAT?", f"answered {answer!r}, not four numbers"
+            ) from error

@@ -2,7 +2,7 @@
 
 Source: Digital Oscilloscopes Series Programming Guide for the SDS1104X-E (PG; CMR? p. 32, INR?
 p. 74, TRSE p. 131, WF? p. 142); answers without headers and WFSU from pymeasure's tests of the
-lecroyT3DSO1204, FRTR from public programs. There is no SYST:ERR?: the last refused command is in CMR?.
+lecroyT3DSO1204, FRTR from public programs. There is no SYST:ERR?: CMR? tells the last refusal.
 
     volts = code * VDIV / 25 - OFST, codes in two's complement
     seconds of the first point = TRDL - 7 * TDIV

@@ -153,9 +153,13 @@ class Instrument:
         if self._recording is not None:
             self._wait_for(self._recording.end_s)
 
-    def poll(self) -> None:
-        """Called by status questions: a client that asks again has let time pass."""
-        if self._recording is None or self._polled_s != self.time_s:
+    def poll(self, busy: bool = False) -> None:
+        """Called by status questions: a client that asks again has let time pass.
+
+        ``busy``: something is under way although nothing is being recorded.
+        """
+        idle = self._recording is None and not busy
+        if idle or self._polled_s != self.time_s:
             self._polled_s = self.time_s
             return
         self._wait_for(self.time_s + POLL_STEP_S)

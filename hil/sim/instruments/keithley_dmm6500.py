@@ -42,6 +42,9 @@ class KeithleyDmm6500(Instrument):
     def __init__(self, supply_v: float, seed: int = 0) -> None:
         super().__init__(supply_v, seed)
         self._errors = ErrorQueue(1000)
+        # Buffer and readings of the trigger model under way, and whether it waits for an edge.
+        self._running: tuple[str, int] | None = None
+        self._waiting = False
         self._dispatcher = Dispatcher(CommandTable(self._commands()), self._errors.push)
         self._reset()
 
@@ -252,20 +255,19 @@ class KeithleyDmm6500(Instrument):
 
     def feed(self, time_s: float, bins: EnergyBins, edges: list[MarkerEdge]) -> None:
         wanted = {"RIS": (True,), "FALL": (False,), "EITH": (True, False)}[self._edge]
-        if self._waiting and any(edge.level in wanted for edge in edges):
-            if self.faults.no_trigger:
-                self.faults.no_trigger = False
-            else:
-                self._start()
+        fitting = [edge for edge in edges if edge.level in wanted]
+        if self._waiting and fitting and not self.faults.no_trigger:
+            self._start()
+            assert self.recording is not None
+            self.recording.t0_s = fitting[0].time_s
         super().feed(time_s, bins, edges)
 
     def _abort(self) -> None:
-        self._running: tuple[str, int] | None = None
-        self._waiting = False
+        self._running, self._waiting = None, False
         self.stop()
 
     def _state(self, _call: Call) -> bytes:
-        self.poll()
+        self.poll(busy=self._waiting)
         state = "WAITING" if self._waiting else "RUNNING" if self._running else "IDLE"
         return f"{state};{state};0".encode()
 

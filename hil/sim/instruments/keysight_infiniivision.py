@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hil.sim.instruments.oscilloscope import Oscilloscope, one_two_five
+from hil.sim.instruments.oscilloscope import Channel, Oscilloscope, one_two_five
 from hil.sim.instruments.scpi import (
     Call,
     Command,
@@ -19,6 +19,7 @@ from hil.sim.instruments.scpi import (
     Dispatcher,
     ErrorQueue,
     ScpiError,
+    Setter,
     block,
     boolean,
     nr1,
@@ -66,7 +67,8 @@ class KeysightInfiniiVision(Oscilloscope):
             Command("*OPC", query=self._finished),
             Command("SYSTem:ERRor", query=self._error),
             Command("CHANnel<n>:SCALe", self._set_scale, lambda c: nr3(self._channel(c).scale_v)),
-            Command("CHANnel<n>:OFFSet", self._set_offset, lambda c: nr3(self._channel(c).offset_v)),
+            Command("CHANnel<n>:OFFSet", self._set_offset,
+                    lambda c: nr3(self._channel(c).offset_v)),
             Command("CHANnel<n>:COUPling", self._words("AC", "DC"), lambda _: b"DC"),
             Command("CHANnel<n>:PROBe", self._set_probe, lambda _: nr3(1.0)),
             Command("CHANnel<n>:IMPedance", self._words("ONEMeg", "FIFTy"), lambda _: b"ONEM"),
@@ -106,13 +108,13 @@ class KeysightInfiniiVision(Oscilloscope):
         self._source, self._points = 1, 1000
         self._was_armed = self._was_triggered = False
 
-    def _channel(self, call: Call):  # type: ignore[no-untyped-def]
+    def _channel(self, call: Call) -> Channel:
         if call.suffixes[0] not in self.channels:
             raise ScpiError(-114, "Header suffix out of range")
         return self.channels[call.suffixes[0]]
 
     @staticmethod
-    def _words(*known: str):  # type: ignore[no-untyped-def]
+    def _words(*known: str) -> Setter:
         """A setting of which one value is modelled."""
 
         def set_word(call: Call) -> None:

@@ -19,6 +19,7 @@ from hil.sim.instruments.scpi import (
     Dispatcher,
     ErrorQueue,
     ScpiError,
+    Setter,
     block,
     boolean,
     channels,
@@ -47,9 +48,7 @@ AUX_NOISE_V = 2e-3
 class KeysightN6705C(Instrument):
     """One mainframe. ``modules`` are the models in its slots; the board hangs on the first."""
 
-    def __init__(
-        self, supply_v: float, seed: int = 0, modules: tuple[str, ...] = MODULES
-    ) -> None:
+    def __init__(self, supply_v: float, seed: int = 0, modules: tuple[str, ...] = MODULES) -> None:
         super().__init__(supply_v, seed)
         self.modules = modules
         self._errors = ErrorQueue(20)
@@ -96,16 +95,16 @@ class KeysightN6705C(Instrument):
                     lambda call: b"1" if self._outputs[self._one(call)] else b"0"),
         ]  # fmt: skip
         for log in ("", "ELOG:", "DLOG:"):
-            for quantity in ("CURRent", "VOLTage"):
-                key = (log[:4], quantity[:4].upper())
-                table.append(
-                    Command(
-                        f"[SENSe:]{log}FUNCtion:{quantity}",
-                        lambda call, key=key: self._set_function(key, call),
-                        lambda call, key=key: self._function(key, call),
-                    )
-                )
+            table += [self._function_command(log, word) for word in ("CURRent", "VOLTage")]
         return table
+
+    def _function_command(self, log: str, quantity: str) -> Command:
+        key = (log[:4], quantity[:4].upper())
+        return Command(
+            f"[SENSe:]{log}FUNCtion:{quantity}",
+            lambda call: self._set_function(key, call),
+            lambda call: self._function(key, call),
+        )
 
     # -- channels ---------------------------------------------------------------------------
 
@@ -128,7 +127,7 @@ class KeysightN6705C(Instrument):
         self._format, self._order, self._window = "ASCII", "NORM", "RECT"
         # (log, quantity, channel) that are switched on; "" is the array measurement.
         self._on = {("", "VOLT", channel) for channel in everywhere}
-        self._asked_s = {channel: 20.48e-6 for channel in everywhere}
+        self._asked_s = dict.fromkeys(everywhere, 2.048e-05)
         self._points = dict.fromkeys(everywhere, 1024)
         self._ranges = {("CURR", c): RANGES_A[self.modules[c - 1]][-1] for c in everywhere}
         self._ranges |= {("VOLT", c): RANGES_V[self.modules[c - 1]][-1] for c in everywhere}
@@ -204,7 +203,7 @@ class KeysightN6705C(Instrument):
         self._list(call, 1)
         whole(call.arguments[0], 0, 0)
 
-    def _range_setter(self, quantity: str):  # type: ignore[no-untyped-def]
+    def _range_setter(self, quantity: str) -> Setter:
         def set_range(call: Call) -> None:
             self._idle()
             where = self._list(call, 1)

@@ -18,6 +18,7 @@ from hil.sim.instruments.scpi import (
     Dispatcher,
     ErrorQueue,
     ScpiError,
+    Setter,
     block,
     boolean,
     number,
@@ -119,7 +120,7 @@ class RigolDs1000z(Oscilloscope):
         return self.channels[call.suffixes[0]]
 
     @staticmethod
-    def _words(*known: str):  # type: ignore[no-untyped-def]
+    def _words(*known: str) -> Setter:
         def set_word(call: Call) -> None:
             call.count(1)
             word(call.arguments[0], *known)
@@ -128,7 +129,9 @@ class RigolDs1000z(Oscilloscope):
 
     def _set_scale(self, call: Call) -> None:
         call.count(1)
-        self._channel(call).scale_v = one_two_five(float(number(call.arguments[0], *SCALE_V)), *SCALE_V)
+        self._channel(call).scale_v = one_two_five(
+            float(number(call.arguments[0], *SCALE_V)), *SCALE_V
+        )
 
     def _set_offset(self, call: Call) -> None:
         call.count(1)

@@ -84,7 +84,9 @@ class SiglentSds1000xe(Oscilloscope):
             header = f"C{channel}:{name.upper()}" if channel else name.upper()
             if isinstance(value, bytes):  # a block carries its own name
                 return f"{header} ".encode() * (self._headers != "OFF") + value
-            return (value if self._headers == "OFF" or name[0] == "*" else f"{header} {value}").encode()
+            return (
+                value if self._headers == "OFF" or name[0] == "*" else f"{header} {value}"
+            ).encode()
         if setter is None:
             raise Refused(10)
         setter(where, arguments)
