@@ -7,7 +7,8 @@ Keysight_N6705B). What is from memory is marked so.
 The board is fed by the module and its current is measured there. The mainframe samples no
 digital pin beside the current (its pins only start an acquisition), but the N6781A measures the
 voltage at its auxiliary input in the same samples as the current: the marker pin goes there.
-Voltage and output are the user's: this driver switches no output and sets no voltage.
+SENS:VOLT:INP is in a public wrapper of the command set; that AUX is the N6781A's input of +-20 V is
+from memory, and the first thing to try on the instrument. Voltage and output are the user's: this driver switches no output and sets no voltage.
 """
 
 from __future__ import annotations
@@ -67,8 +68,7 @@ class KeysightN6705C(ScpiMeter):
             raise self._link.failed(
                 "SYST:CHAN:MOD?",
                 f"channel {self._channel} is a {module}; only the {MODULE} measures current and "
-                "the marker at its auxiliary input together; correct channel in"
-                " [meter.options]",
+                "the marker at its auxiliary input together; correct channel in [meter.options]",
             )
         return self.identity
 
@@ -93,9 +93,10 @@ class KeysightN6705C(ScpiMeter):
         self._supply_v = self._link.number(f"MEAS:VOLT? {at}")
         if not int(self._link.number(f"OUTP? {at}")):
             raise self._link.failed(
-                "OUTP?", f"channel {self._channel}'s output is off; set the board's voltage and "
-                "switch it on at the front panel"
-            )  # fmt: skip
+                "OUTP?",
+                f"channel {self._channel}'s output is off; set the board's voltage and switch it "
+                "on at the front panel",
+            )
         send(f"SENS:FUNC:CURR ON,{at}")
         send(f"SENS:FUNC:VOLT ON,{at}")
         send(f"SENS:VOLT:INP AUX,{at}")

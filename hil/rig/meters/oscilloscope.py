@@ -155,8 +155,7 @@ class ShuntScope(ScpiMeter):
         slowest_hz = self.DEPTHS[0] / (self.DIVISIONS_X * self.SCALES_S[1])
         self._limit("sample_rate_hz", sample_rate_hz, slowest_hz, self.TOP_RATE_HZ, "Hz")
         most_a = self.SCALES_V[1] * USED_DIVISIONS / self._shunt_ohms
-        least_a = self.SCALES_V[0] * USED_DIVISIONS / self._shunt_ohms
-        self._limit(f"range_a with {self._shunt_ohms:g} ohms", range_a, 0.1 * least_a, most_a, "A")
+        self._limit(f"range_a with {self._shunt_ohms:g} ohms", range_a, 0.0, most_a, "A")
         drop_v = range_a * self._shunt_ohms
         if drop_v >= 0.1 * self._supply_v:
             raise InstrumentError(

@@ -27,7 +27,6 @@ from hil.sim.instruments.server import InstrumentServer
 SUPPLY_V = 3.3
 BIN_S = 2e-6
 TIMEOUT_S = 10.0  # a busy computer answers late
-HURRY_S = 0.2  # where a timeout is what is tested
 SCOPE = OscilloscopeOptions(shunt_ohms=0.5, supply_v=SUPPLY_V)
 # (seconds, watts, marker): two marked windows with quiet before, between and after
 PROFILE = (
@@ -87,9 +86,9 @@ class Bench:
         return meter
 
     @staticmethod
-    def hurry(meter) -> None:  # type: ignore[no-untyped-def]
-        """From here on the meter waits for HURRY_S only."""
-        meter._timeout_s = meter._link.timeout_s = HURRY_S
+    def hurry(meter, timeout_s: float) -> None:  # type: ignore[no-untyped-def]
+        """From here on the meter waits for ``timeout_s`` only: it is going to wait in vain."""
+        meter._timeout_s = meter._link.timeout_s = timeout_s
         meter._slowdown = 1.0
 
     @property

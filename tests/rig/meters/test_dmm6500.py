@@ -89,5 +89,5 @@ def test_limits(
 
 def test_errors_in_its_queue(server: InstrumentServer, meter: KeithleyDmm6500) -> None:
     server.instrument.execute('TRAC:MAKE "other",6790000')
-    with pytest.raises(InstrumentError, match="objects: .*-225"):
+    with pytest.raises(InstrumentError, match=r"objects: .*-225"):
         meter.digitize(0.5, 1_000_000, 0.1)

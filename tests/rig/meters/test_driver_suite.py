@@ -141,7 +141,7 @@ def test_a_mute_instrument_times_out(bench: Bench) -> None:
     meter = bench.configured()
     meter.arm(PROFILE_S)
     server.wire_fault = "mute"
-    bench.hurry(meter)
+    bench.hurry(meter, 0.2)
     with pytest.raises(InstrumentError, match=r"timed out"):
         meter.read()
 
@@ -162,7 +162,7 @@ def test_a_block_that_breaks_off_and_a_new_start(bench: Bench, fault: str) -> No
     meter.arm(0.005)
     server.wire_fault = fault
     if fault == "truncate":
-        bench.hurry(meter)
+        bench.hurry(meter, 1.5)  # status questions before the block still have to be answered
     with pytest.raises(InstrumentError, match=r"truncated waveform: .* broke off"):
         meter.read()
     with pytest.raises(InstrumentError, match="connection was closed"):
