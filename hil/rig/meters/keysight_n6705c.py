@@ -4,11 +4,12 @@ Sources: N6705C User's Guide (UG), "Making array measurements", pp. 203-217; N67
 Service Guide (OSG), chapter 7; command spellings also from public drivers (microsoft/Qcodes
 Keysight_N6705B). What is from memory is marked so.
 
-The board is fed by the module and its current is measured there. The mainframe samples no
-digital pin beside the current (its pins only start an acquisition), but the N6781A measures the
-voltage at its auxiliary input in the same samples as the current: the marker pin goes there.
-SENS:VOLT:INP is in a public wrapper of the command set; that AUX is the N6781A's input of +-20 V is
-from memory, and the first thing to try on the instrument. Voltage and output are the user's: this driver switches no output and sets no voltage.
+The board is fed by the module and its current is measured there. The mainframe samples no digital
+pin beside the current (its pins only start an acquisition), but the N6781A measures the voltage
+at its auxiliary input in the same samples as the current: the marker pin goes there.
+SENS:VOLT:INP is in a public wrapper of the command set; that AUX is the N6781A's input of +-20 V
+is from memory, and the first thing to try on the instrument. Voltage and output are the user's:
+this driver switches no output and sets no voltage.
 """
 
 from __future__ import annotations
