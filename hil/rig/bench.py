@@ -26,7 +26,7 @@ from hil.rig.messages import Identity
 from hil.rig.meter import Meter
 from hil.rig.meters import open_meter
 from hil.rig.rigfile import MeterSpec, Rig
-from hil.rig.twin_process import TwinCommand, TwinProcess, twin_command
+from hil.rig.twin_process import OWN_METER, TwinCommand, TwinProcess, twin_command
 
 
 @dataclass(frozen=True)
@@ -149,9 +149,10 @@ def check(
 def _start(rig: Rig, stack: ExitStack, command: TwinCommand) -> Places:
     values: dict[str, object] = {}
     if rig.virtual is not None:
-        twin = TwinProcess(
-            rig.board, rig.virtual.seed, rig.virtual.start_s, command, rig.meter.kind
-        )
+        # A meter at a place of its own is not the twin's to host.
+        hosted = "{meter_port}" in rig.meter.resource
+        meter = rig.meter.kind if hosted else OWN_METER
+        twin = TwinProcess(rig.board, rig.virtual.seed, rig.virtual.start_s, command, meter)
         stack.callback(twin.close)
         values = {"dir": twin.directory, "meter_port": twin.meter_port}
     return Places(

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 POLL_S = 0.02
 END_S = 5.0
 LOG_TAIL_LINES = 12
+OWN_METER = "scpi_digitizer"  # the meter of a twin of which nothing else is asked
 
 # Of a board, a folder, a seed and a kind of meter.
 TwinCommand = Callable[[str, Path, int, str], Sequence[str]]
@@ -44,7 +45,7 @@ class TwinProcess:
         seed: int,
         start_s: float,
         command: TwinCommand = twin_command,
-        meter: str = "scpi_digitizer",
+        meter: str = OWN_METER,
     ) -> None:
         # Short on purpose: the path of a Unix socket ends at 107 bytes.
         self.directory = Path(tempfile.mkdtemp(prefix="hil-twin-"))
