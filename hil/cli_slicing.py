@@ -149,8 +149,8 @@ def training_cost(
         channels = slice_channels(slices, of_channels)
         costs = training_costs(spec, one, channels, of_channels, (PAPER, OURS), batch, steps)
         table = _table(
-            f"{model} {width:g}, cut {one}: {batch} images a step, median of {steps}",
-            "training", "slices", "parameters", "ms a step", "of naive",
+            f"{model} {width:g}, cut {one}: {batch} images, median of {steps} steps",
+            "training", "slices", "learnt", "ms a step", "share",
         )  # fmt: skip
         for cost in costs:
             table.add_row(
