@@ -41,7 +41,7 @@ def training_costs(
     batch: int = 32,
     steps: int = 5,
 ) -> tuple[StepCost, ...]:
-    """Naive training (all counts, untied), each reduction of section 3.4 on top of the last, then ``recipes``.
+    """Naive training, each reduction of section 3.4 on top of the last, then ``recipes``.
 
     Measured on this machine: forward, backward and update on random images, the first step left
     out. All ways are timed in turns, so that a busy machine slows them alike.

@@ -16,6 +16,7 @@ from hil.clio.slicing.recipe import (
     OURS,
     PAPER,
     PAPER_EXACT,
+    SANDWICH,
     recalibrate_norms,
     sandwich_slices,
     slice_recipe,
@@ -111,16 +112,17 @@ def test_a_slice_of_probability_zero_is_never_drawn(model, batch):
     assert drawn.item() == pytest.approx(exact.item())
 
 
-def test_the_sandwich_by_hand(ours, batch):
+@pytest.mark.parametrize("recipe,weight", [(SANDWICH, 0.5), (OURS, 1.0)], ids=["sandwich", "all"])
+def test_sandwich_and_all_slices_by_hand(ours, batch, recipe, weight):
     model, (x, y) = ours, batch
-    loss = slicing_loss(model, SLICES, OURS, x, y, np.random.default_rng(0))
+    loss = slicing_loss(model, SLICES, recipe, x, y, np.random.default_rng(0))
     whole = model.backbone(x)
     target = whole.softmax(1).detach()
     learnt = [
         -(target * model(x, "block2", n).log_softmax(1)).sum(1).mean()
         for n in (1, 3)  # 8 channels are the network itself
     ]
-    expected = functional.cross_entropy(whole, y) + sum(learnt) / 2
+    expected = functional.cross_entropy(whole, y) + weight * sum(learnt)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6)  # targets are float32
 
 
@@ -131,7 +133,7 @@ def test_distillation_moves_no_teacher(ours, batch):
     loss = slicing_loss(model, SLICES, OURS, *batch, np.random.default_rng(0))
     slices = [model(batch[0], "block2", n) for n in (1, 3)]
     target = model.backbone(batch[0]).softmax(1).detach()
-    student = sum(functional.cross_entropy(logits, target) for logits in slices) / 2
+    student = sum(functional.cross_entropy(logits, target) for logits in slices)
     labels = functional.cross_entropy(model.backbone(batch[0]), batch[1])
     both = torch.autograd.grad(loss, classifier.weight)[0]
     apart = [torch.autograd.grad(part, classifier.weight)[0] for part in (student, labels)]
