@@ -70,23 +70,22 @@ def _progress(text: str) -> None:
 def _print_curves(found: Curves) -> None:
     typer.echo("", err=True)
     gains = {(d.run, d.cut, d.channels): d for d in found.differences}
-    table = _table(
-        f"{found.data}: {found.points[0].accuracy.images} images, int8 device part, 8 bits a value",
-        "run", "cut", "channels", "bytes", "top-1", "95 %", "gain in points",
-    )  # fmt: skip
-    for point in found.points:
-        low, high = point.accuracy.interval
-        gain = gains.get((point.run, point.cut, point.channels))
-        table.add_row(
-            point.run,
-            point.cut,
-            f"{point.channels}/{point.of_channels}",
-            str(point.raw_bytes),
-            f"{point.accuracy.top1:.1%}",
-            f"{100 * low:.1f}-{100 * high:.1f}",
-            "" if gain is None else f"{gain.points:+.1f} ({gain.low:+.1f} to {gain.high:+.1f})",
-        )
-    Terminal().print(table)
+    images = found.points[0].accuracy.images
+    for cut in dict.fromkeys(point.cut for point in found.points):
+        table = _table(
+            f"{cut}: {images} images of {found.data}, 8 bits a value",
+            "run", "channels", "bytes", "top-1", "gain in points",
+        )  # fmt: skip
+        for point in (p for p in found.points if p.cut == cut):
+            gain = gains.get((point.run, cut, point.channels))
+            table.add_row(
+                point.run,
+                f"{point.channels}/{point.of_channels}",
+                str(point.raw_bytes),
+                f"{point.accuracy.top1:.1%}",
+                "" if gain is None else f"{gain.points:+.1f} ({gain.low:+.1f} to {gain.high:+.1f})",
+            )
+        Terminal().print(table)
 
 
 def choose_cuts(
