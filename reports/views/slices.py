@@ -28,6 +28,8 @@ from reports.views.parts import (
 # What the firmware sends, and the bits that the paper found harmless (section 5.8).
 SENT_BITS = 8
 CODED_BITS = 6
+# Marks of the legend are faint otherwise: they take the intervals' opacity.
+_CUTS = alt.Legend(orient="top", title=None, symbolOpacity=1)
 # "Nearly as good": top-1 within this of the best slice.
 NEAR = 0.01
 
@@ -134,7 +136,7 @@ def _worth_chart(slicing: SlicingReport, bits: int) -> dict[str, Any]:
     x = alt.X(
         "bytes:Q",
         scale=alt.Scale(type="log", nice=False, padding=12),
-        axis=alt.Axis(tickCount=5, format="~s"),
+        axis=alt.Axis(tickCount=5, format="~s", labelBound=True),
         title="payload (bytes)",
     )
     base = alt.Chart(charts.named("slices")).encode(x=x, color=_cut_colour(slicing))
@@ -147,7 +149,8 @@ def _worth_chart(slicing: SlicingReport, bits: int) -> dict[str, Any]:
     dash = alt.StrokeDash(
         "coding:N",
         scale=alt.Scale(domain=list(names), range=[[1, 0], [5, 3]]),
-        legend=alt.Legend(orient="top", title=None, symbolSize=220),
+        # Within the plot, where no curve can be: more bytes are never worse by much.
+        legend=alt.Legend(orient="bottom-right", title=None, symbolSize=220),
     )
     lines = base.mark_line(strokeWidth=1.8).encode(y=y, strokeDash=dash)
     spreads = base.mark_rule(strokeWidth=1, opacity=0.55).encode(y="lo:Q", y2="hi:Q")
@@ -185,11 +188,11 @@ def _cut_scale(slicing: SlicingReport, looks: Sequence[str]) -> alt.Scale:
 
 
 def _cut_colour(slicing: SlicingReport) -> alt.Color:
-    return alt.Color("cut:N", scale=_cut_scale(slicing, charts.CUT_COLOURS), legend=charts.TOP)
+    return alt.Color("cut:N", scale=_cut_scale(slicing, charts.CUT_COLOURS), legend=_CUTS)
 
 
 def _cut_shape(slicing: SlicingReport) -> alt.Shape:
-    return alt.Shape("cut:N", scale=_cut_scale(slicing, charts.CUT_SHAPES), legend=charts.TOP)
+    return alt.Shape("cut:N", scale=_cut_scale(slicing, charts.CUT_SHAPES), legend=_CUTS)
 
 
 def _table(slicing: SlicingReport) -> Table:
@@ -234,8 +237,8 @@ def _learning(slicing: SlicingReport) -> Figure:
         sentence=_learnt(epochs),
         panels=(loss, *tops),
         table=_epoch_table(slicing),
-        note="Taken with floats after each epoch; numbers at the lines are channels sent. A "
-        "network that a recipe does not train as a whole has no line of its own.",
+        note="Taken with floats after each epoch; numbers at the lines are channels sent, where "
+        "there is room for them. The whole network is in the table if the recipe trains it.",
     )
 
 
@@ -297,7 +300,6 @@ def _top1_chart(epochs: Sequence[EpochRow], cut: str, place: int) -> dict[str, A
     if not rows:
         return None
     colour = charts.CUT_COLOURS[place % len(charts.CUT_COLOURS)]
-    last = max(row["epoch"] for row in rows)
     y = alt.Y(
         "top1:Q", scale=alt.Scale(zero=False), axis=alt.Axis(format="%", tickCount=5), title="top-1"
     )
@@ -310,10 +312,23 @@ def _top1_chart(epochs: Sequence[EpochRow], cut: str, place: int) -> dict[str, A
             alt.Tooltip("top1:Q", title="top-1", format=".1%"),
         ],
     )
-    labels = base.transform_filter(f"datum.epoch === {last}").mark_text(
-        align="left", dx=6, fontSize=11
+    labels = (
+        alt.Chart(charts.named("labels"))
+        .mark_text(align="left", dx=6, fontSize=11)
+        .encode(x="epoch:Q", y="top1:Q", text="channels:O")
     )
-    return charts.spec(alt.layer(lines, labels.encode(text="channels:O")), 200, epochs=rows)
+    return charts.spec(alt.layer(lines, labels), 200, epochs=rows, labels=_labels(rows))
+
+
+def _labels(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The ends of the lines, from the top, without those that would stand on one another."""
+    last = max(row["epoch"] for row in rows)
+    span = max(row["top1"] for row in rows) - min(row["top1"] for row in rows)
+    shown: list[dict[str, Any]] = []
+    for row in sorted(rows, key=lambda row: -row["top1"]):
+        if row["epoch"] == last and (not shown or shown[-1]["top1"] - row["top1"] >= span / 16):
+            shown.append(row)
+    return shown
 
 
 def _epoch_table(slicing: SlicingReport) -> Table:

@@ -402,6 +402,17 @@ def test_training_is_drawn_by_cut_and_tabled_by_epoch():
     assert [plain(c.text) for c in figure.table.rows[1].cells] == ["2", "1.0000", "–", "–"]
 
 
+def test_ends_of_lines_are_labelled_where_there_is_room():
+    tops = {1: 0.2, 2: 0.6, 3: 0.895, 4: 0.90}
+    epochs = [
+        EpochRow(1, 2.0, tuple(EpochTop1("a", n, 0.1) for n in tops)),
+        EpochRow(2, 1.0, tuple(EpochTop1("a", n, top1) for n, top1 in tops.items())),
+    ]
+    panel = slices.section(with_slicing(TWO_CUTS, epochs)).figures[1].panels[1]
+    labels = panel.spec["datasets"]["labels"]
+    assert [(one["epoch"], one["channels"]) for one in labels] == [(2, 4), (2, 2), (2, 1)]
+
+
 def test_a_network_without_slices_says_so(data):
     made = slices.section(replace(data, slicing=None))
     assert not made.figures and "not trained for slices" in made.lead[0]
