@@ -261,8 +261,10 @@ def _option_table(options: tuple[Priced, ...], board: str, radio: str, encoding:
 
 def _sweep_table(swept: Sweep, board: str, encoding: Encoding) -> Table:
     notes = [f"changes at {s.bandwidth_kbps:.0f} kbit/s" for s in swept.switches]
-    notes = [*(notes or ["one partition is best over the whole range"]), _coder_caveat(encoding)]
+    if not notes and swept.decisions[0].best is not None:
+        notes = ["one partition is best over the whole range"]
     notes += [d.outcome.value for d in swept.decisions if d.best is None][:1]
+    notes.append(_coder_caveat(encoding))
     table = _plain_table(
         f"{board}, {swept.radio.name}: {swept.decisions[0].goal}, slices {encoding}",
         "best cut", "kbit/s", "channels", "bytes", "total ms", "mJ", "top-1", "certain",

@@ -52,11 +52,8 @@ class Goal:
     min_accuracy: float | None = None
 
     def __post_init__(self) -> None:
-        if (
-            self.target is Target.ACCURACY
-            and self.max_latency_s is None
-            and (self.max_energy_uj is None)
-        ):
+        unlimited = self.max_latency_s is None and self.max_energy_uj is None
+        if self.target is Target.ACCURACY and unlimited:
             raise DataError(
                 "the best accuracy is sought within a limit: give a largest latency or energy"
             )
