@@ -123,7 +123,7 @@ def _says(slicing: SlicingReport) -> str:
                 part += f" ({ranged.channels} channels)"
         parts.append(part)
     return (
-        f"To stay within {text.percent(NEAR, 0)} of the best slice ({text.percent(best)} of "
+        f"To stay within {100 * NEAR:g} percentage point of the best slice ({text.percent(best)} of "
         f"images right), {'; '.join(parts)}."
     )
 
