@@ -123,8 +123,8 @@ def _says(slicing: SlicingReport) -> str:
                 part += f" ({ranged.channels} channels)"
         parts.append(part)
     return (
-        f"To stay within {100 * NEAR:g} percentage point of the best slice ({text.percent(best)} of "
-        f"images right), {'; '.join(parts)}."
+        f"To stay within {100 * NEAR:g} percentage point of the best slice "
+        f"({text.percent(best)} of images right), {'; '.join(parts)}."
     )
 
 

@@ -345,9 +345,9 @@ TWO_CUTS = (
 def test_the_sentence_names_the_fewest_channels_that_are_nearly_as_good():
     says = slices.section(with_slicing(TWO_CUTS)).figures[0].sentence
     assert plain(says) == (
-        "To stay within 1 percentage point of the best slice (90.0 % of images right), a needs 4 of 8 "
-        "channels, 4,096 B raw or 4,000 B range-coded with 6 bits (8 channels); b gets there with no "
-        "slice."
+        "To stay within 1 percentage point of the best slice (90.0 % of images right), a needs "
+        "4 of 8 channels, 4,096 B raw or 4,000 B range-coded with 6 bits (8 channels); b gets "
+        "there with no slice."
     )
 
 
