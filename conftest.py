@@ -18,8 +18,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--model",
         default=None,
         metavar="MODEL",
-        help="NAME.int8.npz of `hil release`, or FILE.py:FUNCTION giving a torch module "
-        "(default: the shipped MobileNetV2)",
+        help="NAME.sliced.npz or NAME.int8.npz of `hil release`, or FILE.py:FUNCTION giving a "
+        "torch module (default: the shipped MobileNetV2 with its trained slices)",
     )
     group.addoption(
         "--data",

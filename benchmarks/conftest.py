@@ -1,4 +1,4 @@
-"""The bench as pytest sees it: one campaign a session, one benchmark a layer and partition.
+"""The bench as pytest sees it: one campaign a session, one benchmark a layer, partition and slice.
 
 pytest-benchmark times with a clock of our own: it moves only by the time that the board has
 counted, so min, median, `--benchmark-compare` and `--benchmark-compare-fail` are all about the
@@ -11,15 +11,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from hil.clio.slicing.artifact import SlicePoint
+from hil.cloud.server import TailServer
+from hil.coding.bits import GRID_BITS
 from hil.core.cost import CostTable
 from hil.core.errors import HilError, JournalError
 from hil.core.network import Network
-from hil.core.trial import TrialKind
+from hil.core.trial import Trial, TrialKind
 from hil.loop.campaign import run_campaign
 from hil.loop.report import cost_tables, report_data
+from hil.loop.serving import tail_service
 from hil.loop.settings import Settings
 from hil.loop.subject import Subject
 from hil.rig.rigfile import Rig, load_bench
@@ -106,8 +111,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "cut" in metafunc.fixturenames:
         cuts = [cut for cut in network.cuts if cut.layers > 0]
         metafunc.parametrize("cut", cuts, ids=[cut.name for cut in cuts])
+    if "trained" in metafunc.fixturenames:
+        points = _trained(metafunc.config.stash[_SUBJECT])
+        metafunc.parametrize("trained", points, ids=[f"{p.cut}-{p.channels}" for p in points])
     if "board" in metafunc.fixturenames:
         metafunc.parametrize("board", [rig.board for rig in metafunc.config.stash[_RIGS]])
+
+
+def _trained(subject: Subject) -> list[SlicePoint]:
+    """The trained slices as the firmware sends them; none for a network without."""
+    points = subject.artifact.table.points if subject.artifact else ()
+    return [point for point in points if point.bits == GRID_BITS]
 
 
 def _run_folder(config: pytest.Config) -> Path:
@@ -161,6 +175,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.timeout(0))
 
 
+@pytest.fixture(scope="session")
+def subject(pytestconfig: pytest.Config) -> Subject:
+    return pytestconfig.stash[_SUBJECT]
+
+
+@pytest.fixture(scope="session")
+def cloud(subject: Subject) -> Iterator[tuple[str, int]]:
+    """Address of a server on this computer that answers every slice of the model."""
+    with TailServer(tail_service(subject), deadline_s=60.0, idle_s=600.0) as server:
+        yield server.address
+
+
 def replay(benchmark: BenchmarkFixture, samples_s: list[float]) -> None:
     """Give pytest-benchmark the board's own times, one round a sample."""
     remaining = iter(samples_s)
@@ -170,18 +196,36 @@ def replay(benchmark: BenchmarkFixture, samples_s: list[float]) -> None:
         assert benchmark.stats["data"] == pytest.approx(samples_s, rel=1e-6)
 
 
-def partition_samples_s(bench: Bench, board: str, layers: int) -> list[float]:
-    """Seconds of every timed pass over a partition."""
+def partition_trials(bench: Bench, board: str, layers: int) -> list[Trial]:
+    """The good trials that timed a partition as a whole."""
     table = bench.table(board)
     assert bench.run is not None
     return [
-        sample.cycles / sample.iterations / table.clock_hz
+        trial
         for trial in bench.run.ok_trials()
         if trial.kind is TrialKind.NETWORK
         and trial.provenance == table.provenance
         and trial.workload.layers == layers
+    ]
+
+
+def partition_samples_s(bench: Bench, board: str, layers: int) -> list[float]:
+    """Seconds of every timed pass over a partition."""
+    clock_hz = bench.table(board).clock_hz
+    return [
+        sample.cycles / sample.iterations / clock_hz
+        for trial in partition_trials(bench, board, layers)
         for sample in trial.timed_runs()
     ]
+
+
+def board_output(bench: Bench, board: str, layers: int) -> tuple[int, np.ndarray]:
+    """An image's number, and the partition's output for it as the board itself gave it."""
+    trial = partition_trials(bench, board, layers)[-1]
+    assert bench.run is not None
+    data = bench.run.attachment(trial.attachments[-1])
+    tensor = bench.network.tensors[layers]
+    return trial.workload.image, np.frombuffer(data, tensor.dtype).reshape(tensor.shape)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # the verbs import what they need: `hil --help` must not load
     from hil.clio.optimizer import Sweep
     from hil.clio.pricing import Priced
     from hil.core.cost import CostTable, Interval
+    from hil.loop.encoding import Encoding
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -46,7 +47,9 @@ RUNS = Path("runs")
 ModelOption = Annotated[
     str | None,
     typer.Option(
-        "--model", help="NAME.int8.npz of `hil release`, or FILE.py:FUNCTION giving a torch module."
+        "--model",
+        help="NAME.sliced.npz or NAME.int8.npz of `hil release`, or FILE.py:FUNCTION giving a "
+        "torch module.",
     ),
 ]
 DataOption = Annotated[
@@ -173,21 +176,28 @@ def _plain_table(title: str, *columns: str, caption: str = "") -> Table:
 
 
 @app.command(
-    epilog="Example: hil optimize runs/0001-virtual --radio ble --target energy "
-    "--max-latency-ms 300"
+    epilog="Example: hil optimize runs/0001-virtual --radio ble --target accuracy "
+    "--max-latency-ms 50"
 )
 def optimize(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     radio: Annotated[str, typer.Option(help="lora, zigbee, ble or wifi.")] = "ble",
-    target: Annotated[str, typer.Option(help="latency or energy.")] = "latency",
+    target: Annotated[
+        str, typer.Option(help="latency, energy, or accuracy (within a latency or energy limit).")
+    ] = "latency",
     board: Annotated[str | None, typer.Option(help="Only this board.")] = None,
     max_latency_ms: Annotated[float | None, typer.Option(help="Limit.")] = None,
     max_energy_uj: Annotated[
         float | None, typer.Option(help="Limit of the device's energy.")
     ] = None,
     min_accuracy: Annotated[
-        float | None, typer.Option(help="Least top-1 (default: 1 point below the best split).")
+        float | None,
+        typer.Option(help="Least top-1 (default: 1 point below the best; none for accuracy)."),
     ] = None,
+    coding: Annotated[
+        str, typer.Option(help="Slices as raw, packed or range-coded bytes.")
+    ] = "raw",
+    bits: Annotated[int, typer.Option(help="Bits a value of packed or range-coded slices.")] = 8,
     low_kbps: Annotated[float, typer.Option(help="Lower end of the bandwidth range.")] = 50.0,
     high_kbps: Annotated[float, typer.Option(help="Upper end.")] = 2000.0,
     every: Annotated[bool, typer.Option(help="List every partition, not only the best.")] = False,
@@ -196,6 +206,7 @@ def optimize(
     from hil.clio.optimizer import Target
     from hil.clio.radio import radio as radio_named
     from hil.loop.decide import Decider
+    from hil.loop.encoding import Encoding
     from hil.loop.report import bandwidth_grid
     from hil.nn.network_file import load_network
     from hil.run.reader import Run
@@ -203,10 +214,11 @@ def optimize(
     try:
         wanted = Target(target)
     except ValueError:
-        raise DataError(f"no target {target!r}; choose latency or energy") from None
+        raise DataError(f"no target {target!r}; choose {', '.join(Target)}") from None
+    encoding = Encoding.named(coding, bits)
     network, link = load_network(run / "network.npz"), radio_named(radio)
     for table in _tables(run, board):
-        decider = Decider.of(Run.load(run), table, network)
+        decider = Decider.of(Run.load(run), table, network, encoding)
         limits = {
             "max_latency_s": None if max_latency_ms is None else max_latency_ms / 1e3,
             "max_energy_uj": max_energy_uj,
@@ -215,15 +227,21 @@ def optimize(
             limits["min_accuracy"] = min_accuracy
         goal = decider.goal(wanted, **limits)
         if every:
-            terminal.print(_option_table(decider.price_all(link), decider.board, link.name))
+            options = decider.price_all(link)
+            terminal.print(_option_table(options, decider.board, link.name, encoding))
         swept = decider.sweep(link, goal, bandwidth_grid(low_kbps, high_kbps, 9))
-        terminal.print(_sweep_table(swept, decider.board))
+        terminal.print(_sweep_table(swept, decider.board, encoding))
 
 
-def _option_table(options: tuple[Priced, ...], board: str, radio: str) -> Table:
+def _coder_caveat(encoding: Encoding) -> str:
+    return "" if encoding.complete else "the coder's time on the device is not measured"
+
+
+def _option_table(options: tuple[Priced, ...], board: str, radio: str, encoding: Encoding) -> Table:
     table = _plain_table(
-        f"{board}, {radio}: every partition",
+        f"{board}, {radio}: every partition, slices {encoding}",
         "cut", "channels", "bytes", "device ms", "radio ms", "cloud ms", "total ms", "mJ", "top-1",
+        caption=_coder_caveat(encoding),
     )  # fmt: skip
     for option in options:
         part = option.partition
@@ -241,18 +259,21 @@ def _option_table(options: tuple[Priced, ...], board: str, radio: str) -> Table:
     return table
 
 
-def _sweep_table(swept: Sweep, board: str) -> Table:
-    switches = "; ".join(f"changes at {s.bandwidth_kbps:.0f} kbit/s" for s in swept.switches)
+def _sweep_table(swept: Sweep, board: str, encoding: Encoding) -> Table:
+    notes = [f"changes at {s.bandwidth_kbps:.0f} kbit/s" for s in swept.switches]
+    if not notes and swept.decisions[0].best is not None:
+        notes = ["one partition is best over the whole range"]
+    notes += [d.outcome.value for d in swept.decisions if d.best is None][:1]
+    notes.append(_coder_caveat(encoding))
     table = _plain_table(
-        f"{board}, {swept.radio.name}: least {swept.decisions[0].goal.target}",
+        f"{board}, {swept.radio.name}: {swept.decisions[0].goal}, slices {encoding}",
         "best cut", "kbit/s", "channels", "bytes", "total ms", "mJ", "top-1", "certain",
-        caption=switches or "one partition is best over the whole range",
+        caption="; ".join(note for note in notes if note),
     )  # fmt: skip
     for decision in swept.decisions:
         best, bandwidth = decision.best, f"{decision.bandwidth_kbps:.0f}"
         if best is None:
             table.add_row("none", bandwidth)
-            table.caption = decision.outcome.value
             continue
         part = best.partition
         table.add_row(

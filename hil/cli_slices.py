@@ -20,7 +20,7 @@ def slice_sizes(
         str | None, typer.Option(help="All borders of this cut (default: whole tensors).")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="NAME.int8.npz of `hil release` (default: the shipped one).")
+        str | None, typer.Option(help="NAME.sliced.npz or NAME.int8.npz (default: the shipped).")
     ] = None,
     calibration: Annotated[
         Path | None, typer.Option(help="Images for the statistics (default: the shipped ones).")

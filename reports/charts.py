@@ -22,6 +22,9 @@ PART_COLOURS = {
 }
 # Point shapes in the order of the boards: colour is never the only sign.
 BOARD_SHAPES = ("circle", "triangle-up", "square", "diamond")
+# Cuts repeat after four colours and five shapes, so twenty of them still look different.
+CUT_COLOURS = BOARD_COLOURS
+CUT_SHAPES = (*BOARD_SHAPES, "cross")
 
 TOP = alt.Legend(orient="top", title=None)
 

@@ -273,6 +273,58 @@ class BandwidthCurve:
 
 
 @dataclass(frozen=True)
+class SliceRow:
+    """One slice with ``bits`` a value: payload bytes by coding, frames not included.
+
+    ``raw_bytes`` are those of whole 8-bit values whatever ``bits`` says; ``range_bytes`` is a
+    mean over images.
+    """
+
+    cut: str
+    channels: int
+    of_channels: int
+    bits: int
+    accuracy: Interval
+    raw_bytes: int
+    packed_bytes: int
+    range_bytes: float
+
+
+@dataclass(frozen=True)
+class EpochTop1:
+    """Top-1 of a slice after an epoch; ``channels`` 0 is the whole network."""
+
+    cut: str
+    channels: int
+    top1: float
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """One pass over the training images; ``accuracies`` of what was evaluated after it."""
+
+    epoch: int
+    loss: float
+    accuracies: tuple[EpochTop1, ...] = ()
+
+
+@dataclass(frozen=True)
+class SlicingReport:
+    """Trained slices: what each is worth, and how they were learnt.
+
+    ``facts`` are recipe and data in words.
+    """
+
+    slices: tuple[SliceRow, ...]
+    epochs: tuple[EpochRow, ...] = ()
+    facts: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.slices:
+            raise DataError("trained slices without a single slice; leave them out (None)")
+
+
+@dataclass(frozen=True)
 class NumberSource:
     """Where a kind of number comes from, beyond what the boards' provenance says."""
 
@@ -298,7 +350,10 @@ class RunInfo:
 
 @dataclass(frozen=True)
 class ReportData:
-    """Everything on the page. The first decision of each board is its headline."""
+    """Everything on the page. The first decision of each board is its headline.
+
+    ``slicing`` is None for a network that was not trained for slices.
+    """
 
     title: str
     run: RunInfo
@@ -308,6 +363,7 @@ class ReportData:
     ranges: tuple[BestRange, ...] = ()
     curves: tuple[BandwidthCurve, ...] = ()
     options: tuple[PartitionRow, ...] = ()
+    slicing: SlicingReport | None = None
     sources: tuple[NumberSource, ...] = ()
     events: tuple[Event, ...] = ()
 

@@ -16,6 +16,7 @@ from reports.views import (
     layers,
     origins,
     partitions,
+    slices,
     waveform,
 )
 from reports.views.parts import Section
@@ -53,6 +54,7 @@ def page(data: ReportData) -> Page:
         layers.section(short),
         breakdown.section(short),
         partitions.section(short),
+        slices.section(short),
         waveform.section(short),
         checks.section(short),
         origins.section(data),

@@ -6,8 +6,9 @@ loop runs the suggestions. It assumes that another repeat narrows an interval, w
 noise and not for a wrong instrument.
 
 The doubt between the chosen partition and a rival comes from what they do not share: the
-layers between their cuts and their tails in the cloud. Each contributes the square of its
-interval's half-width; its score is its share, summed over all doubtful pairs.
+layers between their cuts and their tails in the cloud; for the best accuracy, from whether the
+rival keeps the limits. Each contributes the square of its interval's half-width; its score is its
+share, summed over all doubtful pairs.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ class PartitionDesigner:
             return
         for rival in decision.rivals:
             names = f"{decision.best.partition.cut} or {rival.option.partition.cut}"
-            parts = self._apart(decision.best, rival.option)
+            parts = self._between(decision.best, rival.option, decision.goal)
             yield from _shares(parts, f"{place}: {names}")
         if decision.doubts:
             parts = self._whole(decision.best, decision.goal)
@@ -148,6 +149,13 @@ class PartitionDesigner:
     @property
     def _needs_latency(self) -> bool:
         return self.goal.target is Target.LATENCY or self.goal.max_latency_s is not None
+
+    def _between(self, chosen: Priced, rival: Priced, goal: Goal) -> dict[Want, Interval]:
+        """What the doubt between the chosen partition and a rival comes from."""
+        if goal.target is not Target.ACCURACY:
+            return self._apart(chosen, rival)
+        known = [(o.partition.key, o.accuracy) for o in (chosen, rival) if o.accuracy is not None]
+        return self._whole(rival, goal) | {(Wanted.ACCURACY, key): value for key, value in known}
 
     def _apart(self, a: Priced, b: Priced) -> dict[Want, Interval]:
         """What two partitions do not share, each with its interval in the target's unit."""
@@ -184,7 +192,7 @@ class PartitionDesigner:
 
 def _could_win(option: Priced, decision: Decision) -> bool:
     """Whether an option's cost alone leaves it a chance against the chosen one."""
-    if decision.best is None:
+    if decision.best is None or decision.goal.target is Target.ACCURACY:
         return True
     ours = option.value(decision.goal.target)
     best = decision.best.value(decision.goal.target)

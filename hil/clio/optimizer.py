@@ -5,6 +5,9 @@ channel counts each, so no search is needed and none can miss. A decision is *un
 another partition could be better within the intervals, or when the chosen one could break a
 limit within them. A partition whose cost or accuracy is unknown is never chosen.
 
+The best accuracy within a latency or energy limit is the paper's own question (section 3.3); the
+least latency or energy with an accuracy limit is the same question asked from the other side.
+
 Failure is data: ``Decision.outcome`` says why nothing was found and what to do.
 """
 
@@ -21,6 +24,7 @@ from hil.clio.pricing import (
     Measured,
     Priced,
     Target,
+    accuracy_loss,
     energy_difference,
     latency_difference,
     price,
@@ -37,12 +41,30 @@ ACCURACY_UNKNOWN = "accuracy unknown"
 
 @dataclass(frozen=True)
 class Goal:
-    """The target and the limits that a partition has to keep. None: no such limit."""
+    """The target and the limits that a partition has to keep. None: no such limit.
+
+    DataError for accuracy without a cost limit: the answer would not depend on any cost.
+    """
 
     target: Target
     max_latency_s: float | None = None
     max_energy_uj: float | None = None
     min_accuracy: float | None = None
+
+    def __post_init__(self) -> None:
+        unlimited = self.max_latency_s is None and self.max_energy_uj is None
+        if self.target is Target.ACCURACY and unlimited:
+            raise DataError(
+                "the best accuracy is sought within a limit: give a largest latency or energy"
+            )
+
+    def __str__(self) -> str:
+        if self.target is not Target.ACCURACY:
+            return f"least {self.target}"
+        latency, energy = self.max_latency_s, self.max_energy_uj
+        limits = [] if latency is None else [f"{latency * 1e3:g} ms"]
+        limits += [] if energy is None else [f"{energy:g} uJ"]
+        return f"best accuracy within {' and '.join(limits)}"
 
 
 class Outcome(Enum):
@@ -61,7 +83,7 @@ class Outcome(Enum):
 @dataclass(frozen=True)
 class Rival:
     """A partition that could beat the chosen one. ``difference``: rival minus chosen, in the
-    target's unit (s or uJ); its lower end is below zero.
+    target's unit (s or uJ; for accuracy the fraction lost); its lower end is below zero.
     """
 
     option: Priced
@@ -99,7 +121,7 @@ class Decision:
             reasons = Counter(r.reason for r in self.rejected).most_common(2)
             seen = "; ".join(f"{count} x {reason}" for reason, count in reasons)
             raise DataError(
-                f"at {self.bandwidth_kbps:g} kbit/s for {self.goal.target}: "
+                f"at {self.bandwidth_kbps:g} kbit/s for the {self.goal}: "
                 f"{self.outcome.value} ({seen})"
             )
         return self.best
@@ -111,8 +133,9 @@ Difference = Callable[[Priced, Priced], Interval]
 def best(options: Sequence[Priced], goal: Goal, difference: Difference) -> Decision:
     """Choose among options priced at one bandwidth.
 
-    ``difference(a, b)`` is the target's value of a minus b with its interval. Among equals the
-    more accurate wins, then the one that sends less.
+    ``difference(a, b)`` is the target's value of a minus b with its interval, for accuracy what
+    a loses against b. Among equals the more accurate wins (of equally accurate ones the cheaper
+    in what is limited), then the one that sends less.
     """
     if not options:
         raise DataError("no partitions to choose from")
@@ -130,9 +153,14 @@ def best(options: Sequence[Priced], goal: Goal, difference: Difference) -> Decis
 
 
 def _rank(option: Priced, goal: Goal) -> tuple[float, float, int]:
+    accuracy = option.accuracy.median if option.accuracy else 0.0
+    if goal.target is Target.ACCURACY:
+        limited = Target.ENERGY if goal.max_latency_s is None else Target.LATENCY
+        cost = option.value(limited)
+        assert cost is not None
+        return -accuracy, cost.median, option.partition.wire_bytes
     value = option.value(goal.target)
     assert value is not None
-    accuracy = option.accuracy.median if option.accuracy else 0.0
     return value.median, -accuracy, option.partition.wire_bytes
 
 
@@ -142,16 +170,21 @@ def _rejection(option: Priced, goal: Goal) -> str:
         return f"does not fit the board: {option.refused}"
     if _costs_unknown(option, goal):
         return f"not measured: {', '.join(option.unknown)}"
+    if over := _over_cost(option, goal):
+        return over
+    if option.accuracy is None:
+        needed = goal.target is Target.ACCURACY or goal.min_accuracy is not None
+        return ACCURACY_UNKNOWN if needed else ""
+    if goal.min_accuracy is not None and option.accuracy.median < goal.min_accuracy:
+        return "not accurate enough"
+    return ""
+
+
+def _over_cost(option: Priced, goal: Goal) -> str:
+    """Which cost limit an option breaks; empty if it keeps them."""
     if not _keeps(option.latency_s, goal.max_latency_s):
         return "too slow"
-    if not _keeps(option.energy_uj, goal.max_energy_uj):
-        return "too much energy"
-    if goal.min_accuracy is not None:
-        if option.accuracy is None:
-            return ACCURACY_UNKNOWN
-        if option.accuracy.median < goal.min_accuracy:
-            return "not accurate enough"
-    return ""
+    return "" if _keeps(option.energy_uj, goal.max_energy_uj) else "too much energy"
 
 
 def _costs_unknown(option: Priced, goal: Goal) -> bool:
@@ -174,9 +207,9 @@ def _possible(option: Priced, goal: Goal) -> bool:
         return False
     if goal.max_energy_uj is not None and option.energy_uj.lo > goal.max_energy_uj:  # type: ignore[union-attr]
         return False
-    if goal.min_accuracy is None:
-        return True
-    return option.accuracy is not None and option.accuracy.hi >= goal.min_accuracy
+    if option.accuracy is None:
+        return goal.min_accuracy is None and goal.target is not Target.ACCURACY
+    return goal.min_accuracy is None or option.accuracy.hi >= goal.min_accuracy
 
 
 def _rivals(
@@ -206,8 +239,7 @@ def _why_nothing(options: Sequence[Priced], goal: Goal) -> Outcome:
     known = [option for option in fitting if not _costs_unknown(option, goal)]
     if not known:
         return Outcome.NOTHING_KNOWN
-    costs_only = Goal(goal.target, goal.max_latency_s, goal.max_energy_uj)
-    within = [option for option in known if not _rejection(option, costs_only)]
+    within = [option for option in known if not _over_cost(option, goal)]
     if within and all(option.accuracy is None for option in within):
         return Outcome.ACCURACY_UNKNOWN
     return Outcome.TOO_TIGHT
@@ -220,6 +252,8 @@ def decide(
     options = [price(candidate, measured, radio) for candidate in candidates]
 
     def difference(a: Priced, b: Priced) -> Interval:
+        if goal.target is Target.ACCURACY:
+            return accuracy_loss(a, b)
         if goal.target is Target.LATENCY:
             return latency_difference(a, b, measured, radio)
         return energy_difference(a, b, measured)

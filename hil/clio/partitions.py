@@ -50,8 +50,9 @@ def partitions(
     """All partitions, first cut first, few channels first.
 
     ``channels`` limits the counts of a cut by its name (a trained slice has a fixed set of
-    widths); a cut that is not named offers every count. ``frame_bytes`` are added to every
-    transmission. The raw input always goes as a whole: it is not a learned representation.
+    widths; a cut with none offers nothing); a cut that is not named offers every count.
+    ``frame_bytes`` are added to every transmission. The raw input always goes as a whole: it is
+    not a learned representation.
     """
     limits = channels or {}
     unknown = set(limits) - {cut.name for cut in network.cuts}

@@ -69,10 +69,15 @@ class Measured:
 
 
 class Target(StrEnum):
-    """What is made as small as possible."""
+    """What a decision is for: the least latency or energy, or the best accuracy."""
 
     LATENCY = "latency"
     ENERGY = "energy"
+    ACCURACY = "accuracy"
+
+
+# Targets that are costs, in s and uJ: less is better.
+COSTS = (Target.LATENCY, Target.ENERGY)
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,9 @@ class Priced:
     unknown: tuple[str, ...] = ()
 
     def value(self, target: Target) -> Interval | None:
-        """Seconds or microjoules, whichever is the target."""
+        """Seconds, microjoules or fraction of images right, whichever is the target."""
+        if target is Target.ACCURACY:
+            return self.accuracy
         return self.latency_s if target is Target.LATENCY else self.energy_uj
 
 
@@ -215,6 +222,12 @@ def energy_difference(a: Priced, b: Priced, measured: Measured) -> Interval:
     rest = measured.segment_uj(b.partition.layers, a.partition.layers)
     assert rest is not None
     return rest.shifted(a.radio_uj - b.radio_uj)
+
+
+def accuracy_loss(a: Priced, b: Priced) -> Interval:
+    """What ``a`` gets wrong and ``b`` right, as a fraction; both accuracies must be known."""
+    assert a.accuracy is not None and b.accuracy is not None
+    return independent_difference(b.accuracy, a.accuracy)
 
 
 def _negated(interval: Interval) -> Interval:

@@ -25,6 +25,7 @@ from hil.core.network import Network
 from hil.core.provenance import Provenance
 from hil.loop.decide import Decider, board_measurements_wanted, further_workloads
 from hil.loop.expected import Expected
+from hil.loop.recorded import RecordedSlicing
 from hil.loop.session import Report, Session
 from hil.loop.settings import Settings
 from hil.loop.subject import Subject, measure_tails
@@ -159,7 +160,13 @@ def _environment(
         ],
         "accuracy_data": {"name": subject.accuracy.data, "digest": subject.accuracy.data_digest},
         "training": subject.training,
-        "tails": {cut: cost.to_dict() for cut, cost in tails.items()},
+        "slicing": None
+        if subject.artifact is None
+        else RecordedSlicing.of(subject.artifact).to_dict(),
+        "tails": [
+            {"cut": cut, "channels": channels, "cost": cost.to_dict()}
+            for (cut, channels), cost in tails.items()
+        ],
         "boards": {rig.board: board_summary(prepared[rig.name]) for rig in rigs},
         "settings": asdict(settings),
     }

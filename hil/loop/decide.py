@@ -10,24 +10,22 @@ import numpy as np
 from hil.clio.designer import PartitionDesigner, Wanted
 from hil.clio.optimizer import Decision, Goal, Sweep, Target, decide, sweep
 from hil.clio.partitions import Partition, partitions
-from hil.clio.pricing import Measured, Priced, price
+from hil.clio.pricing import COSTS, Measured, Priced, price
 from hil.clio.radio import RADIOS, Radio
 from hil.cloud.wire import SLICE_HEADER_BYTES
 from hil.core.cost import CostTable, Interval
-from hil.core.errors import DataError
 from hil.core.network import Network
 from hil.core.trial import TrialKind, Workload
+from hil.loop.encoding import RAW, Encoding, coded, coded_points
+from hil.loop.recorded import accuracy_interval, recorded_accuracies, recorded_tails
 from hil.loop.settings import Settings
-from hil.loop.subject import SplitKey, tail_latencies
 from hil.loop.workloads import input_digest
-from hil.nn.evaluate import Accuracy
 from hil.run.reader import Run
 
 # The paper's range of interest for low-power radios (sections 3.4 and 5.6): 50 kbit/s to 2 Mbit/s.
 BANDWIDTHS_KBPS = tuple(float(b) for b in np.geomspace(50.0, 2000.0, 17).round(1))
 # A partition may lose at most this much top-1 against the best known.
 ACCURACY_DROP = 0.01
-Z95 = 0.95
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,31 +38,35 @@ class Decider:
     measured: Measured
 
     @classmethod
-    def of(cls, run: Run, table: CostTable, network: Network) -> Decider:
+    def of(cls, run: Run, table: CostTable, network: Network, encoding: Encoding = RAW) -> Decider:
         """The decider of the board whose costs ``table`` holds, from the run's own record.
+
+        Only splits that were evaluated are candidates, with the bytes and the accuracies of
+        ``encoding``. DataError if the run has none for it.
 
         All splits were evaluated on the same images, so their accuracies rise and fall together
         with the choice of images. Decisions compare them as they are on these images; the
         intervals (two points wide either way for 1,000 images) are for the reader.
         """
-        accuracy = {k: Interval.exact(a.median) for k, a in recorded_accuracies(run).items()}
-        slices: dict[str, tuple[int, ...]] = {
-            cut.name: tuple(sorted(n for name, n in accuracy if name == cut.name))
-            for cut in network.cuts
-        }
-        known = {cut: counts for cut, counts in slices.items() if counts}
+        seen = recorded_accuracies(run)
+        slices = {cut.name: [n for name, n in seen if name == cut.name] for cut in network.cuts}
+        candidates = partitions(network, slices, SLICE_HEADER_BYTES)
+        if encoding != RAW:
+            points = coded_points(run, encoding)
+            candidates = coded(candidates, points, encoding)
+            seen |= {key: accuracy_interval(point.accuracy) for key, point in points.items()}
         board = table.provenance.board
         measured = Measured(
             table=table,
-            cloud_s=tail_latencies(run.environment["tails"], slices),
-            accuracy=accuracy,
+            cloud_s=recorded_tails(run),
+            accuracy={key: Interval.exact(top1.median) for key, top1 in seen.items()},
             refused=dict(run.environment["boards"][board]["refused"]),
         )
-        return cls(board, network, partitions(network, known, SLICE_HEADER_BYTES), measured)
+        return cls(board, network, candidates, measured)
 
     def goal(self, target: Target, **limits: float | None) -> Goal:
-        """The target with the default accuracy limit: ACCURACY_DROP below the best known."""
-        if "min_accuracy" not in limits:
+        """The target with the default accuracy limit of a cost: ACCURACY_DROP below the best."""
+        if "min_accuracy" not in limits and target in COSTS:
             best = max((a.median for a in self.measured.accuracy.values()), default=None)
             limits["min_accuracy"] = None if best is None else best - ACCURACY_DROP
         return Goal(target, **limits)
@@ -83,7 +85,7 @@ class Decider:
     def designers(self) -> Iterator[PartitionDesigner]:
         """One for each of the paper's radios and targets, at the radio's own bandwidth."""
         for radio in RADIOS.values():
-            for target in Target:
+            for target in COSTS:
                 yield PartitionDesigner(
                     self.candidates,
                     self.measured,
@@ -91,22 +93,6 @@ class Decider:
                     self.goal(target),
                     (radio.bandwidth_kbps,),
                 )
-
-
-def recorded_accuracies(run: Run) -> dict[SplitKey, Interval]:
-    """Accuracies as the run's start document has them."""
-    try:
-        found = {}
-        for point in run.environment["accuracy"]:
-            accuracy = Accuracy(point["correct"], point["images"])
-            found[point["cut"], point["channels"]] = Interval(
-                accuracy.top1, *accuracy.interval, accuracy.images, Z95
-            )
-        return found
-    except (KeyError, TypeError) as error:
-        raise DataError(
-            f"{run.folder}: damaged accuracies in the start document: {error!r}"
-        ) from error
 
 
 def board_measurements_wanted(decider: Decider) -> dict[Wanted, str]:

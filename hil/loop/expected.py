@@ -46,11 +46,11 @@ class Expected:
             )
 
     def check_output(self, image: int, layers: int, output: bytes, board: str) -> None:
-        """WrongOutputError when the last output of the first ``layers`` layers differs."""
+        """WrongOutputError when the output of the last of ``layers``, read back, differs."""
         expected = int(self.digests[image, layers - 1])
         if zlib.crc32(output) != expected:
             raise WrongOutputError(
-                f"{board}, image {image}: after the energy windows the output of layer "
-                f"{layers - 1} ({self.network.layers[layers - 1].name}) has CRC-32 "
-                f"0x{zlib.crc32(output):08x}, the reference 0x{expected:08x}; the windows are void"
+                f"{board}, image {image}: the output of layer {layers - 1} "
+                f"({self.network.layers[layers - 1].name}), read back after timing, has CRC-32 "
+                f"0x{zlib.crc32(output):08x}, the reference 0x{expected:08x}; the trial is void"
             )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hil.clio.optimizer import Decision, Target
 from hil.clio.partitions import Key, Partition
-from hil.clio.pricing import price
+from hil.clio.pricing import COSTS, price
 from hil.clio.radio import RADIOS, Radio
 from hil.core.cost import CostRow, CostTable, Interval
 from hil.core.errors import DataError
@@ -19,7 +20,13 @@ from hil.core.provenance import Origin
 from hil.core.trial import WHOLE_NETWORK, Trial, TrialKind
 from hil.core.waveform import Waveform
 from hil.loop.campaign import NETWORK_FILE
-from hil.loop.decide import ACCURACY_DROP, BANDWIDTHS_KBPS, Decider, recorded_accuracies
+from hil.loop.decide import ACCURACY_DROP, BANDWIDTHS_KBPS, Decider
+from hil.loop.recorded import (
+    RecordedSlicing,
+    accuracy_interval,
+    recorded_accuracies,
+    recorded_slicing,
+)
 from hil.loop.workloads import label
 from hil.measure.reconcile import Reconciliation, reconcile
 from hil.measure.segments import prefix_energy_uj, segment_cycles
@@ -52,6 +59,7 @@ def report_data(folder: Path) -> page.ReportData:
         ranges=tuple(row for decider in deciders for row in _ranges(decider)),
         curves=tuple(row for decider in deciders for row in _curves(decider)),
         options=tuple(row for decider in deciders for row in _options(decider, accuracy)),
+        slicing=_slicing(recorded_slicing(run)),
         sources=_sources(run),
         events=run.events,
     )
@@ -177,7 +185,7 @@ Accuracies = Mapping[Key, Interval]
 def _decisions(decider: Decider, accuracy: Accuracies) -> Iterator[page.DecisionRow]:
     # BLE first: the paper's own radio gives the headline.
     for radio in sorted(RADIOS.values(), key=lambda r: r.name != "BLE"):
-        for target in Target:
+        for target in COSTS:
             decision = decider.decide(radio, decider.goal(target))
             yield _decision(decider.board, radio, decision, accuracy)
 
@@ -208,7 +216,7 @@ def _decision(
 
 def _ranges(decider: Decider) -> Iterator[page.BestRange]:
     for radio in RADIOS.values():
-        for target in Target:
+        for target in COSTS:
             sweep = decider.sweep(radio, decider.goal(target))
             start = sweep.decisions[0].bandwidth_kbps
             best = sweep.decisions[0].best
@@ -240,7 +248,7 @@ def _range(
 
 def _curves(decider: Decider) -> Iterator[page.BandwidthCurve]:
     for radio in RADIOS.values():
-        for target in Target:
+        for target in COSTS:
             sweep = decider.sweep(radio, decider.goal(target))
             chosen = [d.best.partition for d in sweep.decisions if d.best]
             chosen += [switch.above for switch in sweep.switches if switch.above]
@@ -304,8 +312,15 @@ def _rejections(decider: Decider, radio: Radio) -> dict[Partition, str]:
 
 
 def _sources(run: Run) -> tuple[page.NumberSource, ...]:
-    tails = list(run.environment["tails"].values())
-    host = f"{tails[0]['host']}, {tails[0]['threads']} threads, torch {tails[0]['torch_version']}"
+    tail = run.environment["tails"][0]["cost"]
+    host = f"{tail['host']}, {tail['threads']} threads, torch {tail['torch_version']}"
+    trained = recorded_slicing(run)
+    learnt = (
+        "the network was not trained for slices"
+        if trained is None
+        else f"every slice trained (recipe {trained.recipe['name']}); the raw image is answered by "
+        "the float network, everything on the device by the integer one"
+    )
     data = run.environment["accuracy_data"]
     power = "; ".join(
         f"{name}: {facts['power_source']}" for name, facts in run.environment["boards"].items()
@@ -317,10 +332,59 @@ def _sources(run: Run) -> tuple[page.NumberSource, ...]:
             "accuracy",
             Origin.MEASURED,
             f"top-1 on data set {data['name']} ({data['digest'][:12]}), integer device part and "
-            "float tail; the network was not trained for slices",
+            f"float tail; {learnt}",
         ),
         page.NumberSource("power of a virtual board", Origin.MODELLED, power),
     )
+
+
+def _slicing(recorded: RecordedSlicing | None) -> page.SlicingReport | None:
+    if recorded is None:
+        return None
+    return page.SlicingReport(
+        slices=tuple(
+            page.SliceRow(
+                cut=point.cut,
+                channels=point.channels,
+                of_channels=point.of_channels,
+                bits=point.bits,
+                accuracy=accuracy_interval(point.accuracy),
+                raw_bytes=point.raw_bytes,
+                packed_bytes=point.packed_bytes,
+                range_bytes=float(point.range_bytes),
+            )
+            for point in recorded.points
+        ),
+        epochs=tuple(_epoch(record) for record in recorded.log),
+        facts={
+            "model": recorded.name,
+            "recipe": _told(recorded.recipe),
+            "training": _told(recorded.training),
+            "training images, SHA-256": recorded.train_digest,
+            "test images": recorded.data,
+            "test images, SHA-256": recorded.data_digest,
+            "images a check while training": _checked_on(recorded.log),
+        },
+    )
+
+
+def _told(fields: Mapping[str, object]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in fields.items())
+
+
+def _checked_on(log: Sequence[Mapping[str, object]]) -> str:
+    counts = sorted({str(record["test_images"]) for record in log if "test_images" in record})
+    return ", ".join(counts) or "not evaluated"
+
+
+def _epoch(record: Mapping[str, Any]) -> page.EpochRow:
+    """A line of the training log; its labels are ``cut/channels``, or ``all``."""
+    tops = record.get("test_top1") or {}
+    found = []
+    for name, top1 in tops.items():
+        cut, _, channels = name.partition("/")
+        found.append(page.EpochTop1(cut, int(channels or 0), float(top1)))
+    return page.EpochRow(int(record["epoch"]), float(record["train_loss"]), tuple(found))
 
 
 def _run_info(run: Run, network: Network) -> page.RunInfo:

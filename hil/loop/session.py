@@ -46,6 +46,7 @@ PASSING = (ProtocolError, InstrumentError, TargetError)
 # they differ by the loop's own few cycles.
 SELF_TEST_TOLERANCE = 0.01
 WAVEFORM_MEDIA_TYPE = "application/x-npz"
+OUTPUT_MEDIA_TYPE = "application/octet-stream"
 
 Report = Callable[[str], None]
 
@@ -197,6 +198,10 @@ class Session:
             warmup = repeat < workload.warmups
             parts.runs.append(RunSample(warmup, result.iterations, result.cycles, result.layers))
             self._cycles_guess = max(self._cycles_guess, result.cycles / result.iterations)
+        if workload.kind is TrialKind.NETWORK:
+            # What would go on the air: kept, so that the cloud can be tried with it.
+            output = self._check_output(workload)
+            parts.attachments.append(self.journal.attach("output.bin", output, OUTPUT_MEDIA_TYPE))
 
     def _expected_s(self, passes: float) -> float:
         """Board time of whole passes, from the longest one seen; 2 s before the first."""
@@ -242,10 +247,11 @@ class Session:
         parts.windows += measure_windows(waveform, windows, self.provenance.clock_hz, 0)
         self._check_output(workload)
 
-    def _check_output(self, workload: Workload) -> None:
+    def _check_output(self, workload: Workload) -> bytes:
         size = self.network.tensors[workload.layers].size_bytes
         output = self.rig.console.read_tensor(workload.layers, size)
         self.expected.check_output(workload.image, workload.layers, output, self.provenance.board)
+        return output
 
     def _keep(self, waveform: Waveform, name: str, parts: _Parts) -> None:
         data = waveform.to_bytes()

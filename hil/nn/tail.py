@@ -26,6 +26,22 @@ def cloud_tail(model: nn.Module | FloatGraph, cut_name: str, image: int = 32) ->
     return GraphModule(graph, graph.cut(cut_name).layers).eval()
 
 
+class ZeroFilled(nn.Module):
+    """A tail that gets the first channels of its ``channels``; the others are zero.
+
+    For networks that were not trained for slices: (N, i, H, W) for any i up to ``channels``.
+    """
+
+    def __init__(self, tail: nn.Module, channels: int):
+        super().__init__()
+        self.tail = tail
+        self.channels = channels
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        missing = self.channels - x.shape[1]
+        return self.tail(nn.functional.pad(x, (0, 0, 0, 0, 0, missing)))
+
+
 def dequantise(values: np.ndarray, tensor: Tensor) -> torch.Tensor:
     """Received 8-bit values (N, H, W, i) to float32 (N, C, H, W), channels last in memory.
 

@@ -92,6 +92,8 @@ def test_every_cut_and_channel_count_once() -> None:
     assert sizes["cut2", 2] == 8 * 8 * 2 + 24
     assert sizes[ALL_DEVICE, 10] == 0
     assert len(found) == 1 + 4 + 3 + 16 + 1
+    none = partitions(network(), {"cut1": (), "cut2": (2,), "cut3": ()})
+    assert [p.cut for p in none] == [ALL_REMOTE, "cut2", ALL_DEVICE]
     with pytest.raises(ModelError, match="9 channels cannot be sent, it has 8"):
         partitions(network(), {"cut2": (9,)})
     with pytest.raises(ModelError, match="unknown cuts cut9; known: cut1, cut2, cut3"):
@@ -180,6 +182,83 @@ def test_energy_target_and_energy_limit() -> None:
     assert decision.require().energy_uj.median == pytest.approx(1122.88)  # type: ignore[union-attr]
     limited = Goal(Target.LATENCY, max_energy_uj=1300.0)
     assert cheapest(decide(found, certain(), BLE.at(1e6), limited)) == (ALL_REMOTE, 3)
+
+
+ACCURACIES = {
+    ("cut1", 1): 0.60, ("cut1", 2): 0.85, ("cut1", 4): 0.90, ("cut2", 2): 0.80,
+    ("cut2", 8): 0.88, ("device", 10): 0.90,
+}  # fmt: skip
+
+
+def evaluated(**half: float) -> Measured:
+    known = {key: Interval.exact(top1) for key, top1 in ACCURACIES.items()}
+    return dataclasses.replace(certain(), table=table(**half), accuracy=known)
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        # At 250 kbit/s cut1 with n channels takes 23 + 8.192 n ms.
+        ({"max_latency_s": 0.0312}, ("cut1", 1)),
+        ({"max_latency_s": 0.0311}, None),
+        ({"max_latency_s": 0.050}, ("cut1", 2)),
+        ({"max_latency_s": 0.0558}, ("cut1", 4)),
+        # All on the device is as accurate in 100 ms: the sooner one wins.
+        ({"max_latency_s": 0.200}, ("cut1", 4)),
+        # 1,000 uJ + 122.88 n; all on the device 5,000 uJ.
+        ({"max_energy_uj": 1300.0}, ("cut1", 2)),
+        ({"max_energy_uj": 9000.0}, ("cut1", 4)),
+        ({"max_energy_uj": 9000.0, "max_latency_s": 0.050}, ("cut1", 2)),
+        ({"max_latency_s": 0.200, "min_accuracy": 0.95}, None),
+    ],
+)
+def test_best_accuracy_within_a_limit_by_hand(
+    limits: dict[str, float], expected: tuple[str, int] | None
+) -> None:
+    decision = decide(partitions(network()), evaluated(), BLE, Goal(Target.ACCURACY, **limits))
+    if expected is None:
+        assert decision.outcome is Outcome.TOO_TIGHT
+    else:
+        assert cheapest(decision) == expected and not decision.uncertain
+
+
+def test_a_faster_link_lets_more_channels_through() -> None:
+    """Within 50 ms, cut1 with n channels needs 2048 n / 27 kbit/s."""
+    goal = Goal(Target.ACCURACY, max_latency_s=0.050)
+    result = sweep(partitions(network()), evaluated(), BLE, goal, [50, 100, 200, 1000])
+    assert [d.best and d.best.partition.key for d in result.decisions] == [
+        None, ("cut1", 1), ("cut1", 2), ("cut1", 4),
+    ]  # fmt: skip
+    assert [s.bandwidth_kbps for s in result.switches] == pytest.approx(
+        [2048 / 27, 4096 / 27, 8192 / 27], rel=1.1e-3
+    )
+
+
+def test_a_more_accurate_split_that_may_keep_the_limit_is_a_rival() -> None:
+    """At 300 kbit/s cut1 with 4 channels takes 50.3 ms, give or take the device's 1 ms."""
+    goal = Goal(Target.ACCURACY, max_latency_s=0.050)
+    noisy = evaluated(half_ms=1.0)
+    designer = PartitionDesigner(partitions(network()), noisy, BLE, goal, [300.0])
+    (decision,) = designer.sweep.decisions
+    assert cheapest(decision) == ("cut1", 2)
+    assert [(r.option.partition.key, r.difference.median) for r in decision.rivals] == [
+        (("cut1", 4), pytest.approx(-0.05))
+    ]
+    wanted = {(s.wanted, s.layer) for s in designer.suggest(9) if s.wanted is not Wanted.ACCURACY}
+    assert wanted == {(Wanted.LAYER_CYCLES, 0)}
+    designer.update(table=table())
+    assert cheapest(designer.sweep.decisions[0]) == ("cut1", 2)
+    assert not designer.sweep.decisions[0].uncertain
+
+
+def test_accuracy_needs_a_limit_and_a_known_accuracy() -> None:
+    with pytest.raises(DataError, match="within a limit"):
+        Goal(Target.ACCURACY, min_accuracy=0.5)
+    blind = decide(
+        partitions(network()), certain(), BLE, Goal(Target.ACCURACY, max_latency_s=0.050)
+    )
+    assert (blind.outcome, blind.best) == (Outcome.ACCURACY_UNKNOWN, None)
+    assert str(Goal(Target.ACCURACY, 0.05, 900.0)) == "best accuracy within 50 ms and 900 uJ"
 
 
 def test_what_does_not_fit_or_is_not_measured_is_never_chosen() -> None:
@@ -321,6 +400,8 @@ def test_against_brute_force(
         if (a := round(float(rng.uniform(0.5, 1.0)), 3)) < 0.95
     }
     measured = Measured(CostTable(rows, None, None, ORIGIN), cloud(), accuracy)
+    if target is Target.ACCURACY and max_latency_s is None and max_energy_uj is None:
+        max_latency_s = 0.3
     goal = Goal(target, max_latency_s, max_energy_uj, min_accuracy=0.7)
     best: tuple[float, str, int] | None = None
     for layers, (height, width, channels) in enumerate(SHAPES):
@@ -336,7 +417,10 @@ def test_against_brute_force(
                 continue
             if (name, n) not in accuracy or accuracy[name, n].median < 0.7:
                 continue
-            value = latency if target is Target.LATENCY else energy
+            if target is Target.ACCURACY:
+                value = -accuracy[name, n].median
+            else:
+                value = latency if target is Target.LATENCY else energy
             if best is None or value < best[0]:
                 best = value, name, n
     decision = decide(found, measured, BLE.at(bandwidth), goal)
@@ -344,7 +428,8 @@ def test_against_brute_force(
         assert decision.best is None
         return
     chosen = decision.require()
-    assert chosen.value(target).median == pytest.approx(best[0])  # type: ignore[union-attr]
+    value = chosen.value(target).median  # type: ignore[union-attr]
+    assert (-value if target is Target.ACCURACY else value) == pytest.approx(best[0])
 
 
 def test_decisions_do_not_depend_on_the_order_of_candidates() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from hil.loop.subject import Subject
 from hil.measure.repeats import WindowGoal
 from hil.nn.data.images import ImageSet
 from hil.rig.rigfile import load_bench
+from tests.loop.sliced import artifact, noise
 
 IMAGE = 16
 
@@ -69,4 +71,18 @@ def measured(tmp_path_factory: pytest.TempPathFactory, subject: Subject, rigs) -
     """The folder of a finished run."""
     folder = tmp_path_factory.mktemp("run")
     run_campaign(rigs, subject, folder, SETTINGS, report=lambda _: None)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sliced() -> Subject:
+    return Subject.of_artifact(artifact(), noise(4, 5))
+
+
+@pytest.fixture(scope="session")
+def measured_sliced(tmp_path_factory: pytest.TempPathFactory, sliced: Subject, rigs) -> Path:
+    """The folder of a finished run of a network with slices."""
+    folder = tmp_path_factory.mktemp("sliced")
+    settings = replace(SETTINGS, images=2, energy_sweeps=1, network_windows=1)
+    run_campaign(rigs, sliced, folder, settings, report=lambda _: None)
     return folder

@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hil.clio.slicing.artifact import save_artifact
+from tests.loop.sliced import SLICES, artifact, noise
+
 ROOT = Path(__file__).parents[2]
 
 MODEL = """
@@ -107,6 +110,25 @@ def test_wrong_names_end_the_session_with_one_line(tmp_path, arguments, message)
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     errors = [line for line in done.stderr.splitlines() if line.strip()]
     assert len(errors) == 1 and message in errors[0]
+
+
+@pytest.mark.slow
+def test_every_trained_slice_is_answered_from_the_boards_output(tmp_path):
+    save_artifact(artifact(), tmp_path / "tiny.sliced.npz")
+    images = noise(4, 5)
+    np.savez(tmp_path / "images.npz", x=images.x, y=images.y)
+    model = ("--model", "tiny.sliced.npz", "--data", "images.npz", "--images", "2")
+    rig = ("--rig", "virtual-stm32f746", "--benchmark-json", "out.json")
+    done = bench(tmp_path, *rig, *model)
+    assert done.returncode == 0, done.stdout + done.stderr
+    benchmarks = json.loads((tmp_path / "out.json").read_text())["benchmarks"]
+    slices = [b["extra_info"] for b in benchmarks if b["group"] == "slices"]
+    assert [(one["cut"], one["channels"]) for one in slices] == [
+        (one.cut, channels) for one in SLICES for channels in one.channels
+    ]
+    for one in slices:
+        assert one["provenance"]["network_digest"] and 0 <= one["top1"] <= 1
+        assert one["range_frame_bytes"] > 24 and one["frame_bytes"] > 24
 
 
 def test_an_earlier_run_never_stands_in_for_a_new_one(measured_bench):

@@ -73,7 +73,7 @@ def test_all_is_drawn_without_a_word_on_the_console_or_a_request(report, tmp_pat
     assert dom.all("body")[0]["data-fetched"] == ""
     assert dom.all("html")[0]["data-ready"] == "true"
     charts = [a for a in dom.all("div") if "data-spec" in a]
-    assert len(dom.all("svg", class_="marks")) == len(charts) == 13
+    assert len(dom.all("svg", class_="marks")) == len(charts) == 18
     assert all(a["role"] == "img" and a["aria-label"].endswith(".") for a in charts)
     assert len(dom.all("canvas")) == 2
 

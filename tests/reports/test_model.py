@@ -69,6 +69,11 @@ def test_whole_numbers_are_read_where_floats_belong(plain):
             lambda d: d["decisions"][0].update(board="esp32"),
             "for board 'esp32'; known: stm32f746, gap8",
         ),
+        (
+            lambda d: d["slicing"]["slices"][2].update(bits="six"),
+            r"slicing.slices\[2\].bits: int expected, got 'six'",
+        ),
+        (lambda d: d["slicing"].update(slices=[]), "without a single slice"),
         (lambda d: d["decisions"][0].update(radio="5G"), "for radio '5G'; known: BLE"),
     ],
 )

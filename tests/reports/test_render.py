@@ -97,6 +97,7 @@ def test_sections_come_in_reading_order(seen):
         "Layers",
         "Latency breakdown",
         "Partitions",
+        "Slices",
         "Power waveform",
         "Layers against the whole network",
         "Provenance",
@@ -164,7 +165,10 @@ def hostile(data):
         replace(o, split=replace(o.split, cut=EVIL), refused=EVIL) if o.split.layers == 1 else o
         for o in data.options
     )
-    return replace(data, title=EVIL, boards=(first, second), options=options)
+    row = replace(data.slicing.slices[0], cut=EVIL)
+    facts = {EVIL: EVIL}
+    slicing = replace(data.slicing, slices=(row, *data.slicing.slices), facts=facts)
+    return replace(data, title=EVIL, boards=(first, second), options=options, slicing=slicing)
 
 
 def _hostile_board(board):
@@ -235,13 +239,22 @@ def test_a_board_without_waveform_energy_or_decision_is_a_report_too(data):
         memory=(),
     )
     few = replace(
-        data, boards=(bare,), radios=(), decisions=(), ranges=(), curves=(), options=(), events=()
+        data,
+        boards=(bare,),
+        radios=(),
+        decisions=(),
+        ranges=(),
+        curves=(),
+        options=(),
+        slicing=None,
+        events=(),
     )
     html = render.to_html(page(few))
     for words in (
         "No decision was taken",
         "No layer was measured",
         "No split was priced",
+        "was not trained for slices",
         "No power was measured",
         "The whole network was not measured by itself",
     ):

@@ -13,16 +13,29 @@ from reports.model import (
     BandwidthCurve,
     BestRange,
     DecisionRow,
+    EpochRow,
+    EpochTop1,
     LayerRow,
     LinkCost,
     PartitionRow,
     RadioInfo,
+    SliceRow,
+    SlicingReport,
     Split,
     Target,
 )
 from reports.page import lead_radio_first, page, short_titles
 from reports.text import NBSP
-from reports.views import breakdown, checks, decision, layers, origins, partitions, waveform
+from reports.views import (
+    breakdown,
+    checks,
+    decision,
+    layers,
+    origins,
+    partitions,
+    slices,
+    waveform,
+)
 from tests.reports.factory import RADIOS, report_data
 
 RAW = Split("input", 0, 3, 3, 3072)
@@ -308,6 +321,103 @@ def test_lead_counts_what_cannot_run(data):
         "2,020 splits were priced: 21 cuts on the STM32F746 (all fit) and 21 cuts on the GAP8 "
         "(3 cannot run)."
     )
+
+
+# Slices
+
+
+def sliced(cut, channels, bits, top1, raw, ranged):
+    spread = Interval(top1, top1 - 0.02, top1 + 0.02, 1000, 0.95)
+    return SliceRow(cut, channels, 8, bits, spread, raw, raw * bits // 8, ranged)
+
+
+TWO_CUTS = (
+    sliced("a", 2, 8, 0.80, 2048, 1500.0),
+    sliced("a", 4, 8, 0.895, 4096, 3000.0),
+    sliced("a", 8, 8, 0.90, 8192, 6000.0),
+    sliced("a", 4, 6, 0.88, 4096, 2000.5),
+    sliced("a", 8, 6, 0.90, 8192, 4000.0),
+    sliced("b", 8, 8, 0.85, 512, 400.0),
+    sliced("b", 8, 6, 0.85, 512, 250.0),
+)
+
+
+def test_the_sentence_names_the_fewest_channels_that_are_nearly_as_good():
+    says = slices.section(with_slicing(TWO_CUTS)).figures[0].sentence
+    assert plain(says) == (
+        "To stay within 1 percentage point of the best slice (90.0 % of images right), a needs "
+        "4 of 8 channels, 4,096 B raw or 4,000 B range-coded with 6 bits (8 channels); b gets "
+        "there with no slice."
+    )
+
+
+def with_slicing(rows, epochs=()):
+    return replace(report_data(), slicing=SlicingReport(tuple(rows), tuple(epochs), {"k": "v"}))
+
+
+def test_a_line_a_cut_and_coding_with_intervals():
+    (panel,) = slices.section(with_slicing(TWO_CUTS)).figures[0].panels
+    points = panel.spec["datasets"]["slices"]
+    found = {(p["cut"], p["coding"], p["bytes"]): (p["top1"], p["lo"], p["hi"]) for p in points}
+    assert len(found) == len(TWO_CUTS)
+    assert found["a", "raw, 8 bits", 2048.0] == (0.8, 0.78, 0.82)
+    assert found["a", "range-coded, 6 bits", 2000.5] == (0.88, 0.86, 0.9)
+    x = panel.spec["layer"][0]["encoding"]["x"]
+    assert x["scale"]["type"] == "log"
+    scale = panel.spec["layer"][1]["encoding"]["color"]["scale"]
+    assert scale["domain"] == ["a", "b"] and len(set(scale["range"])) == 2
+
+
+def test_the_coded_line_takes_the_bits_there_are():
+    assert slices.coded_bits(SlicingReport(TWO_CUTS)) == 6
+    assert slices.coded_bits(SlicingReport(TWO_CUTS[:3])) == 8
+    assert slices.coded_bits(SlicingReport((sliced("a", 1, 4, 0.5, 10, 4.0),))) == 4
+
+
+def test_the_table_has_every_bits_and_coding(data):
+    table = slices.section(data).figures[0].table
+    assert len(table.rows) == len(data.slicing.slices) == 22 * 4
+    row, cells = data.slicing.slices[1], table.rows[1].cells
+    assert [cell.text for cell in cells[:6]] == ["block3", "1/8", "6", "1,024", "768", "576.0"]
+    assert cells[6].sort == row.accuracy.median and cells[9].text == "10,000"
+
+
+def test_training_is_drawn_by_cut_and_tabled_by_epoch():
+    epochs = [
+        EpochRow(1, 2.0, (EpochTop1("a", 2, 0.3), EpochTop1("all", 0, 0.5))),
+        EpochRow(2, 1.0),  # not evaluated after every epoch
+        EpochRow(3, 0.5, (EpochTop1("a", 2, 0.7), EpochTop1("all", 0, 0.9))),
+    ]
+    figure = slices.section(with_slicing(TWO_CUTS, epochs)).figures[1]
+    assert plain(figure.sentence) == (
+        "Loss 2.00 in the first of 3 epochs and 0.500 in the last. Top-1 at the end: a with 2 "
+        "channels 70.0 % to the whole network 90.0 %."
+    )
+    assert [panel.id for panel in figure.panels] == ["c-slice-loss", "c-slice-top1-a"]
+    top1 = figure.panels[1].spec["datasets"]["epochs"]
+    assert top1 == [
+        {"epoch": 1, "channels": 2, "top1": 0.3},
+        {"epoch": 3, "channels": 2, "top1": 0.7},
+    ]
+    assert figure.table.groups == (("", 2), ("a", 1), ("network", 1))
+    assert [plain(c.text) for c in figure.table.rows[1].cells] == ["2", "1.0000", "–", "–"]
+
+
+def test_ends_of_lines_are_labelled_where_there_is_room():
+    tops = {1: 0.2, 2: 0.6, 3: 0.895, 4: 0.90}
+    epochs = [
+        EpochRow(1, 2.0, tuple(EpochTop1("a", n, 0.1) for n in tops)),
+        EpochRow(2, 1.0, tuple(EpochTop1("a", n, top1) for n, top1 in tops.items())),
+    ]
+    panel = slices.section(with_slicing(TWO_CUTS, epochs)).figures[1].panels[1]
+    labels = panel.spec["datasets"]["labels"]
+    assert [(one["epoch"], one["channels"]) for one in labels] == [(2, 4), (2, 2), (2, 1)]
+
+
+def test_a_network_without_slices_says_so(data):
+    made = slices.section(replace(data, slicing=None))
+    assert not made.figures and "not trained for slices" in made.lead[0]
+    assert len(slices.section(with_slicing(TWO_CUTS)).figures) == 1  # no log, no training figure
 
 
 # The whole page
