@@ -14,6 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console as Terminal
 from rich.table import Table
 
+from hil.cli_compress import register_compression
 from hil.cli_slices import slice_sizes
 from hil.cli_slicing import register_slicing
 from hil.cli_train import register_training
@@ -38,6 +39,7 @@ app.add_typer(sim_app, name="sim")
 app.command("slice-sizes", epilog="Example: hil slice-sizes --bits 5 --cut block5")(slice_sizes)
 register_training(app)
 register_slicing(app)
+register_compression(app)
 terminal = Terminal()
 
 RUNS = Path("runs")

@@ -22,14 +22,13 @@ import numpy as np
 from hil.clio.compression.channel_prune import loaded, prune, take_grams
 from hil.clio.compression.compressed import Compressed, History
 from hil.clio.compression.ddpg import Ddpg, DdpgSettings, Transition
-from hil.clio.compression.holdout import hold_out
 from hil.clio.compression.macs import size_of
 from hil.clio.compression.space import SearchSpace, rounded_choices
 from hil.clio.compression.state import SearchState
 from hil.clio.compression.structure import Counts, Kind, structure_of
 from hil.core.errors import ModelError
 from hil.nn.checkpoint import Checkpoint
-from hil.nn.data.images import ImageSet
+from hil.nn.data.images import ImageSet, split
 from hil.nn.train import top1
 
 Reward = Callable[[Counts], float]
@@ -186,14 +185,14 @@ def compress_amc(
     structure = structure_of(spec)
     choices = rounded_choices(structure, settings.floor, settings.divisor)
     space = SearchSpace(structure, choices, budget_macs)
-    data = hold_out(images, settings.judge, seed)
-    calibration = data.train.take(settings.calibration)
+    rest, judge = split(images, settings.judge, seed)
+    calibration = rest.take(settings.calibration)
     grams = take_grams(spec, weights, calibration.x, calibration.digest)
     known: dict[Counts, float] = {}
 
     def reward(counts: Counts) -> float:
         if counts not in known:
-            known[counts] = top1(loaded(*prune(spec, weights, counts, grams)), data.judge)
+            known[counts] = top1(loaded(*prune(spec, weights, counts, grams)), judge)
         return known[counts]
 
     identity = {
@@ -217,7 +216,7 @@ def compress_amc(
         seed=seed,
         data={
             "train": images.digest,
-            "judge": data.judge.digest,
+            "judge": judge.digest,
             "calibration": calibration.digest,
         },
         history=found.history,

@@ -74,9 +74,7 @@ class SearchSpace:
         return tuple(counts)
 
 
-def rounded_choices(
-    structure: Structure, floor: float, divisor: int
-) -> dict[int, tuple[int, ...]]:
+def rounded_choices(structure: Structure, floor: float, divisor: int) -> dict[int, tuple[int, ...]]:
     """Multiples of ``divisor`` from ``floor`` of each free group on, and its full size."""
     if not 0 < floor <= 1 or divisor < 1:
         raise ModelError(f"needs 0 < floor <= 1 and divisor >= 1, not {floor} and {divisor}")
