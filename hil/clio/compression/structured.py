@@ -17,6 +17,7 @@ from hil.nn.checkpoint import Checkpoint
 from hil.nn.zoo import ModelSpec
 
 IMPORTANCES = ("group", "magnitude")
+STEP = 0.025
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class StructuredSettings:
     importance: str = "group"
     global_ranking: bool = True
     divisor: int = 8
-    most: float = 0.8
+    most: float = 0.9
 
     def __post_init__(self) -> None:
         if self.importance not in IMPORTANCES:
@@ -42,34 +43,35 @@ class StructuredSettings:
 def compress_structured(
     checkpoint: Checkpoint, budget_macs: int, settings: StructuredSettings | None = None
 ) -> Compressed:
-    """Prune at the smallest ratio that meets the budget, found by bisection.
+    """Prune at the smallest ratio (a multiple of STEP) that meets the budget.
 
-    Raises ModelError without torch-pruning, or if no ratio meets the budget.
+    Ratios are tried one after the other: a layer that would lose more than ``most`` is left
+    alone by torch-pruning, so MACs do not always fall as the ratio grows. Raises ModelError
+    without torch-pruning, or if no ratio meets the budget.
     """
     settings = settings or StructuredSettings()
     library = _torch_pruning()
-    spec, low, high = checkpoint.spec, 0.0, 1.0
-    best = _pruned(library, checkpoint, high, settings)
-    if size_of(best[0]).macs > budget_macs:
+    spec, least = checkpoint.spec, size_of(checkpoint.spec).macs
+    ratios = [0.0] if least <= budget_macs else [STEP * i for i in range(1, round(1 / STEP))]
+    for ratio in ratios:
+        smaller, weights = _pruned(library, checkpoint, ratio, settings)
+        macs = size_of(smaller).macs
+        least = min(least, macs)
+        if macs <= budget_macs:
+            break
+    else:
         raise ModelError(
-            f"{checkpoint.name}: torch-pruning gets down to {size_of(best[0]).macs} MACs, not to "
-            f"{budget_macs}; raise the budget or the share a layer may lose ({settings.most})"
+            f"{checkpoint.name}: torch-pruning gets down to {least} MACs, not to {budget_macs}; "
+            f"raise the budget or the share a layer may lose ({settings.most})"
         )
-    for _ in range(10):
-        middle = (low + high) / 2
-        tried = _pruned(library, checkpoint, middle, settings)
-        if size_of(tried[0]).macs <= budget_macs:
-            best, high = tried, middle
-        else:
-            low = middle
     return Compressed(
         method="torch-pruning",
         source=checkpoint.name,
         source_digest=checkpoint.digest,
         before=size_of(spec),
-        spec=best[0],
-        weights=best[1],
-        settings={**asdict(settings), "ratio": high, "budget_macs": budget_macs},
+        spec=smaller,
+        weights=weights,
+        settings={**asdict(settings), "ratio": ratio, "budget_macs": budget_macs},
         seed=0,
         data={},
     )

@@ -9,7 +9,7 @@ from hil.clio.compression.macs import budget_macs, size_of
 from hil.clio.compression.structured import StructuredSettings, compress_structured
 from hil.core.errors import ModelError
 from hil.nn.checkpoint import Checkpoint
-from hil.nn.zoo import MODEL_NAMES, ModelSpec, normalise
+from hil.nn.zoo import ModelSpec, normalise
 from tests.clio.compression.conftest import lively_weights
 
 pytest.importorskip("torch_pruning", reason="extra 'compress' is not installed")
@@ -20,7 +20,7 @@ def source(name: str) -> Checkpoint:
     return Checkpoint(name, spec, {}, {}, "", "", lively_weights(spec))
 
 
-@pytest.mark.parametrize("name", [n for n in MODEL_NAMES if n != "vgg19"])
+@pytest.mark.parametrize("name", ["mobilenetv2", "resnet18", "vgg16"])
 def test_meets_the_budget_with_weights_that_fit(name):
     checkpoint = source(name)
     budget = budget_macs(checkpoint.spec, 0.6)
