@@ -27,9 +27,9 @@ SeedOption = Annotated[int, typer.Option(help="Seed of searches, weights and hel
 
 def register_compression(app: typer.Typer) -> None:
     """Add both verbs to the ``hil`` command."""
-    app.command(
-        epilog="Example: hil compress --method amc --data train.npz --macs 0.5 --out half"
-    )(compress)
+    app.command(epilog="Example: hil compress --method amc --data train.npz --macs 0.5 --out half")(
+        compress
+    )
     app.command(
         epilog="Example: hil compress-curve --data train.npz --test test.npz --out curve",
     )(compress_curve)

@@ -29,30 +29,35 @@ def test_one_row_for_every_method_and_budget(tmp_path):
     one_epoch = replace(SMALL, training=replace(SMALL.training, epochs=1))
     settings = CurveSettings(1, AMC, one_epoch, search_images=110, batch=32)
     train, test = synthetic_images(150, 1), synthetic_images(50, 2)
-    rows = compression_curve(SOURCE, train, test, [0.6], settings, tmp_path, report=quiet)
+    rows = compression_curve(SOURCE, train, test, [0.7], settings, tmp_path, report=quiet)
     assert [row.method for row in rows] == ["original", "width", "amc", "metapruning"]
     full = size_of(SPEC).macs
     document = json.loads((tmp_path / "curve.json").read_text())
     assert document["test_digest"] == test.digest
     for row, written in zip(rows[1:], document["rows"][1:], strict=True):
-        assert row.size.macs <= 0.6 * full
+        assert row.size.macs <= 0.7 * full
         assert row.accuracy.images == written["n"] == 50
         assert written["top1"] == row.accuracy.correct / 50
         assert written["macs"] == row.size.macs
         assert written["epochs"] == 1
         low, high = written["interval_95"]
         assert low <= written["top1"] <= high
-    again = compression_curve(SOURCE, train, test, [0.6], settings, tmp_path, report=quiet)
+    again = compression_curve(SOURCE, train, test, [0.7], settings, tmp_path, report=quiet)
     assert again == rows  # resumed: nothing is trained or searched again
     with pytest.raises(ModelError, match="no method"):
         compression_curve(
-            SOURCE, train, test, [0.6], settings, tmp_path, methods=("luck",), report=quiet
+            SOURCE, train, test, [0.7], settings, tmp_path, methods=("luck",), report=quiet
         )
 
 
-def test_verb_writes_a_network_that_the_chain_takes(tmp_path, monkeypatch):
-    for key, value in MALLOC_ENVIRONMENT.items():  # else the verb starts itself again
+@pytest.fixture(autouse=True)
+def memory_is_kept(monkeypatch):
+    """Else a verb would start this very process again."""
+    for key, value in MALLOC_ENVIRONMENT.items():
         monkeypatch.setenv(key, value)
+
+
+def test_verb_writes_a_network_that_the_chain_takes(tmp_path):
     images = synthetic_images(100, 1)
     np.savez(tmp_path / "train.npz", x=images.x, y=images.y)
     save_checkpoint(SOURCE, tmp_path / "tiny.npz")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from hil.clio.compression import structured
 from hil.clio.compression.channel_prune import loaded
 from hil.clio.compression.macs import budget_macs, size_of
 from hil.clio.compression.structured import StructuredSettings, compress_structured
@@ -15,6 +16,11 @@ from tests.clio.compression.conftest import lively_weights
 pytest.importorskip("torch_pruning", reason="extra 'compress' is not installed")
 
 
+@pytest.fixture(autouse=True)
+def coarse_ratios(monkeypatch):
+    monkeypatch.setattr(structured, "STEP", 0.2)
+
+
 def source(name: str) -> Checkpoint:
     spec = ModelSpec(name, 0.125, classes=4, image=32)
     return Checkpoint(name, spec, {}, {}, "", "", lively_weights(spec))
@@ -23,9 +29,9 @@ def source(name: str) -> Checkpoint:
 @pytest.mark.parametrize("name", ["mobilenetv2", "resnet18", "vgg16"])
 def test_meets_the_budget_with_weights_that_fit(name):
     checkpoint = source(name)
-    budget = budget_macs(checkpoint.spec, 0.6)
+    budget = budget_macs(checkpoint.spec, 0.7)
     made = compress_structured(checkpoint, budget, StructuredSettings(divisor=1))
-    assert 0.3 * budget < made.after.macs <= budget
+    assert 0.1 * budget < made.after.macs <= budget
     model = made.checkpoint().model()
     assert sum(p.numel() for p in model.parameters()) == made.after.parameters
 
