@@ -40,15 +40,23 @@ class ConvBnRelu6(nn.Sequential):
 
 
 class InvertedResidual(nn.Module):
-    """Expand 1x1, depthwise 3x3, project 1x1; identity shortcut where the shapes agree."""
+    """Expand 1x1, depthwise 3x3, project 1x1; identity shortcut if allowed and shapes agree."""
 
-    def __init__(self, cin: int, hidden: int, cout: int, stride: int, expand: bool = True):
+    def __init__(
+        self,
+        cin: int,
+        hidden: int,
+        cout: int,
+        stride: int,
+        expand: bool = True,
+        may_skip: bool = True,
+    ):
         super().__init__()
         self.expand = ConvBnRelu6(cin, hidden, 1) if expand else None
         self.depthwise = ConvBnRelu6(hidden, hidden, 3, stride, groups=hidden)
         self.project = nn.Sequential(nn.Conv2d(hidden, cout, 1, bias=False), nn.BatchNorm2d(cout))
         self.shortcut: nn.Module | None = None
-        if stride == 1 and cin == cout:
+        if may_skip and stride == 1 and cin == cout:
             self.shortcut = nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -62,7 +70,8 @@ class MobileNetV2(nn.Module):
 
     Input: float32 (N, 3, H, W); output: logits (N, classes). ``channels`` (a pruned network)
     overrides ``width``: the output channels of every convolution in order, as
-    ``channel_counts`` lists them.
+    ``channel_counts`` lists them. Only blocks that skip at ``width`` may still skip then: counts
+    that happen to agree after pruning must not add a skip to trained weights.
     """
 
     def __init__(
@@ -74,19 +83,20 @@ class MobileNetV2(nn.Module):
     ):
         super().__init__()
         check_variant("mobilenetv2", variant)
-        counts = explicit_counts("mobilenetv2", channel_counts(width, variant), channels)
-        remaining = iter(counts)
-        cout = next(remaining)
+        default = channel_counts(width, variant)
+        counts = explicit_counts("mobilenetv2", default, channels)
+        remaining = zip(counts, default, strict=True)
+        cout, usual = next(remaining)
         blocks: list[nn.Module] = [ConvBnRelu6(3, cout, 3, 1 if variant == "cifar" else 2)]
         for expansion, _, repeats, stride in _stages(variant):
             for i in range(repeats):
-                cin, hidden, cout = cout, cout, 0
+                cin, hidden, usual_cin = cout, cout, usual
                 if expansion != 1:
-                    hidden = next(remaining)
-                cout = next(remaining)
-                step = stride if i == 0 else 1
-                blocks.append(InvertedResidual(cin, hidden, cout, step, expansion != 1))
-        head = next(remaining)
+                    hidden, _ = next(remaining)
+                cout, usual = next(remaining)
+                step, may_skip = stride if i == 0 else 1, usual_cin == usual
+                blocks.append(InvertedResidual(cin, hidden, cout, step, expansion != 1, may_skip))
+        head, _ = next(remaining)
         blocks.append(ConvBnRelu6(cout, head, 1))
         self.blocks = nn.Sequential(*blocks)
         self.pool = nn.AdaptiveAvgPool2d(1)

@@ -1,0 +1,1 @@
+"""Smaller networks of the same kind: width multiplier, AMC, MetaPruning, structured pruning."""
