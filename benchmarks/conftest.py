@@ -17,11 +17,11 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from hil.core.cost import CostTable
 from hil.core.errors import HilError, JournalError
 from hil.core.network import Network
-from hil.core.trial import TrialKind
 from hil.loop.campaign import run_campaign
 from hil.loop.report import cost_tables, report_data
 from hil.loop.settings import Settings
 from hil.loop.subject import Subject
+from hil.measure.table import partition_cycles
 from hil.rig.rigfile import Rig, load_bench
 from hil.run.journal import new_run_folder
 from hil.run.reader import JOURNAL, Run, list_runs
@@ -72,6 +72,8 @@ class Bench:
         """Skip what the board's image does not hold, with the planner's reason."""
         if self.run is None:
             pytest.fail(f"no run: {self.failure}", pytrace=False)
+        if board not in self.run.environment["boards"]:
+            pytest.fail(f"no image for {board}: {self.failure}", pytrace=False)
         facts = self.run.environment["boards"][board]
         if layers > facts["layers"]:
             refused = facts["refused"]
@@ -174,14 +176,8 @@ def partition_samples_s(bench: Bench, board: str, layers: int) -> list[float]:
     """Seconds of every timed pass over a partition."""
     table = bench.table(board)
     assert bench.run is not None
-    return [
-        sample.cycles / sample.iterations / table.clock_hz
-        for trial in bench.run.ok_trials()
-        if trial.kind is TrialKind.NETWORK
-        and trial.provenance == table.provenance
-        and trial.workload.layers == layers
-        for sample in trial.timed_runs()
-    ]
+    trials = [t for t in bench.run.ok_trials() if t.provenance == table.provenance]
+    return [cycles / table.clock_hz for cycles in partition_cycles(trials, layers)]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -54,11 +54,12 @@ class Series:
 
 @dataclass(frozen=True)
 class NightCost:
-    """One night's value of a series, and everything it rests on."""
+    """One night's value of a series, the samples behind it and where they come from."""
 
     series: Series
     value: Interval
     provenance: Provenance
+    samples: tuple[float, ...] = ()
 
     @property
     def origin(self) -> Origin:

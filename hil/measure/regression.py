@@ -35,6 +35,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 from statistics import NormalDist, median
 
 from hil.core.cost import Interval
@@ -116,6 +117,8 @@ def judge(
     policy = policy or Policy()
     known = {series: history[series] for series in tonight if history.get(series)}
     levels = {series: level(nights, policy.window_nights) for series, nights in known.items()}
+    for value in tonight.values():
+        _log(value)  # a cost that cannot be judged is refused, whether new or known
     noise = _Noise(known, policy)
     count = sum(1 if len(nights) == 1 else 2 for nights in levels.values())
     rate = policy.false_alarm_rate / max(1, count)
@@ -220,7 +223,7 @@ def successive_variance(nights: Sequence[Accepted], window: int) -> tuple[float,
     recent = nights[-window:]
     squares = [
         (_log(after.value) - _log(before.value)) ** 2
-        for before, after in zip(recent, recent[1:], strict=False)
+        for before, after in pairwise(recent)
         if after.verdict not in LEVEL_STARTS
     ]
     return (math.fsum(squares) / (2 * len(squares)) if squares else 0.0), len(squares)

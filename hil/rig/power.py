@@ -1,14 +1,14 @@
 """Power switches: the last step of bringing a hung board back. Kinds of ``[power]``:
 
-    kind = "virtual"                     # the twin's supply; needs [virtual]
+kind = "virtual"                     # the twin's supply; needs [virtual]
 
-    kind = "scpi_output"                 # a bench supply's output, OUTPut[:STATe] of SCPI-99
-    resource = "USB0::0x1AB1::...::INSTR"
-    channel = 2                          # 0: the instrument has one output
+kind = "scpi_output"                 # a bench supply's output, OUTPut[:STATe] of SCPI-99
+resource = "USB0::0x1AB1::...::INSTR"
+channel = 2                          # 0: the instrument has one output
 
-    kind = "uhubctl"                     # a USB hub with per-port switching, by the tool uhubctl
-    location = "1-1.4"
-    port = 2
+kind = "uhubctl"                     # a USB hub with per-port switching, by the tool uhubctl
+location = "1-1.4"
+port = 2
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ SCHEMA = 1
 # "hilN" in ASCII, so that another program's SQLite file is not taken for a history.
 APPLICATION = 0x68696C4E
 WAIT_S = 30.0  # for another process that is writing
-BY_NIGHTLY = "nightly"
+BY_NIGHTLY = "hil nightly"  # with a blank, so that no user has this name
 
 _TABLES = """
 CREATE TABLE night (
@@ -101,9 +101,7 @@ class History:
 
     # -- nights -----------------------------------------------------------------------------
 
-    def accept(
-        self, time: str, run: str, costs: Sequence[tuple[NightCost, Verdict]]
-    ) -> int:
+    def accept(self, time: str, run: str, costs: Sequence[tuple[NightCost, Verdict]]) -> int:
         """Add one board's night; returns its number. All of it or nothing is stored.
 
         DataError when a series holds numbers of another origin: simulated, modelled and measured
@@ -172,8 +170,10 @@ class History:
         found: dict[Series, list[Accepted]] = {}
         try:
             for row in rows:
-                series = Series(*row[:5], Quantity(row[5]), row[6])
-                accepted = Accepted(row[7], Interval(*row[8:13]), Verdict(row[13]))
+                *names, quantity, conditions = row[:7]
+                night, *numbers, verdict = row[7:]
+                series = Series(*names, quantity=Quantity(quantity), conditions=conditions)
+                accepted = Accepted(night, Interval(*numbers), Verdict(verdict))
                 found.setdefault(series, []).append(accepted)
         except (ValueError, TypeError, DataError) as error:
             raise JournalError(f"{self.path}: damaged: {error}; restore a copy") from error
