@@ -170,9 +170,10 @@ class History:
         found: dict[Series, list[Accepted]] = {}
         try:
             for row in rows:
-                *names, quantity, conditions = row[:7]
+                board, rig_name, digest, tools, part, quantity, conditions = row[:7]
                 night, *numbers, verdict = row[7:]
-                series = Series(*names, quantity=Quantity(quantity), conditions=conditions)
+                kind = Quantity(quantity)
+                series = Series(board, rig_name, digest, tools, part, kind, conditions)
                 accepted = Accepted(night, Interval(*numbers), Verdict(verdict))
                 found.setdefault(series, []).append(accepted)
         except (ValueError, TypeError, DataError) as error:
