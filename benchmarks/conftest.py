@@ -27,6 +27,7 @@ from hil.loop.report import cost_tables, report_data
 from hil.loop.serving import tail_service
 from hil.loop.settings import Settings
 from hil.loop.subject import Subject
+from hil.measure.table import partition_cycles
 from hil.rig.rigfile import Rig, load_bench
 from hil.run.journal import new_run_folder
 from hil.run.reader import JOURNAL, Run, list_runs
@@ -77,6 +78,8 @@ class Bench:
         """Skip what the board's image does not hold, with the planner's reason."""
         if self.run is None:
             pytest.fail(f"no run: {self.failure}", pytrace=False)
+        if board not in self.run.environment["boards"]:
+            pytest.fail(f"no image for {board}: {self.failure}", pytrace=False)
         facts = self.run.environment["boards"][board]
         if layers > facts["layers"]:
             refused = facts["refused"]
@@ -211,12 +214,8 @@ def partition_trials(bench: Bench, board: str, layers: int) -> list[Trial]:
 
 def partition_samples_s(bench: Bench, board: str, layers: int) -> list[float]:
     """Seconds of every timed pass over a partition."""
-    clock_hz = bench.table(board).clock_hz
-    return [
-        sample.cycles / sample.iterations / clock_hz
-        for trial in partition_trials(bench, board, layers)
-        for sample in trial.timed_runs()
-    ]
+    trials = partition_trials(bench, board, layers)
+    return [cycles / bench.table(board).clock_hz for cycles in partition_cycles(trials, layers)]
 
 
 def board_output(bench: Bench, board: str, layers: int) -> tuple[int, np.ndarray]:

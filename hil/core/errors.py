@@ -34,6 +34,10 @@ class RigError(HilError):
     """A rig file is wrong or a part of the bench cannot be found or is busy."""
 
 
+class PortLostError(RigError):
+    """A serial port that was open has gone away; it may come back, perhaps by another name."""
+
+
 class FlashError(HilError):
     """The flasher failed to bring the firmware onto the board."""
 

@@ -8,8 +8,9 @@ trials hold the samples.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -91,39 +92,106 @@ def run_campaign(
     A board that fails does not stop the others; its error is raised when all are done. With
     ``resume`` only what ``folder`` has no good trial of is measured.
     """
+    with open_campaign(rigs, subject, folder, settings, resume, toolchain, report) as campaign:
+        failures = campaign.measure()
+    for error in failures.values():
+        raise error
+    return Run.load(folder)
+
+
+@dataclass
+class Campaign:
+    """Images built, tails timed, journal open: what is left is up to the boards.
+
+    ``failures`` holds, by rig name, the errors of boards that could not be built for.
+    """
+
+    rigs: tuple[Rig, ...]
+    prepared: dict[str, Prepared]
+    subject: Subject
+    journal: Journal
+    settings: Settings
+    report: Report
+    failures: dict[str, HilError]
+
+    def measure(self) -> dict[str, HilError]:
+        """Measure all boards side by side, each has its own wires; errors by rig name."""
+        stop, failures = threading.Event(), dict(self.failures)
+        with ThreadPoolExecutor(max_workers=len(self.rigs)) as pool:
+            measuring = {
+                rig.name: pool.submit(
+                    _measure_rig,
+                    rig,
+                    self.prepared[rig.name],
+                    self.subject,
+                    self.journal,
+                    self.settings,
+                    self.report,
+                    stop,
+                )
+                for rig in self.rigs
+                if rig.name in self.prepared
+            }
+            try:
+                errors = {name: task.result() for name, task in measuring.items()}
+            except BaseException:
+                stop.set()  # the other boards end with the workload at hand
+                raise
+        failures.update((name, error) for name, error in errors.items() if error is not None)
+        return failures
+
+
+@contextmanager
+def open_campaign(
+    rigs: Sequence[Rig],
+    subject: Subject,
+    folder: Path,
+    settings: Settings,
+    resume: bool = False,
+    toolchain: str = "auto",
+    report: Report = print,
+) -> Iterator[Campaign]:
+    """Do what needs this computer for itself: build, time the tails, start the journal.
+
+    Raises the error of the first board when no board can be built for.
+    """
     exists = (folder / JOURNAL).is_file()
     if exists and not resume:
         raise JournalError(f"{folder}: a run is here already; resume it or choose another folder")
     # A resumed run keeps the image that its costs belong to; the new one must prove to be equal.
     images = folder / ("firmware-resumed" if exists else "firmware")
-    prepared = {
-        rig.name: _prepare_rig(rig, subject.network, images, toolchain, report) for rig in rigs
-    }
+    prepared, failures = _prepare_rigs(rigs, subject.network, images, toolchain, report)
+    if not prepared:
+        raise next(iter(failures.values()))
     if exists:
         _refuse_other_subject(Run.load(folder), subject.network, prepared.values())
         opened = Journal.resume(folder)
     else:
         save_network(subject.network, folder / NETWORK_FILE)
-        facts = _environment(rigs, subject, prepared, settings, report)
+        facts = _environment(subject, prepared, settings, report)
         opened = Journal.create(folder, "+".join(rig.name for rig in rigs), facts)
-    stop = threading.Event()
-    with opened as journal, ThreadPoolExecutor(max_workers=len(rigs)) as pool:
-        # Each board has its own wires, so they are measured side by side.
-        measuring = [
-            pool.submit(
-                _measure_rig, rig, prepared[rig.name], subject, journal, settings, report, stop
-            )
-            for rig in rigs
-        ]
+    with opened as journal:
+        for name, error in failures.items():
+            _quarantine(name, error, journal, report)
+        yield Campaign(tuple(rigs), prepared, subject, journal, settings, report, failures)
+
+
+def _prepare_rigs(
+    rigs: Sequence[Rig], network: Network, images: Path, toolchain: str, report: Report
+) -> tuple[dict[str, Prepared], dict[str, HilError]]:
+    prepared, failures = {}, {}
+    for rig in rigs:
         try:
-            errors = [task.result() for task in measuring]
-        except BaseException:
-            stop.set()  # the other boards end with the workload at hand
-            raise
-    for error in errors:
-        if error is not None:
-            raise error
-    return Run.load(folder)
+            prepared[rig.name] = _prepare_rig(rig, network, images, toolchain, report)
+        except HilError as error:
+            failures[rig.name] = error
+    return prepared, failures
+
+
+def _quarantine(rig: str, error: HilError, journal: Journal, report: Report) -> None:
+    """Nothing more is asked of this rig in this run."""
+    journal.event("quarantine", f"{rig}: {error}")
+    report(f"{rig}: out for this run: {error}")
 
 
 def _prepare_rig(
@@ -139,7 +207,6 @@ def _prepare_rig(
 
 
 def _environment(
-    rigs: Sequence[Rig],
     subject: Subject,
     prepared: dict[str, Prepared],
     settings: Settings,
@@ -167,7 +234,7 @@ def _environment(
             {"cut": cut, "channels": channels, "cost": cost.to_dict()}
             for (cut, channels), cost in tails.items()
         ],
-        "boards": {rig.board: board_summary(prepared[rig.name]) for rig in rigs},
+        "boards": {one.board.name: board_summary(one) for one in prepared.values()},
         "settings": asdict(settings),
     }
 
@@ -245,8 +312,7 @@ def _measure_rig(
             session = _session(opened, prepared, subject, journal, settings, report, stop)
             _measure(session, prepared, subject, settings, opened.meter.sample_interval_s)
     except HilError as error:
-        journal.event("board failed", f"{rig.name}: {error}")
-        report(f"{rig.name}: {error}")
+        _quarantine(rig.name, error, journal, report)
         return error
     return None
 

@@ -1,8 +1,9 @@
 """One board being measured: a workload in, a checked trial out.
 
 The order of trust: the firmware's identity, then its cycle counter, then its outputs, and only
-then its costs. Whatever fails is journalled as a void trial with who failed; a failure that a
-reset may mend is tried once more, and that retry is journalled too.
+then its costs. Whatever fails is journalled as a void trial with who failed. After a failure that
+may pass the board is brought back (hil.rig.recovery: reset, then power) and the trial repeated;
+every step and every retry is journalled.
 """
 
 from __future__ import annotations
@@ -13,7 +14,13 @@ from dataclasses import dataclass, field
 
 from hil.core.console import RunFlag
 from hil.core.cost import CostTable
-from hil.core.errors import HilError, InstrumentError, ProtocolError, TargetError
+from hil.core.errors import (
+    HilError,
+    InstrumentError,
+    PortLostError,
+    ProtocolError,
+    TargetError,
+)
 from hil.core.network import Network
 from hil.core.provenance import Provenance
 from hil.core.trial import (
@@ -36,12 +43,13 @@ from hil.loop.settings import Settings
 from hil.loop.workloads import is_network_window, label
 from hil.measure.energy import PlannedWindow, measure_windows
 from hil.measure.table import cost_table
+from hil.rig import recovery
 from hil.rig.bench import OpenRig
 from hil.run.journal import Journal, utc_now
 from hil.run.reader import Planned
 
-# Failures of the moment: a damaged frame, a meter that missed its trigger, a hung console.
-PASSING = (ProtocolError, InstrumentError, TargetError)
+# Failures of the moment: a damaged frame, a hung board, a serial port that went away.
+PASSING = (ProtocolError, InstrumentError, TargetError, PortLostError)
 # The counter and the independent timer run from clocks of the same chip; on a healthy board
 # they differ by the loop's own few cycles.
 SELF_TEST_TOLERANCE = 0.01
@@ -112,17 +120,31 @@ class Session:
 
     def _run_one(self, workload: Workload) -> None:
         error = self._attempt(workload)
-        if error is not None and isinstance(error, PASSING):
-            self.journal.event("retry", f"{label(workload)} after: {error}")
-            self.report(f"  {error}; reset, and once more")
-            self._recover()
-            error = self._attempt(workload)
+        for step in recovery.steps(self.rig):
+            if error is None or not isinstance(error, PASSING):
+                break
+            # The board's supply is not to blame for its meter: one retry, as after a reset.
+            if step is recovery.power_cycle and isinstance(error, InstrumentError):
+                break
+            error = self._retry(workload, step, error)
         if error is not None:
             raise error
 
-    def _recover(self) -> None:
-        self.rig.reset_board()
+    def _retry(self, workload: Workload, step: recovery.Step, error: HilError) -> HilError | None:
+        """Bring the board back by ``step`` and try once more; what is wrong now."""
+        self.journal.event("retry", f"{label(workload)} after: {error}")
+        self.report(f"  {error}; {step.__name__.replace('_', '-')}, and once more")
         self._board_image = None
+        # Between two trials, what the console has to tell belongs to the run.
+        self.rig.console.on_event = self.journal.event
+        try:
+            step(self.rig, self.journal.event)
+        except HilError as failure:
+            self.journal.event("not recovered", f"{label(workload)}: {failure}")
+            return failure if isinstance(failure, PASSING) else error
+        finally:
+            self.rig.console.on_event = self._note
+        return self._attempt(workload)
 
     def _attempt(self, workload: Workload) -> HilError | None:
         """Record one trial; returns the error that voided it."""

@@ -112,11 +112,16 @@ def _window_info(windows: Sequence[Window]) -> WindowInfo | None:
     )
 
 
-def _network_cycles(trials: Iterable[Trial], layers: int) -> Interval | None:
-    samples = [
+def partition_cycles(trials: Iterable[Trial], layers: int) -> list[float]:
+    """Cycles of every timed pass over the first ``layers`` layers without counter reads between."""
+    return [
         run.cycles / run.iterations
         for trial in trials
         if trial.kind is TrialKind.NETWORK and trial.workload.layers == layers
         for run in trial.timed_runs()
     ]
+
+
+def _network_cycles(trials: Iterable[Trial], layers: int) -> Interval | None:
+    samples = partition_cycles(trials, layers)
     return median_interval(samples) if samples else None

@@ -25,6 +25,7 @@ from hil.rig.lock import locked
 from hil.rig.messages import Identity
 from hil.rig.meter import Meter
 from hil.rig.meters import open_meter
+from hil.rig.power import PowerSwitch, open_power
 from hil.rig.rigfile import MeterSpec, Rig
 from hil.rig.twin_process import OWN_METER, TwinCommand, TwinProcess, twin_command
 
@@ -56,6 +57,7 @@ class OpenRig:
     flasher: VirtualFlasher
     meter: Meter
     status: TwinStatus
+    power: PowerSwitch | None = None
 
     def ensure_firmware(self, firmware: Firmware) -> Identity:
         """Flash unless this very build runs; see hil.rig.firmware."""
@@ -117,7 +119,7 @@ def open_rig(
         _check_twin(rig, status, allow_double)
         meter = _open_meter(rig, places, stack)
         console = stack.enter_context(_open_console(rig, places, flasher, on_event))
-        yield OpenRig(rig, console, flasher, meter, status)
+        yield OpenRig(rig, console, flasher, meter, status, _open_power(rig, flasher, stack))
 
 
 def check(
@@ -177,6 +179,14 @@ def _open_flasher(rig: Rig, places: Places, stack: ExitStack) -> VirtualFlasher:
     flasher = VirtualFlasher(Path(places.control), rig.flasher.timeout_s)
     stack.callback(flasher.close)
     return flasher
+
+
+def _open_power(rig: Rig, flasher: VirtualFlasher, stack: ExitStack) -> PowerSwitch | None:
+    if rig.power is None:
+        return None
+    power = open_power(rig.power, flasher.power)
+    stack.callback(power.close)
+    return power
 
 
 def _check_twin(rig: Rig, status: TwinStatus, allow_double: bool) -> None:

@@ -16,7 +16,7 @@ import serial
 
 from hil.core import console as wire
 from hil.core.console import ErrorCode, Message, RunFlag
-from hil.core.errors import ProtocolError, RigError, TargetError
+from hil.core.errors import PortLostError, ProtocolError, TargetError
 from hil.core.trial import SelfTestSample
 from hil.rig.frames import OVERHEAD_BYTES, Damage, Frame, FrameParser, encode, shown
 from hil.rig.messages import (
@@ -94,7 +94,8 @@ class _DamagedReply(ProtocolError):
 class Console:
     """The host's end of the console on serial port ``port``. Use it as a context manager.
 
-    RigError when the port is missing or busy, or goes away later. Every request raises
+    RigError when the port is missing or busy, PortLostError when it goes away later (``reopen``
+    goes on with it once it is back, perhaps under another name). Every request raises
     TargetError when no answer comes before its deadline or the board restarts meanwhile, and
     ProtocolError when an answer does not follow the protocol.
     """
@@ -132,6 +133,15 @@ class Console:
     def close(self) -> None:
         """Give the port back."""
         self._serial.close()
+
+    def reopen(self, port: str) -> None:
+        """Go on at ``port`` after the old one went away; nothing of before is remembered."""
+        self._serial.close()
+        self._parser.clear()
+        self._frames.clear()
+        self._recent = b""
+        self.port = port
+        self._serial = open_port(port, self.baud)
 
     # -- messages ---------------------------------------------------------------------------
 
@@ -355,7 +365,7 @@ class Console:
             if data:
                 data += self._serial.read(self._serial.in_waiting)
         except (serial.SerialException, OSError) as error:
-            raise RigError(self._lost(error)) from error
+            raise PortLostError(self._lost(error)) from error
         self._recent = (self._recent + data)[-LAST_BYTES:]
         self._frames += self._parser.feed(data)
 
@@ -363,7 +373,7 @@ class Console:
         try:
             self._serial.write(data)
         except (serial.SerialException, OSError) as error:
-            raise RigError(self._lost(error)) from error
+            raise PortLostError(self._lost(error)) from error
 
     def _lost(self, error: Exception) -> str:
         return f"serial port {self.port} was lost: {error}; check cable and power, then open again"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from pathlib import Path
 
 import serial
@@ -13,6 +14,9 @@ from hil.core.errors import RigError
 
 # A frame takes 20 ms at 1 Mbaud; a driver that has not taken it after this long hangs.
 WRITE_TIMEOUT_S = 10.0
+# USB devices are enumerated again within a few seconds of being plugged in or powered.
+RETURN_S = 15.0
+POLL_S = 0.1
 
 
 def open_port(path: str, baud: int, entry: str = "[console] port") -> serial.Serial:
@@ -45,6 +49,35 @@ def _known_ports(entry: str) -> str:
     if not ports:
         return f"no serial port is attached; plug it in or correct {entry}"
     return "attached are " + ", ".join(sorted(ports)) + f"; correct {entry}"
+
+
+def wait_for_port(path: str, usb_serial: str = "", within_s: float = RETURN_S) -> str:
+    """Where a port that went away is now: by its adapter's USB serial number, else by its name.
+
+    RigError when it has not come back in time, or when several ports have that serial number.
+    """
+    deadline = time.monotonic() + within_s
+    while True:
+        found = _with_serial(usb_serial) if usb_serial else [path] * Path(path).exists()
+        if len(found) == 1:
+            return found[0]
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(POLL_S)
+    if found:
+        raise RigError(
+            f"the ports {', '.join(sorted(found))} all have USB serial {usb_serial}; use an "
+            "adapter with one port, or one with its own number"
+        )
+    name = f"with USB serial {usb_serial}" if usb_serial else "(its [console] has no usb_serial)"
+    raise RigError(
+        f"serial port {path} {name} did not come back within {within_s:g} s; "
+        f"{_known_ports('[console] usb_serial')}"
+    )
+
+
+def _with_serial(usb_serial: str) -> list[str]:
+    return [port.device for port in list_ports.comports() if port.serial_number == usb_serial]
 
 
 def holder(path: str) -> str:

@@ -6,6 +6,7 @@
     [flasher]                            # FlasherSpec
     [meter]                              # MeterSpec
     [meter.options]                      # hil.rig.meter_options, for kinds that have some
+    [power]                              # hil.rig.power.PowerSpec; only if there is a switch
     [virtual]                            # VirtualSpec; starts a twin, absent on real benches
 
 A bench of several boards is a file with ``name`` and ``rigs = [names of rig files]``. A name is
@@ -26,6 +27,7 @@ from typing import Any, TypeVar, get_type_hints
 import boards
 from hil.core.errors import RigError
 from hil.rig.meter_options import OPTIONS, MeterOptions
+from hil.rig.power import PowerSpec, check_power
 
 SHIPPED = Path(boards.__file__).parent / "rigs"
 LOCAL = Path("rigs")
@@ -45,12 +47,17 @@ _Spec = TypeVar("_Spec")
 
 @dataclass(frozen=True)
 class ConsoleSpec:
-    """The serial port and how long it may take to answer (seconds of this computer)."""
+    """The serial port and how long it may take to answer (seconds of this computer).
+
+    ``usb_serial``: serial number of the USB adapter or board, by which the port is found again
+    should it come back under another name.
+    """
 
     port: str
     baud: int
     answer_s: float = 2.0
     hello_s: float = 5.0
+    usb_serial: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,7 @@ class Rig:
     meter: MeterSpec
     virtual: VirtualSpec | None
     path: Path
+    power: PowerSpec | None = None
 
     @property
     def slowdown(self) -> float:
@@ -188,6 +196,7 @@ _TABLES: dict[str, type] = {
     "console": ConsoleSpec,
     "flasher": FlasherSpec,
     "meter": MeterSpec,
+    "power": PowerSpec,
     "virtual": VirtualSpec,
 }
 
@@ -209,6 +218,7 @@ def _rig(data: dict[str, Any], path: Path) -> Rig:
         meter=_meter(data["meter"], path),
         virtual=specs.get("virtual"),
         path=path,
+        power=specs.get("power"),
     )
     _check_values(rig)
     return rig
@@ -296,6 +306,8 @@ def _check_values(rig: Rig) -> None:
         positive["[virtual] start_s"] = rig.virtual.start_s
         if rig.virtual.seed < 0:
             raise RigError(f"{rig.path}: [virtual] seed: {rig.virtual.seed} is negative")
+    if rig.power is not None:
+        check_power(rig.power, rig.flasher.kind == "virtual", f"{rig.path}: [power]")
     for place, value in positive.items():
         if not 0 < value < float("inf"):
             raise RigError(f"{rig.path}: {place}: {value} is not a number above 0")
