@@ -191,7 +191,10 @@ def test_a_run_compared_with_itself_is_within_noise(measured, monkeypatch, capsy
         (("report", "nowhere"), "not a run folder"),
         (("generate", "--board", "gap9", "--out", "x"), "gap8"),
         (("sim", "run", "missing.elf", "--board", "gap8"), "missing.elf"),
-        (("release", "nowhere", "--test", "none.npz", "--out", "x"), "none.npz"),
+        (
+            ("release", "nowhere", "--test", "none.npz", "--out", "x"),
+            "nowhere/last.pt: no such checkpoint",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_exit_status_1(arguments, message, monkeypatch, capsys, tmp_path):

@@ -89,6 +89,8 @@ def is_slicing_run(last_pt: Path) -> bool:
 
 
 def _read(last_pt: Path) -> dict[str, Any]:
+    if not last_pt.exists():
+        raise DataError(f"{last_pt}: no such checkpoint; `hil train` writes one")
     try:
         return torch.load(last_pt, weights_only=True, map_location="cpu")
     except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
@@ -97,7 +99,7 @@ def _read(last_pt: Path) -> dict[str, Any]:
 
 def _unreadable(last_pt: Path, error: Exception) -> DataError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-    return DataError(f"{last_pt}: not a readable slicing checkpoint ({reason})")
+    return DataError(f"{last_pt}: not a readable training checkpoint ({reason})")
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
