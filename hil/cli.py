@@ -14,6 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console as Terminal
 from rich.table import Table
 
+from hil.cli_gdb import register_gdb
 from hil.cli_meter import meter_app
 from hil.cli_slices import slice_sizes
 from hil.cli_slicing import register_slicing
@@ -40,6 +41,7 @@ app.add_typer(meter_app, name="meter")
 app.command("slice-sizes", epilog="Example: hil slice-sizes --bits 5 --cut block5")(slice_sizes)
 register_training(app)
 register_slicing(app)
+register_gdb(sim_app)
 terminal = Terminal()
 
 RUNS = Path("runs")
