@@ -129,8 +129,8 @@ class Stub:
         for name, handler in _BY_NAME:
             if data.startswith(name):
                 return handler(self, data[len(name) :])
-        handler = _BY_LETTER.get(data[:1])
-        return b"" if handler is None else handler(self, data[1:])
+        known = _BY_LETTER.get(data[:1])
+        return b"" if known is None else known(self, data[1:])
 
     def _supported(self, _text: bytes) -> bytes:
         return (
@@ -190,7 +190,9 @@ class Stub:
 
     def _thread_text(self, text: bytes) -> bytes:
         core = self._core(text)
-        return f"{self.debug.core_names[core]} {self.debug.core_state(core)}".encode().hex().encode()
+        return (
+            f"{self.debug.core_names[core]} {self.debug.core_state(core)}".encode().hex().encode()
+        )
 
     # Registers
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from hil.core.elf import ElfImage, load_segments
 from hil.core.errors import SimulationError
 from hil.sim.chip import EnergyBins, Fault, MarkerEdge, Stop
 from hil.sim.cores.xpulp.decode import LONG_BIT, decode
 from hil.sim.cores.xpulp.ops import ILLEGAL
-from hil.sim.elf import ElfImage, load_segments
 from hil.sim.profile import CoreClassCycles
 from hil.sim.socs.gap8 import access, energy, engine, profiling
 from hil.sim.socs.gap8 import layout as L

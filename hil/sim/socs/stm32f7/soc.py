@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hil.core.elf import ElfImage, Segment, load_segments
 from hil.core.errors import SimulationError
 from hil.sim.chip import EnergyBins, Fault, MarkerEdge, Stop
 from hil.sim.cores.cortex_m7 import costs
@@ -30,7 +31,6 @@ from hil.sim.cores.cortex_m7.native import Floats, Ints
 from hil.sim.cores.cortex_m7.nvic import FIRST_INTERRUPT
 from hil.sim.cores.cortex_m7.registers import RegisterFile
 from hil.sim.cores.cortex_m7.system import Dwt, SystemControlSpace
-from hil.sim.elf import ElfImage, Segment, load_segments
 from hil.sim.socs.stm32f7 import power
 from hil.sim.socs.stm32f7.clocks import SYSCFG_LAYOUT, Flash, Pwr, Rcc, check_limits
 from hil.sim.socs.stm32f7.debugger import Stm32Debugger
