@@ -1,8 +1,8 @@
 """pyOCD's command line: an STM32F746 through any probe that pyOCD drives.
 
 ``pyocd load`` programs without reading back, so ``pyocd commander`` compares the flash with the
-file afterwards; its exit status is 0 even without a probe, so its words are what counts. The
-F746 is no built-in target: ``pyocd pack install stm32f746zg`` once.
+file afterwards; a difference leaves its exit status 0, so its words are what counts. The F746
+is no built-in target: ``pyocd pack install stm32f746zg`` once.
 """
 
 from __future__ import annotations

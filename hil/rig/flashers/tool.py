@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from pathlib import Path
 from hil.core.errors import FlashError
 
 LAST_LINES = 6
-VERSION_S = 20.0
+VERSION_S = 60.0  # pyOCD needs some seconds on an idle computer
 KILL_S = 5.0
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -45,7 +46,9 @@ class Tool:
 
     def find(self) -> str:
         """Its path; FlashError with the way to install it."""
-        found = shutil.which(self.program)
+        # A tool installed by pip lies beside Python, whether or not its environment is active.
+        beside = Path(sys.executable).parent / self.program
+        found = shutil.which(self.program) or shutil.which(beside)
         if found is None:
             raise FlashError(f"{self.program} is not installed (or not in PATH): {self.install}")
         return found

@@ -63,13 +63,14 @@ class GdbServer:
 
     def close(self) -> None:
         """Close the connection and the port."""
-        if self._client is not None:
-            self._drop()
+        self._drop()
         self._selector.unregister(self._listener)
         self._listener.close()
 
     def _accept(self, _mask: int) -> None:
         client, _address = self._listener.accept()
+        # The one before may have hung up a moment ago.
+        self._on_ready(selectors.EVENT_READ)
         if self._client is not None:
             client.close()
             return
@@ -84,19 +85,24 @@ class GdbServer:
         self._selector.register(client, selectors.EVENT_READ, self._on_ready)
 
     def _on_ready(self, mask: int) -> None:
-        assert self._client is not None
         try:
             if mask & selectors.EVENT_READ:
+                self._receive()
+            self._flush()
+        except OSError:  # the client is gone; it was the one to be told
+            self._drop()
+
+    def _receive(self) -> None:
+        """Everything that has come, up to the client's end."""
+        try:
+            while self._client is not None:
                 data = self._client.recv(RECEIVE_BYTES)
                 if not data:
                     self._drop()
                     return
                 self._outbox += self._stub.feed(data)
-            self._flush()
         except BlockingIOError:
             pass  # the selector says when there is more
-        except OSError:  # the client is gone; it was the one to be told
-            self._drop()
 
     def _send(self, data: bytes) -> None:
         self._outbox += data
@@ -106,7 +112,8 @@ class GdbServer:
             self._drop()
 
     def _flush(self) -> None:
-        assert self._client is not None
+        if self._client is None:
+            return
         try:
             while self._outbox:
                 sent = self._client.send(self._outbox)
@@ -121,7 +128,8 @@ class GdbServer:
             self._selector.modify(self._client, events, self._on_ready)
 
     def _drop(self) -> None:
-        assert self._client is not None
+        if self._client is None:
+            return
         self._selector.unregister(self._client)
         self._client.close()
         self._client = None
