@@ -31,12 +31,10 @@ from hil.rig.meter_options import OPTIONS, MeterOptions
 SHIPPED = Path(boards.__file__).parent / "rigs"
 LOCAL = Path("rigs")
 
-# What exists, and what is only known by name: the latter is refused with another message.
 METER_KINDS = (
     "scpi_digitizer", "ppk2", "lpm01a", "joulescope", "keysight_n6705c", "keithley_dmm6500",
     "keysight_infiniivision", "rigol_ds1000z", "siglent_sds1000xe",
 )  # fmt: skip
-METERS_WANTED: tuple[str, ...] = ()
 CALIBRATIONS = ("none", "required")
 
 _Spec = TypeVar("_Spec")
@@ -225,7 +223,7 @@ def _meter(table: Any, path: Path) -> MeterSpec:
         raise RigError(f"{path}: [meter] is a table, not {table!r}")
     common = {key: value for key, value in table.items() if key != "options"}
     meter = _spec(MeterSpec, common, path, "meter")
-    _check_kind(meter.kind, METER_KINDS, METERS_WANTED, f"{path}: [meter] kind")
+    _choice(meter.kind, METER_KINDS, f"{path}: [meter] kind")
     kind = OPTIONS.get(meter.kind)
     if kind is not None:
         return replace(meter, options=_spec(kind, table.get("options", {}), path, "meter.options"))
@@ -307,12 +305,3 @@ def _check_values(rig: Rig) -> None:
             f"{rig.path}: {{dir}}, {{meter_port}} and {{gdb_port}} are a twin's; add a [virtual] "
             "table to start one, or name the places"
         )
-
-
-def _check_kind(kind: str, known: Sequence[str], wanted: Sequence[str], place: str) -> None:
-    if kind in wanted:
-        raise RigError(
-            f"{place}: {kind!r} is planned and has no driver in this version; "
-            f"there are: {', '.join(known)}"
-        )
-    _choice(kind, known, place)

@@ -79,5 +79,5 @@ def test_mistakes_are_named(tmp_path: Path, board: str, flasher: str, says: str)
 
 
 def test_a_twin_has_no_usb(tmp_path: Path) -> None:
-    with pytest.raises(RigError, match="kinds for a rig with .virtual. are virtual and gdb"):
+    with pytest.raises(RigError, match=r"kinds for a rig with \[virtual\] are virtual and gdb"):
         load(tmp_path, STM32, 'kind = "openocd"\nserial = "1"', "[virtual]\nseed = 1\n")

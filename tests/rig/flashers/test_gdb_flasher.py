@@ -86,7 +86,7 @@ class TestClient:
     def test_a_server_that_hangs_up(self) -> None:
         with (
             scripted(lambda _: None) as server,
-            pytest.raises(FlashError, match="closed the connection|broke off"),
+            pytest.raises(FlashError, match=r"closed the connection|broke off"),
         ):
             GdbClient(server, 5.0)
 
@@ -259,7 +259,7 @@ class TestOnTheVirtualChip:
     ) -> None:
         chip, server = served
         chip.power(False)
-        with pytest.raises(FlashError, match="refused .*no power"):
+        with pytest.raises(FlashError, match=r"refused .*no power"):
             GdbFlasher(server, False, 30.0).flash(firmware)
 
     def test_a_ram_image_cannot_be_started_before_it_was_loaded(self) -> None:

@@ -227,7 +227,10 @@ class TestGap8:
         firmware = firmware_at(tmp_path, "gap8")
         tool = FakeTool(tmp_path, "openocd", [("started\n", 0)])
         # what dump_image would do
-        copy = 'for w in "$@"; do case $w in *dump_image*) f=${w#*dump_image \\{}; f=${f%%\\}*};; esac; done\n'
+        copy = (
+            'for w in "$@"; do case $w in *dump_image*) '
+            "f=${w#*dump_image \\{}; f=${f%%\\}*};; esac; done\n"
+        )
         code = tmp_path / "memory.bin"
         code.write_bytes(CODE["gap8"])
         script = tool.path.read_text()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 
 import pytest
 
@@ -74,6 +73,3 @@ def riscv(gap8_chip: Gap8) -> Client:
 @pytest.fixture(params=["arm", "riscv"])
 def client(request: pytest.FixtureRequest) -> Client:
     return request.getfixturevalue(request.param)
-
-
-Ask = Callable[[bytes], bytes]
