@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
 import pytest
 
@@ -61,13 +62,15 @@ def gap8_chip() -> Gap8:
 
 
 @pytest.fixture
-def riscv(gap8_chip: Gap8) -> Client:
+def riscv(gap8_chip: Gap8) -> Iterator[Client]:
+    gap8_chip.reset()  # its time begins with its supply's
     powered = PoweredChip(gap8_chip)
     powered.reset()
     client = Client(powered)
     program = struct.pack("<4I", *RISCV).hex().encode()
     assert client.ask(b"M%x,10:" % L2 + program) == b"OK"
-    return client
+    yield client
+    client.stub.detach()  # the next test's chip is this one
 
 
 @pytest.fixture(params=["arm", "riscv"])

@@ -26,7 +26,7 @@ pytestmark = [
 LOOKS = {
     # command, what GDB must print
     "stm32f746": [
-        ("x/1xw 0xe000ed00", "0x411fc27"),  # CPUID: Cortex-M7 (PM0253, 4.3.1)
+        ("x/1xw 0xe000ed00", "0x410fc271"),  # CPUID: Cortex-M7 r0p1
         ("p $d0", "= "),
         ("p/x $primask", "= 0x0"),
         ("info mem", "0x08020000 0x08040000 flash blocksize 0x20000"),

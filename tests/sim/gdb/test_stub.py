@@ -291,8 +291,9 @@ class TestCycles:
 
         undisturbed = until_the_end([])
         for places in ([CODE + 2], [CODE + 4], [CODE + 2, CODE + 12]):
-            # within what cores/cortex_m7/debug.py admits
-            assert 0 <= until_the_end(places) - undisturbed <= 8 * len(places)
+            # Two cuts a stop, as cores/cortex_m7/debug.py says: each a line fetched again at no
+            # wait states, and perhaps a pair parted.
+            assert 0 <= until_the_end(places) - undisturbed <= 2 * 5 * len(places)
 
     def test_looking_takes_no_time(self, client: Client) -> None:
         before = client.chip.chip.counters(), client.chip.time_s

@@ -2,9 +2,10 @@
 
 Unicorn ends a block of translated code at every exit address, so a breakpoint cuts the block it
 lies in, and a step executes a block of one instruction. Cut blocks cost what their parts cost:
-instructions no longer issue in pairs over the cut, and a loop that is cut is not recognised as
-one. That is all that a stop changes, some cycles each; a breakpoint that is not reached and the
-time while the core stands still change nothing.
+instructions no longer issue in pairs over the cut, a loop that is cut is not recognised as one,
+and while the instruction cache is off each part fetches its line anew (4 cycles and the flash's
+wait states). That is all that a stop changes; a breakpoint that is not reached and the time while
+the core stands still change nothing.
 """
 
 from __future__ import annotations
