@@ -28,7 +28,7 @@ class GdbFlasher:
     ``runs_from_ram``: the program is lost at a reset and has to be loaded again.
     """
 
-    recovery = "loading again or reset halt"
+    recovery = "reset again"
 
     def __init__(self, server: str, runs_from_ram: bool, timeout_s: float) -> None:
         self._server = server
