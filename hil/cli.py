@@ -16,6 +16,7 @@ from rich.table import Table
 
 from hil import cli_nightly
 from hil.cli_compress import register_compression
+from hil.cli_gdb import register_gdb
 from hil.cli_meter import meter_app
 from hil.cli_slices import slice_sizes
 from hil.cli_slicing import register_slicing
@@ -46,6 +47,7 @@ app.command("quarantine", epilog=cli_nightly.QUARANTINE_EXAMPLE)(cli_nightly.qua
 register_training(app)
 register_slicing(app)
 register_compression(app)
+register_gdb(sim_app)
 terminal = Terminal()
 
 RUNS = Path("runs")

@@ -30,6 +30,10 @@ class BuildError(HilError):
     """The compiler is missing or refused the generated C."""
 
 
+class FirmwareError(HilError):
+    """A firmware's ELF cannot be read or is for another chip."""
+
+
 class RigError(HilError):
     """A rig file is wrong or a part of the bench cannot be found or is busy."""
 

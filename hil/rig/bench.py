@@ -11,15 +11,18 @@ import datetime
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from hil.core.errors import FlashError, HilError, InstrumentError, RigError, TargetError
 from hil.core.firmware import Firmware
 from hil.core.provenance import Origin
 from hil.rig import calibration
 from hil.rig import firmware as firmware_of
-from hil.rig.console import Console, OnEvent, Timeouts, ignore_event, see_nothing
+from hil.rig.console import Console, OnEvent, Timeouts, Watch, ignore_event, see_nothing
+from hil.rig.flasher_spec import FlasherSpec
+from hil.rig.flashers import Flasher
+from hil.rig.flashers.gdb import GdbFlasher
+from hil.rig.flashers.opening import open_flasher
 from hil.rig.flashers.virtual import TwinStatus, VirtualFlasher
 from hil.rig.lock import locked
 from hil.rig.messages import Identity
@@ -28,6 +31,8 @@ from hil.rig.meters import open_meter
 from hil.rig.power import PowerSwitch, open_power
 from hil.rig.rigfile import MeterSpec, Rig
 from hil.rig.twin_process import OWN_METER, TwinCommand, TwinProcess, twin_command
+
+VIRTUAL_METER = "HIL,VPM"  # how the virtual meter's *IDN? answer begins
 
 
 @dataclass(frozen=True)
@@ -41,22 +46,33 @@ class Origins:
 
 @dataclass(frozen=True)
 class Places:
-    """A rig's ports and addresses, placeholders replaced."""
+    """A rig's ports and addresses, placeholders replaced. ``twin``: its own, if it has one."""
 
     port: str
-    control: str
+    flasher: FlasherSpec
     resource: str
+    twin: TwinProcess | None = None
+
+    @property
+    def probe(self) -> str:
+        """What nobody else may use while this rig is open."""
+        spec = self.flasher
+        name = spec.server or spec.serial or spec.location
+        return os.path.realpath(spec.control) if spec.control else name
 
 
 @dataclass
 class OpenRig:
-    """A rig in use. Close it by leaving the ``with`` block of ``open_rig``."""
+    """A rig in use. Close it by leaving the ``with`` block of ``open_rig``.
+
+    ``status`` is the twin's account of itself; None on real hardware.
+    """
 
     rig: Rig
     console: Console
-    flasher: VirtualFlasher
+    flasher: Flasher
     meter: Meter
-    status: TwinStatus
+    status: TwinStatus | None
     power: PowerSwitch | None = None
 
     def ensure_firmware(self, firmware: Firmware) -> Identity:
@@ -69,20 +85,21 @@ class OpenRig:
         return firmware_of.ensure_firmware(self.console, self.flasher, firmware)
 
     def reset_board(self) -> Identity:
-        """Pull reset; power-cycle if the board stays silent. TargetError if it still does."""
+        """Reset; recover if the board stays silent. TargetError if it still does."""
         self.console.discard_input()
         self.flasher.reset()
         try:
             return self.console.wait_hello()
         except TargetError as error:
-            self.console.on_event("power-cycle", f"{error}; {self.flasher.state()}")
+            self.console.on_event(self.flasher.recovery, f"{error}; {self.flasher.state()}")
         self.console.discard_input()
-        self.flasher.power(False)
-        self.flasher.power(True)
+        self.flasher.recover()
         return self.console.wait_hello()
 
     def origins(self) -> Origins:
-        """A virtual chip's cycles are simulated and its energies modelled."""
+        """A chip measures; a virtual one's cycles are simulated and its energies modelled."""
+        if self.status is None:
+            return Origins(Origin.MEASURED, Origin.MEASURED, "the chip's own counter")
         return Origins(Origin.SIMULATED, Origin.MODELLED, self.status.timing_model)
 
     def diagnose(self) -> str:
@@ -114,12 +131,16 @@ def open_rig(
     with ExitStack() as stack:
         places = _start(rig, stack, command)
         _lock(rig, places, stack)
-        flasher = _open_flasher(rig, places, stack)
-        status = flasher.status()
-        _check_twin(rig, status, allow_double)
+        flasher, probe = _open_flasher(rig, places, stack, on_event)
+        status = None if probe is None else probe.status()
+        _check_twin(rig, flasher, status, allow_double)
         meter = _open_meter(rig, places, stack)
-        console = stack.enter_context(_open_console(rig, places, flasher, on_event))
-        yield OpenRig(rig, console, flasher, meter, status, _open_power(rig, flasher, stack))
+        if status is None:
+            _check_real(rig, meter)
+        console = stack.enter_context(
+            _open_console(rig, places, (probe or flasher).halted, on_event)
+        )
+        yield OpenRig(rig, console, flasher, meter, status, _open_power(rig, probe, stack))
 
 
 def check(
@@ -139,9 +160,10 @@ def check(
             return [*found, CheckItem("twin and locks", False, str(error))]
         what = "parts are free" if rig.virtual is None else f"twin started, port {places.port}"
         found.append(CheckItem("twin and locks", True, what))
-        flasher, item = _check_flasher(rig, places, stack, allow_double)
+        flasher, status, item = _check_flasher(rig, places, stack, allow_double)
         found += [item, _check_console(rig, places, flasher, stack)]
-        found.append(_check_meter(rig, places, stack))
+        is_real = flasher is not None and status is None
+        found.append(_check_meter(rig, places, is_real, stack))
     return found
 
 
@@ -150,17 +172,22 @@ def check(
 
 def _start(rig: Rig, stack: ExitStack, command: TwinCommand) -> Places:
     values: dict[str, object] = {}
+    twin = None
     if rig.virtual is not None:
         # A meter at a place of its own is not the twin's to host.
         hosted = "{meter_port}" in rig.meter.resource
         meter = rig.meter.kind if hosted else OWN_METER
         twin = TwinProcess(rig.board, rig.virtual.seed, rig.virtual.start_s, command, meter)
         stack.callback(twin.close)
-        values = {"dir": twin.directory, "meter_port": twin.meter_port}
+        values = {
+            "dir": twin.directory, "meter_port": twin.meter_port, "gdb_port": twin.gdb_port
+        }  # fmt: skip
+    spec = rig.flasher
     return Places(
         rig.console.port.format(**values),
-        rig.flasher.control.format(**values),
+        replace(spec, control=spec.control.format(**values), server=spec.server.format(**values)),
         rig.meter.resource.format(**values),
+        twin,
     )
 
 
@@ -169,27 +196,43 @@ def _lock(rig: Rig, places: Places, stack: ExitStack) -> None:
     if rig.virtual is None:
         parts = (
             f"serial port {os.path.realpath(places.port)}",
-            f"probe {os.path.realpath(places.control)}",
+            f"probe {places.probe}",
             f"meter {places.resource}",
         )
         stack.enter_context(locked(parts, rig.name))
 
 
-def _open_flasher(rig: Rig, places: Places, stack: ExitStack) -> VirtualFlasher:
-    flasher = VirtualFlasher(Path(places.control), rig.flasher.timeout_s)
+def _open_flasher(
+    rig: Rig, places: Places, stack: ExitStack, on_event: OnEvent
+) -> tuple[Flasher, VirtualFlasher | None]:
+    """The flasher, and the twin's own probe if there is a twin: it sees halts and has power."""
+    flasher = open_flasher(places.flasher, rig.board, on_event)
     stack.callback(flasher.close)
-    return flasher
+    if isinstance(flasher, VirtualFlasher):
+        return flasher, flasher
+    if places.twin is None:
+        return flasher, None
+    probe = VirtualFlasher(places.twin.control, rig.flasher.timeout_s)
+    stack.callback(probe.close)
+    return flasher, probe
 
 
-def _open_power(rig: Rig, flasher: VirtualFlasher, stack: ExitStack) -> PowerSwitch | None:
+def _open_power(rig: Rig, probe: VirtualFlasher | None, stack: ExitStack) -> PowerSwitch | None:
     if rig.power is None:
         return None
-    power = open_power(rig.power, flasher.power)
+    power = open_power(rig.power, None if probe is None else probe.power)
     stack.callback(power.close)
     return power
 
 
-def _check_twin(rig: Rig, status: TwinStatus, allow_double: bool) -> None:
+def _check_twin(rig: Rig, flasher: Flasher, status: TwinStatus | None, allow_double: bool) -> None:
+    if status is None:
+        if isinstance(flasher, GdbFlasher) and "virtual" in flasher.server_name():
+            raise RigError(
+                f"rig {rig.name}: {rig.flasher.server} is a virtual chip, and without a [virtual] "
+                "table its numbers would be called measured; add the table"
+            )
+        return
     if status.double and not allow_double:
         raise RigError(
             f"rig {rig.name}: the twin hosts a firmware double ({status.timing_model}); its "
@@ -199,6 +242,15 @@ def _check_twin(rig: Rig, status: TwinStatus, allow_double: bool) -> None:
         raise RigError(
             f"rig {rig.name} is for board {rig.board}, the twin at {rig.flasher.control} is a "
             f"{status.board}; correct [flasher] control"
+        )
+
+
+def _check_real(rig: Rig, meter: Meter) -> None:
+    """A virtual meter beside a real board would pass a model's energies off as measured."""
+    if meter.identity.startswith(VIRTUAL_METER):
+        raise RigError(
+            f"rig {rig.name}: the meter {rig.meter.resource} is the virtual one, the board is not; "
+            "name a real meter"
         )
 
 
@@ -228,12 +280,9 @@ def _check_serial(spec: MeterSpec, resource: str, identity: str) -> None:
         )
 
 
-def _open_console(
-    rig: Rig, places: Places, flasher: VirtualFlasher | None, on_event: OnEvent
-) -> Console:
+def _open_console(rig: Rig, places: Places, watch: Watch, on_event: OnEvent) -> Console:
     spec = rig.console
     timeouts = Timeouts(spec.answer_s, spec.hello_s, rig.slowdown)
-    watch = see_nothing if flasher is None else flasher.halted
     return Console(places.port, spec.baud, timeouts, on_event, watch)
 
 
@@ -242,20 +291,23 @@ def _open_console(
 
 def _check_flasher(
     rig: Rig, places: Places, stack: ExitStack, allow_double: bool
-) -> tuple[VirtualFlasher | None, CheckItem]:
+) -> tuple[Flasher | None, TwinStatus | None, CheckItem]:
     try:
-        flasher = _open_flasher(rig, places, stack)
-        _check_twin(rig, flasher.status(), allow_double)
-        return flasher, CheckItem("flasher", True, f"{rig.flasher.kind}: {flasher.state()}")
+        flasher, probe = _open_flasher(rig, places, stack, ignore_event)
+        status = None if probe is None else probe.status()
+        _check_twin(rig, flasher, status, allow_double)
+        item = CheckItem("flasher", True, f"{rig.flasher.kind}: {flasher.state()}")
+        return flasher, status, item
     except (FlashError, RigError) as error:
-        return None, CheckItem("flasher", False, str(error))
+        return None, None, CheckItem("flasher", False, str(error))
 
 
 def _check_console(
-    rig: Rig, places: Places, flasher: VirtualFlasher | None, stack: ExitStack
+    rig: Rig, places: Places, flasher: Flasher | None, stack: ExitStack
 ) -> CheckItem:
+    watch = see_nothing if flasher is None else flasher.halted
     try:
-        console = stack.enter_context(_open_console(rig, places, flasher, ignore_event))
+        console = stack.enter_context(_open_console(rig, places, watch, ignore_event))
     except RigError as error:
         return CheckItem("console", False, str(error))
     if flasher is None:
@@ -271,9 +323,11 @@ def _check_console(
     return CheckItem("console", ok, f"{places.port}: {found}{hint}")
 
 
-def _check_meter(rig: Rig, places: Places, stack: ExitStack) -> CheckItem:
+def _check_meter(rig: Rig, places: Places, is_real: bool, stack: ExitStack) -> CheckItem:
     try:
         meter = _open_meter(rig, places, stack)
+        if is_real:
+            _check_real(rig, meter)
     except (InstrumentError, RigError) as error:
         return CheckItem("meter", False, str(error))
     return CheckItem(

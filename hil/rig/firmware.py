@@ -21,7 +21,8 @@ def ensure_firmware(console: Console, flasher: Flasher, firmware: Firmware) -> I
         return found
     console.on_event("flash", f"{console.port}: {found}; flashing {firmware.build_id[:12]}")
     console.discard_input()
-    flasher.flash(firmware)
+    report = flasher.flash(firmware)
+    console.on_event("flashed", f"{report.detail} in {report.duration_s:.1f} s")
     identity = console.wait_hello()
     if identity.build_id != firmware.build_id:
         raise TargetError(

@@ -51,9 +51,11 @@ class PowerSwitch(Protocol):
         """Let the switch go; the supply stays as it is."""
 
 
-def open_power(spec: PowerSpec, virtual: Callable[[bool], None]) -> PowerSwitch:
-    """The switch of ``spec``; ``virtual`` switches the twin's supply."""
+def open_power(spec: PowerSpec, virtual: Callable[[bool], None] | None) -> PowerSwitch:
+    """The switch of ``spec``; ``virtual`` switches the twin's supply, None without a twin."""
     if spec.kind == "virtual":
+        if virtual is None:
+            raise RigError("[power] kind 'virtual' switches a twin's supply, and there is no twin")
         return VirtualPower(virtual)
     if spec.kind == "scpi_output":
         return ScpiOutput(spec)

@@ -11,8 +11,8 @@
 
 A bench of several boards is a file with ``name`` and ``rigs = [names of rig files]``. A name is
 looked up as NAME.toml in boards/rigs, then in ./rigs; anything that ends in .toml is a path.
-Ports and addresses may hold ``{dir}`` and ``{meter_port}``, which the twin's folder and the
-virtual meter's TCP port replace.
+Ports and addresses may hold ``{dir}``, ``{meter_port}`` and ``{gdb_port}``, which the twin's
+folder and the TCP ports of the virtual meter and of the chip's GDB stub replace.
 """
 
 from __future__ import annotations
@@ -26,20 +26,17 @@ from typing import Any, TypeVar, get_type_hints
 
 import boards
 from hil.core.errors import RigError
+from hil.rig.flasher_spec import FlasherSpec, check_flasher
 from hil.rig.meter_options import OPTIONS, MeterOptions
 from hil.rig.power import PowerSpec, check_power
 
 SHIPPED = Path(boards.__file__).parent / "rigs"
 LOCAL = Path("rigs")
 
-# What exists, and what is only known by name: the latter is refused with another message.
-FLASHER_KINDS = ("virtual",)
 METER_KINDS = (
     "scpi_digitizer", "ppk2", "lpm01a", "joulescope", "keysight_n6705c", "keithley_dmm6500",
     "keysight_infiniivision", "rigol_ds1000z", "siglent_sds1000xe",
 )  # fmt: skip
-FLASHERS_WANTED = ("openocd", "pyocd", "st-flash")
-METERS_WANTED: tuple[str, ...] = ()
 CALIBRATIONS = ("none", "required")
 
 _Spec = TypeVar("_Spec")
@@ -58,15 +55,6 @@ class ConsoleSpec:
     answer_s: float = 2.0
     hello_s: float = 5.0
     usb_serial: str = ""
-
-
-@dataclass(frozen=True)
-class FlasherSpec:
-    """``control``: the twin's socket, for kind "virtual"."""
-
-    kind: str
-    control: str
-    timeout_s: float = 30.0
 
 
 @dataclass(frozen=True)
@@ -245,7 +233,7 @@ def _meter(table: Any, path: Path) -> MeterSpec:
         raise RigError(f"{path}: [meter] is a table, not {table!r}")
     common = {key: value for key, value in table.items() if key != "options"}
     meter = _spec(MeterSpec, common, path, "meter")
-    _check_kind(meter.kind, METER_KINDS, METERS_WANTED, f"{path}: [meter] kind")
+    _choice(meter.kind, METER_KINDS, f"{path}: [meter] kind")
     kind = OPTIONS.get(meter.kind)
     if kind is not None:
         return replace(meter, options=_spec(kind, table.get("options", {}), path, "meter.options"))
@@ -290,7 +278,7 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 
 
 def _check_values(rig: Rig) -> None:
-    _check_kind(rig.flasher.kind, FLASHER_KINDS, FLASHERS_WANTED, f"{rig.path}: [flasher] kind")
+    check_flasher(rig.flasher, rig.board, f"{rig.path}: [flasher]")
     _choice(rig.meter.calibration, CALIBRATIONS, f"{rig.path}: [meter] calibration")
     positive = {
         "[console] baud": rig.console.baud,
@@ -304,6 +292,11 @@ def _check_values(rig: Rig) -> None:
     if rig.virtual is not None:
         positive["[virtual] slowdown"] = rig.virtual.slowdown
         positive["[virtual] start_s"] = rig.virtual.start_s
+        if rig.flasher.kind not in ("virtual", "gdb"):
+            raise RigError(
+                f"{rig.path}: [flasher] kind: a twin has no USB port for {rig.flasher.kind}; "
+                "kinds for a rig with [virtual] are virtual and gdb"
+            )
         if rig.virtual.seed < 0:
             raise RigError(f"{rig.path}: [virtual] seed: {rig.virtual.seed} is negative")
     if rig.power is not None:
@@ -311,25 +304,16 @@ def _check_values(rig: Rig) -> None:
     for place, value in positive.items():
         if not 0 < value < float("inf"):
             raise RigError(f"{rig.path}: {place}: {value} is not a number above 0")
-    places = (rig.console.port, rig.flasher.control, rig.meter.resource)
+    places = (rig.console.port, rig.flasher.control, rig.flasher.server, rig.meter.resource)
     for place in places:
         try:
-            place.format(dir="", meter_port="")
+            place.format(dir="", meter_port="", gdb_port="")
         except (KeyError, IndexError, ValueError) as error:
             raise RigError(
-                f"{rig.path}: {place!r}: only {{dir}} and {{meter_port}} are replaced"
+                f"{rig.path}: {place!r}: only {{dir}}, {{meter_port}} and {{gdb_port}} are replaced"
             ) from error
     if rig.virtual is None and any("{" in place for place in places):
         raise RigError(
-            f"{rig.path}: {{dir}} and {{meter_port}} are a twin's; add a [virtual] table to start "
-            "one, or name the places"
+            f"{rig.path}: {{dir}}, {{meter_port}} and {{gdb_port}} are a twin's; add a [virtual] "
+            "table to start one, or name the places"
         )
-
-
-def _check_kind(kind: str, known: Sequence[str], wanted: Sequence[str], place: str) -> None:
-    if kind in wanted:
-        raise RigError(
-            f"{place}: {kind!r} is planned and has no driver in this version; "
-            f"there are: {', '.join(known)}"
-        )
-    _choice(kind, known, place)

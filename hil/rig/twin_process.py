@@ -75,6 +75,12 @@ class TwinProcess:
         return int((self.directory / "meter.port").read_text(encoding="ascii"))
 
     @property
+    def gdb_port(self) -> int | None:
+        """TCP port of the chip's GDB stub on 127.0.0.1; None when it has none."""
+        path = self.directory / "gdb.port"
+        return int(path.read_text(encoding="ascii")) if path.exists() else None
+
+    @property
     def control(self) -> Path:
         """The virtual probe's socket."""
         return self.directory / "control.sock"

@@ -21,6 +21,7 @@ class Stop(Enum):
     BUDGET = "the asked time has passed"
     WAITING = "the firmware polls or sleeps for a console byte and none is on its way"
     EXITED = "the firmware ended itself (GAP8 CORESTATUS, Arm semihosting exit)"
+    BREAK = "a debugger's breakpoint is reached (hil.sim.debug)"
     FAULT = "the chip met an illegal instruction, an unmapped access or a lock-up"
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from hil.core.errors import SimulationError
 from hil.sim.chip import Chip, EnergyBins, MarkerEdge, Stop
+from hil.sim.debug import Debugger
 
 
 class PoweredChip:
@@ -25,7 +26,9 @@ class PoweredChip:
     def __init__(self, chip: Chip) -> None:
         self.chip = chip
         self.powered = True
-        self.elf_sha256: str | None = None
+        self.elf_sha256: str | None = None  # of what the virtual probe has flashed
+        self.loaded = False  # a debugger has written to memory
+        self.held = False  # by a debugger
         self.stop: Stop = Stop.WAITING
         self.bin_s = chip.energy_drain().bin_s
         self._epoch = 0  # bench bin in which the chip's bin 0 lies
@@ -38,7 +41,7 @@ class PoweredChip:
     @property
     def blank(self) -> bool:
         """Whether nothing has been flashed yet."""
-        return self.elf_sha256 is None
+        return self.elf_sha256 is None and not self.loaded
 
     @property
     def time_s(self) -> float:
@@ -49,17 +52,25 @@ class PoweredChip:
 
     @property
     def running(self) -> bool:
-        """Whether time goes on by itself: on, and not waiting, ended or halted."""
-        return self.powered and not self.blank and self.stop is Stop.BUDGET
+        """Whether time goes on by itself: on, and not waiting, ended, halted or held."""
+        going = self.stop is Stop.BUDGET and not self.held
+        return self.powered and not self.blank and going
 
     @property
     def halted(self) -> str | None:
         """Why the chip will draw no modelled energy any more, if that is so."""
+        if self.powered and self.held:
+            return "a debugger holds the chip"
         if not self.powered or self.stop not in (Stop.FAULT, Stop.EXITED):
             return None
         if self.stop is Stop.FAULT:
-            return f"the chip halted: {self._unmodelled or self.chip.fault}"
+            return f"the chip halted: {self.fault_text}"
         return f"the firmware ended with code {self.chip.exit_code}"
+
+    @property
+    def fault_text(self) -> str:
+        """Why the chip has halted, after Stop.FAULT."""
+        return self._unmodelled or str(self.chip.fault)
 
     # -- debug probe and switch -------------------------------------------------------------
 
@@ -73,6 +84,7 @@ class PoweredChip:
             raise SimulationError(f"{path}: cannot read: {error.strerror}") from error
         self._close_epoch()
         self.elf_sha256 = None
+        self.loaded = False
         self.stop = Stop.WAITING
         self.chip.reset()  # so that a refused image leaves a chip whose time starts anew too
         self.chip.load_elf(path)
@@ -97,8 +109,35 @@ class PoweredChip:
             self._close_epoch()
             self.powered = False
 
+    # -- debugger ---------------------------------------------------------------------------
+
+    @property
+    def debugger(self) -> Debugger | None:
+        """The chip's debug port; None for a chip without one."""
+        return getattr(self.chip, "debugger", None)
+
+    def release(self) -> None:
+        """A debugger lets the chip go on from where it stands."""
+        self.held = False
+        if self.stop in (Stop.BREAK, Stop.WAITING):
+            self.stop = Stop.BUDGET
+
+    def step(self, core: int) -> Stop | None:
+        """One instruction of a held chip; None: done. See Debugger.step."""
+        assert self.debugger is not None
+        try:
+            stop = self.debugger.step(core)
+        except SimulationError as error:
+            self._unmodelled_stop(error)
+            return self.stop
+        if stop in (Stop.FAULT, Stop.EXITED):
+            self.stop = stop
+        return stop
+
     def _start(self) -> None:
         self.chip.reset()
+        if self.debugger is not None and self.debugger.program_in_ram:
+            self.loaded = False  # what a debugger has put there is gone
         self.stop = Stop.WAITING if self.blank else Stop.BUDGET
 
     # -- time -------------------------------------------------------------------------------
@@ -108,9 +147,12 @@ class PoweredChip:
         try:
             self.stop = self.chip.run(slice_s)
         except SimulationError as error:
-            # The bench stays up, so that its log and its probe can tell what happened.
-            print(f"twin: {self.chip.name} halted: {error}", file=sys.stderr, flush=True)
-            self.stop, self._unmodelled = Stop.FAULT, str(error)
+            self._unmodelled_stop(error)
+
+    def _unmodelled_stop(self, error: SimulationError) -> None:
+        # The bench stays up, so that its log and its probe can tell what happened.
+        print(f"twin: {self.chip.name} halted: {error}", file=sys.stderr, flush=True)
+        self.stop, self._unmodelled = Stop.FAULT, str(error)
 
     def feed(self, data: bytes) -> None:
         """Bytes from the host; lost while the chip is off or holds no firmware."""

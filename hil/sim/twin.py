@@ -3,7 +3,8 @@
     python -m hil.sim.twin --board gap8 --dir DIR [--meter keysight_n6705c]
 
 In DIR it makes ``console`` (a serial port), ``meter.port`` (the TCP port of the SCPI meter on
-127.0.0.1) and ``control.sock`` (the debug probe and switchboard, one JSON object a line):
+127.0.0.1), ``gdb.port`` (that of the chip's GDB stub, if it has one) and ``control.sock`` (the
+debug probe and switchboard, one JSON object a line):
 
     {"command": "flash", "elf": "/path/to.elf"}     {"command": "status"}
     {"command": "reset"}                            {"command": "power", "on": false}
@@ -36,6 +37,8 @@ from typing import Any
 from hil.core.errors import HilError, SimulationError
 from hil.sim.chip import Chip
 from hil.sim.chips import CHIPS, make_chip
+from hil.sim.gdb.server import GdbServer, listen
+from hil.sim.gdb.stub import Stub
 from hil.sim.instruments import INSTRUMENTS, make_instrument
 from hil.sim.instruments.instrument import Instrument
 from hil.sim.meter import VirtualMeter
@@ -73,6 +76,7 @@ class Twin:
         self._console = PtyWire(directory / "console")
         self._selector.register(self._console, selectors.EVENT_READ, self._on_console)
         self._meter_server = LineServer(self._selector, self._listen_meter(), self._on_meter)
+        self._gdb = self._open_gdb()
         # The socket comes last: whoever can connect finds everything else in place.
         self._control = LineServer(self._selector, self._listen_control(), self._on_control)
 
@@ -94,10 +98,12 @@ class Twin:
         """Take the wires away."""
         self._control.close()
         self._meter_server.close()
+        if self._gdb is not None:
+            self._gdb.close()
         self._selector.unregister(self._console)
         self._console.close()
         self._selector.close()
-        for name in ("control.sock", "meter.port"):
+        for name in ("control.sock", "meter.port", "gdb.port"):
             (self.directory / name).unlink(missing_ok=True)
 
     # -- set-up -----------------------------------------------------------------------------
@@ -107,6 +113,13 @@ class Twin:
         port = listener.getsockname()[1]
         (self.directory / "meter.port").write_text(f"{port}\n", encoding="ascii")
         return listener
+
+    def _open_gdb(self) -> GdbServer | None:
+        if self.chip.debugger is None:
+            return None
+        server = GdbServer(self._selector, listen(0), Stub(self.chip))
+        (self.directory / "gdb.port").write_text(f"{server.port}\n", encoding="ascii")
+        return server
 
     def _listen_control(self) -> socket.socket:
         path = self.directory / "control.sock"
@@ -137,6 +150,8 @@ class Twin:
             self.chip.run(SLICE_S)
         elif self._meter_waits:
             self._let_time_pass()
+        if self._gdb is not None:
+            self._gdb.poll()
         self._send(self.chip.uart_drain())
         bins, edges = self.chip.drain()
         self.meter.feed(self.chip.time_s, bins, edges)

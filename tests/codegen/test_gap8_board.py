@@ -13,9 +13,9 @@ from test_gap8_kernels import boot, wrong_layers
 
 from hil.core import console
 from hil.core.console import Message, RunFlag
+from hil.core.elf import load_segments
 from hil.core.network import Op
 from hil.nn.random_layers import random_input, random_network
-from hil.sim.elf import load_segments
 from hil.sim.socs.gap8 import access, layout
 
 CLOCK_HZ = 149_995_520

@@ -91,8 +91,11 @@ class TestOwnTwin:
             assert (folder / "twin.log").exists()
             assert "blank" in rig.diagnose()
             identity = rig.ensure_firmware(bench.firmware())
-            assert identity.board == "gap8" and events == ["flash"]
-            assert rig.ensure_firmware(bench.firmware()) == identity and events == ["flash"]
+            assert identity.board == "gap8" and events == ["flash", "flashed"]
+            assert rig.ensure_firmware(bench.firmware()) == identity and events == [
+                "flash",
+                "flashed",
+            ]
             with rig.meter.acquisition(0.01) as acquisition:
                 rig.console.run()
                 assert len(acquisition.read()) > 1000
@@ -219,13 +222,15 @@ class TestFirmware:
         bench.probe.flash(bench.firmware("cd"))
         with bench.console() as console:
             assert ensure_firmware(console, bench.probe, bench.firmware()).build_id == "ab" * 32
-        assert bench.events[-1][0] == "flash" and "cdcdcdcdcdcd" in bench.events[-1][1]
+        (kind, before), (done, how) = bench.events[-2:]
+        assert kind == "flash" and "cdcdcdcdcdcd" in before
+        assert done == "flashed" and "virtual probe wrote" in how
 
     def test_a_mute_firmware_is_replaced(self, bench: Bench) -> None:
         bench.probe.flash(bench.firmware("cd", "mute"))
         with bench.console() as console:
             assert ensure_firmware(console, bench.probe, bench.firmware()).build_id == "ab" * 32
-        assert "did not answer IDENTIFY" in bench.events[-1][1]
+        assert "did not answer IDENTIFY" in bench.events[-2][1]
 
     def test_wrong_firmware_on_the_board(self, bench: Bench) -> None:
         wanted = replace(bench.firmware(), build_id="ef" * 32)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hil.core.errors import SimulationError
+from hil.core.errors import FirmwareError, SimulationError
 from hil.sim.chip import Chip, Stop
 from hil.sim.socs.stm32f7 import Stm32F746
 
@@ -349,7 +349,7 @@ def test_wrong_images_are_refused(tmp_path: Path, elf: Path) -> None:
     raw = bytearray(elf.read_bytes())
     raw[18] = 243  # EM_RISCV
     bad.write_bytes(raw)
-    with pytest.raises(SimulationError, match="EM_RISCV"):
+    with pytest.raises(FirmwareError, match="EM_RISCV"):
         chip.load_elf(bad)
     raw = bytearray(elf.read_bytes())
     headers = struct.unpack_from("<I", raw, 28)[0]

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from hil.core.firmware import Firmware
 
+# kind of event, text: for the journal.
+Report = Callable[[str, str], None]
+
 
 @dataclass(frozen=True)
 class FlashReport:
-    """What the probe did. ``elf_sha256`` is the digest of the file it wrote."""
+    """What the probe did. ``elf_sha256`` is the digest of the file it wrote.
+
+    ``detail`` names the tool with its version, the probe, and how the content was verified.
+    """
 
     elf_sha256: str
     duration_s: float
@@ -18,22 +25,33 @@ class FlashReport:
 
 
 class Flasher(Protocol):
-    """A debug probe with a hand on reset and supply. All methods raise FlashError."""
+    """A debug probe with a hand on reset. All methods raise FlashError.
+
+    ``recovery`` names in a word or two what ``recover`` does.
+    """
+
+    recovery: str
 
     def flash(self, firmware: Firmware) -> FlashReport:
-        """Write the firmware and start it."""
+        """Write the firmware, verify it and start it."""
 
     def reset(self) -> None:
-        """Pull the board's reset line."""
+        """Start the firmware anew."""
 
-    def power(self, on: bool) -> None:
-        """Switch the board's supply."""
+    def recover(self) -> None:
+        """The strongest reset there is, for a board that stays silent after ``reset``."""
 
     def blank(self) -> bool | None:
         """Whether the board holds no firmware; None when this probe cannot tell."""
 
+    def halted(self) -> str | None:
+        """Why the board will never answer again; None when it may, or nobody can tell.
+
+        Asked while a measurement runs: it must not disturb the board.
+        """
+
     def state(self) -> str:
-        """The board as the probe sees it, one line for people."""
+        """Tool, probe and board as far as they can be told, one line for people."""
 
     def close(self) -> None:
         """Let the probe go."""

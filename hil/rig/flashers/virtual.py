@@ -47,6 +47,8 @@ class VirtualFlasher:
     ``timeout_s`` bounds connecting and every answer.
     """
 
+    recovery = "power-cycle"
+
     def __init__(self, path: Path, timeout_s: float = 30.0) -> None:
         self.path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -79,7 +81,12 @@ class VirtualFlasher:
     def reset(self) -> None:
         self.ask("reset")
 
+    def recover(self) -> None:
+        self.power(False)
+        self.power(True)
+
     def power(self, on: bool) -> None:
+        """Switch the board's supply."""
         self.ask("power", on=on)
 
     def blank(self) -> bool | None:

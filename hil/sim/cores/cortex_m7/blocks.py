@@ -82,6 +82,10 @@ class BlockTable:
             self._index[native.code_index(address)] = block
         return block
 
+    def end(self, block: int, address: int) -> int:
+        """The first address behind ``block``, which was run at ``address``."""
+        return address + int(self._block_ints[block, BlockInts.SIZE])
+
     def forget(self) -> None:
         """Ask for every block anew at its next run: what is allowed in one has changed."""
         self._index.fill(-1)

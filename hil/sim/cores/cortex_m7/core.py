@@ -32,37 +32,19 @@ from unicorn import (
     UcError,
 )
 from unicorn.arm_const import (
-    UC_ARM_REG_BASEPRI,
-    UC_ARM_REG_CONTROL,
-    UC_ARM_REG_FAULTMASK,
-    UC_ARM_REG_IPSR,
-    UC_ARM_REG_LR,
-    UC_ARM_REG_MSP,
     UC_ARM_REG_PC,
-    UC_ARM_REG_PRIMASK,
     UC_ARM_REG_R0,
     UC_ARM_REG_R1,
-    UC_ARM_REG_R2,
-    UC_ARM_REG_R3,
-    UC_ARM_REG_R4,
-    UC_ARM_REG_R5,
-    UC_ARM_REG_R6,
-    UC_ARM_REG_R7,
-    UC_ARM_REG_R8,
-    UC_ARM_REG_R9,
-    UC_ARM_REG_R10,
-    UC_ARM_REG_R11,
-    UC_ARM_REG_R12,
-    UC_ARM_REG_SP,
     UC_ARM_REG_XPSR,
     UC_CPU_ARM_CORTEX_M7,
 )
 
 from hil.core.errors import SimulationError
 from hil.sim.chip import Fault
-from hil.sim.cores.cortex_m7 import costs, exceptions, native
+from hil.sim.cores.cortex_m7 import costs, exceptions, native, semihosting
 from hil.sim.cores.cortex_m7.blocks import BlockTable, MemoryRegion
 from hil.sim.cores.cortex_m7.bus import Bus, BusError
+from hil.sim.cores.cortex_m7.debug import CORE_REGISTERS, CoreDebug
 from hil.sim.cores.cortex_m7.exceptions import Cause, Exceptions, LockUpError
 from hil.sim.cores.cortex_m7.glue import Glue
 from hil.sim.cores.cortex_m7.native import Floats, Ints
@@ -75,13 +57,6 @@ BIN_CAPACITY = 1 << 16
 EXCP_SWI, EXCP_PREFETCH_ABORT, EXCP_BKPT, EXCP_EXCEPTION_EXIT = 2, 3, 7, 8
 PAGE = 0x1000
 BKPT_SEMIHOSTING, WFI, WFE, YIELD = 0xBEAB, 0xBF30, 0xBF20, 0xBF10
-SYS_EXIT, SYS_EXIT_EXTENDED, STOPPED_APPLICATION_EXIT = 0x18, 0x20, 0x20026
-
-_REGISTERS = (
-    UC_ARM_REG_R0, UC_ARM_REG_R1, UC_ARM_REG_R2, UC_ARM_REG_R3, UC_ARM_REG_R4, UC_ARM_REG_R5,
-    UC_ARM_REG_R6, UC_ARM_REG_R7, UC_ARM_REG_R8, UC_ARM_REG_R9, UC_ARM_REG_R10, UC_ARM_REG_R11,
-    UC_ARM_REG_R12, UC_ARM_REG_SP, UC_ARM_REG_LR, UC_ARM_REG_PC,
-)  # fmt: skip
 
 # Plain integers for the paths that every peripheral access takes.
 _CYCLES, _BIN_EDGE = int(Floats.CYCLES), int(Floats.BIN_EDGE)
@@ -89,15 +64,11 @@ _BLOCK, _BLOCK_ADDRESS = int(Ints.BLOCK), int(Ints.BLOCK_ADDRESS)
 _ACCESSES, _ALL_ACCESSES = int(Ints.ACCESSES), int(Ints.ALL_ACCESSES)
 
 
-def never_executes(address: int) -> bool:
-    """The default memory map marks it XN (ARM B3.1): devices and the system region."""
-    return 0x40000000 <= address < 0x60000000 or address >= 0xA0000000
-
-
 class CoreStop(Enum):
     """Why the core came back."""
 
     LIMIT = "the cycle limit is reached or a stop was asked for"
+    BREAK = "a breakpoint, or the end of a step"
     SLEEP = "WFI or WFE"
     EXIT = "semihosting exit"
     FAULT = "see fault"
@@ -171,6 +142,7 @@ class CortexM7:
     def _make_engine(self, peripheral_areas: list[tuple[int, int]]) -> None:
         self._uc = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
         self._uc.ctl_set_cpu_model(UC_CPU_ARM_CORTEX_M7)
+        self.debug = CoreDebug(self._uc)
         # Memory hooks must exist before the first translation to be compiled in.
         self._uc.hook_add(UC_HOOK_MEM_INVALID, self._on_invalid)
         self._uc.hook_add(UC_HOOK_INTR, self._on_exception)
@@ -194,16 +166,7 @@ class CortexM7:
 
     def start(self, stack_pointer: int, entry: int) -> None:
         """Take the reset exception: load SP and PC as from the vector table."""
-        # CONTROL can be written whole in handler mode only: unprivileged code may have been reset.
-        self._uc.reg_write(UC_ARM_REG_IPSR, exceptions.HARD_FAULT)
-        for register in (
-            UC_ARM_REG_CONTROL, UC_ARM_REG_PRIMASK, UC_ARM_REG_FAULTMASK, UC_ARM_REG_BASEPRI
-        ):  # fmt: skip
-            self._uc.reg_write(register, 0)
-        self._uc.reg_write(UC_ARM_REG_XPSR, exceptions.THUMB)
-        self._uc.reg_write(UC_ARM_REG_MSP, stack_pointer)
-        self._uc.reg_write(UC_ARM_REG_SP, stack_pointer)
-        self._uc.reg_write(UC_ARM_REG_PC, entry | 1)
+        self._exceptions.reset(stack_pointer, entry)
         self.ints[Ints.BLOCK] = -1
 
     def run(self, limit_cycles: float) -> CoreStop:
@@ -220,10 +183,47 @@ class CortexM7:
                 stop = CoreStop.FAULT
         return stop
 
+    def step(self) -> CoreStop | None:
+        """Enter a pending exception or else execute one instruction; None: done."""
+        self._stop_asked = self._check_asked = False
+        if self.fault is not None:
+            return CoreStop.FAULT
+        try:
+            self._scs.nvic.sample()
+            if self._exceptions.take_pending():
+                self._jumped()
+                return None
+            self.debug.arm_step()
+            # A branch does not come to the address behind it: it ends before the next block.
+            self.floats[Floats.LIMIT] = np.nextafter(self.cycles, np.inf)
+            is_long = (self._halfword(self.pc) or 0) >> 11 > 0b11100
+            stop = self._emulate(self.pc + (4 if is_long else 2))
+            if self._fp_at is not None:
+                stop = self._run_once()
+        except LockUpError as lock_up:
+            self.fault = lock_up.fault
+            return CoreStop.FAULT
+        return None if stop in (CoreStop.BREAK, CoreStop.LIMIT) else stop
+
     def _run_once(self) -> CoreStop | None:
         """One call of the emulator; None if an exception was taken and the program goes on."""
-        until, self._fp_at = (NEVER, None) if self._fp_at is None else (self._fp_at, None)
+        fp_at, self._fp_at = self._fp_at, None
+        if fp_at == self.pc:
+            self._cause = Cause(exceptions.NOCP, "FP instruction while CPACR keeps the FPU off")
+            self._take_synchronous()
+            return None
+        until = NEVER if fp_at is None else fp_at
+        self.debug.arm(until)
+        stop = self._emulate(until)
+        if stop is CoreStop.BREAK and fp_at == self.pc:
+            self._fp_at = fp_at
+            return self._run_once()
+        return stop
+
+    def _emulate(self, until: int) -> CoreStop | None:
+        """Run to ``until``, a breakpoint or the limit; None as ``_run_once``."""
         self.ints[Ints.STOPPED] = 0
+        blocks_before = int(self.ints[Ints.BLOCKS])
         try:
             self._uc.emu_start(self.pc | self._thumb, until)
         except UcError as error:
@@ -244,12 +244,10 @@ class CortexM7:
             return None
         if self.ints[Ints.STOPPED]:
             return self._why_stopped()
-        if self.pc == until:
-            self._cause = Cause(exceptions.NOCP, "FP instruction while CPACR keeps the FPU off")
-            self._take_synchronous()
-            return None
-        if self._halfword(self.pc - 2) == WFI:
+        if self.ints[Ints.BLOCKS] != blocks_before and self._behind_wfi():
             return CoreStop.SLEEP
+        if self.pc == until or self.pc in self.debug.breakpoints:
+            return CoreStop.BREAK
         self._fail("the emulator stopped without a reason it can name", None)
         return CoreStop.FAULT
 
@@ -264,6 +262,11 @@ class CortexM7:
             self.set_limit(self._limit)
             return None
         return CoreStop.LIMIT
+
+    def _behind_wfi(self) -> bool:
+        """The last block has ended with a WFI."""
+        end = self._table.end(self._fast_ints[_BLOCK], self._fast_ints[_BLOCK_ADDRESS])
+        return self.pc == end and self._halfword(end - 2) == WFI
 
     def _is_hint(self, error: UcError) -> bool:
         # unicorn reports WFE and YIELD as invalid instructions, with the PC behind them.
@@ -295,19 +298,13 @@ class CortexM7:
         elif trap == EXCP_EXCEPTION_EXIT and self._exceptions.running:
             self._exceptions.leave(pc | 1)
         else:
-            self._exceptions.fault(self._fetch_cause(pc), pc)
+            self._exceptions.fault(exceptions.fetch_cause(pc), pc)
         self._jumped()
 
     def _jumped(self) -> None:
         """Control has moved without a branch: nothing to predict, and it took its time."""
         self.ints[Ints.BLOCK] = -1
         self.add_cycles(costs.EXCEPTION_CYCLES)
-
-    @staticmethod
-    def _fetch_cause(address: int) -> Cause:
-        if never_executes(address):
-            return Cause(exceptions.IACCVIOL, "execution of what is no program memory", address)
-        return Cause(exceptions.IBUSERR, "fetch where nothing answers", address)
 
     def _explain(self, error: UcError) -> None:
         """Turn an error of the emulator into a fault of the program, or stop the chip."""
@@ -338,6 +335,11 @@ class CortexM7:
         """Look for an exception to take before the next block."""
         self._check_asked = True
         self.floats[Floats.LIMIT] = -1.0
+
+    def jump(self, number: int, value: int) -> None:
+        """A debugger sets a register; the next block is nobody's successor."""
+        self.debug.write_register(number, value)
+        self.ints[Ints.BLOCK] = -1
 
     def forget_blocks(self) -> None:
         """Ask for every block anew at its next run: what is allowed in one has changed."""
@@ -472,7 +474,7 @@ class CortexM7:
             self._swallow(address, size)
             return True
         elif access == UC_MEM_FETCH_UNMAPPED:
-            self._cause = self._fetch_cause(address)
+            self._cause = exceptions.fetch_cause(address)
         else:
             reason = f"{size}-byte access that the memory forbids (flash is read-only)"
             self._fail(reason, address)
@@ -499,12 +501,8 @@ class CortexM7:
 
     def _semihost(self) -> None:
         operation, argument = (self._uc.reg_read(r) for r in (UC_ARM_REG_R0, UC_ARM_REG_R1))
-        if operation == SYS_EXIT:
-            self.exit_code = 0 if argument == STOPPED_APPLICATION_EXIT else 1
-        elif operation == SYS_EXIT_EXTENDED:
-            reason, code = self.read_word(argument), self.read_word(argument + 4)
-            self.exit_code = code if reason == STOPPED_APPLICATION_EXIT else 1
-        else:
+        self.exit_code = semihosting.exit_code(operation, argument, self.read_word)
+        if self.exit_code is None:
             self._fail(f"semihosting call 0x{operation:x} (only exit is modelled)", None)
 
     def _on_read(self, uc: Uc, offset: int, size: int, base: int) -> int:
@@ -573,7 +571,7 @@ class CortexM7:
         )
 
     def _register(self, number: int) -> int:
-        return int(self._uc.reg_read(_REGISTERS[number]))
+        return int(self._uc.reg_read(CORE_REGISTERS[number]))
 
     def _resolve_block(self, address: int, size: int) -> int:
         """Called by the native hook for a block that it does not find: learn its cost."""

@@ -33,6 +33,7 @@ from unicorn.arm_const import (
     UC_ARM_REG_R3,
     UC_ARM_REG_R12,
     UC_ARM_REG_S0,
+    UC_ARM_REG_SP,
     UC_ARM_REG_XPSR,
 )
 
@@ -101,6 +102,18 @@ class LockUpError(Exception):
         self.fault = fault
 
 
+def never_executes(address: int) -> bool:
+    """The default memory map marks it XN (ARM B3.1): devices and the system region."""
+    return 0x40000000 <= address < 0x60000000 or address >= 0xA0000000
+
+
+def fetch_cause(address: int) -> Cause:
+    """Why no instruction can be fetched from ``address``."""
+    if never_executes(address):
+        return Cause(IACCVIOL, "execution of what is no program memory", address)
+    return Cause(IBUSERR, "fetch where nothing answers", address)
+
+
 class Exceptions:
     """The exception model of one core. ``registers`` are those of the system control space.
 
@@ -122,6 +135,19 @@ class Exceptions:
         self._registers = registers
         self._report = report
         self._latest: Fault | None = None  # to be named in a lock-up
+
+    def reset(self, stack_pointer: int, entry: int) -> None:
+        """The reset exception: registers as after it, SP and PC as from the vector table."""
+        # CONTROL can be written whole in handler mode only: unprivileged code may have been reset.
+        self._set(UC_ARM_REG_IPSR, HARD_FAULT)
+        for register in (
+            UC_ARM_REG_CONTROL, UC_ARM_REG_PRIMASK, UC_ARM_REG_FAULTMASK, UC_ARM_REG_BASEPRI
+        ):  # fmt: skip
+            self._set(register, 0)
+        self._set(UC_ARM_REG_XPSR, THUMB)
+        self._set(UC_ARM_REG_MSP, stack_pointer)
+        self._set(UC_ARM_REG_SP, stack_pointer)
+        self._set(UC_ARM_REG_PC, entry | 1)
 
     # Registers
 

@@ -11,15 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
+from hil.core.elf import ElfImage, load_segments
 from hil.core.errors import SimulationError
 from hil.sim.chip import EnergyBins, Fault, MarkerEdge, Stop
 from hil.sim.cores.xpulp.decode import LONG_BIT, decode
 from hil.sim.cores.xpulp.ops import ILLEGAL
-from hil.sim.elf import ElfImage, load_segments
 from hil.sim.profile import CoreClassCycles
 from hil.sim.socs.gap8 import access, energy, engine, profiling
 from hil.sim.socs.gap8 import layout as L
 from hil.sim.socs.gap8.bus import Bus
+from hil.sim.socs.gap8.debugger import Gap8Debugger
 from hil.sim.socs.gap8.machine import BusFault, Machine
 
 # The engine's address map as a plain Python function.
@@ -50,6 +51,9 @@ class Gap8:
         self._state.chip[L.PERIOD_FS : L.PERIOD_FS + 2] = 20 * 10**6
         self._machine = Machine(self._state)
         self._bus = Bus(self._machine)
+        self.debugger = Gap8Debugger(
+            self._state, self._machine, self._bus, self._run_until, self.poke_bytes
+        )
         self._image: ElfImage | None = None
         self.reset()
         # Compile (or load from numba's cache) now: half a minute must not pass inside a deadline.
@@ -84,7 +88,7 @@ class Gap8:
         self._state.core[L.FC * L.CORE_SPAN + L.PC] = address
 
     def poke_bytes(self, address: int, data: bytes) -> None:
-        """Stores bytes as a debugger does (for tests)."""
+        """Stores bytes as a debugger does."""
         word = _memory_word(L.FC, address, len(data))
         if word < 0:
             raise SimulationError(f"{len(data)} bytes at 0x{address:08x} are not memory")
@@ -197,6 +201,8 @@ class Gap8:
                 stop = self._serve_access()
                 if stop is not None:
                     return stop
+            elif self.debugger.caught():
+                return Stop.BREAK
             else:
                 self._take_fault()
                 return Stop.FAULT
@@ -210,7 +216,8 @@ class Gap8:
             word = int(halves[half])
             if half + 1 < len(code):
                 word |= int(halves[half + 1]) << 16
-            code[half] = record = decode(word)
+            record = decode(word)
+            code[half] = self.debugger.record(half, record)
             if record & 511 == ILLEGAL:
                 return
             half += 1 + ((record >> LONG_BIT) & 1)

@@ -51,6 +51,12 @@ class Machine:
         elapsed = time_fs - int(chip[L.ORIGIN_FS + domain])
         return int(chip[L.ORIGIN_CYCLE + domain]) + -(-elapsed // period)
 
+    def time_fs(self, domain: int, cycle: int) -> int:
+        """When a clock edge of a domain is due."""
+        chip = self.state.chip
+        elapsed = cycle - int(chip[L.ORIGIN_CYCLE + domain])
+        return int(chip[L.ORIGIN_FS + domain]) + elapsed * self.period_fs(domain)
+
     def set_period(self, domain: int, period_fs: int) -> None:
         """Changes a domain's clock from its next edge on."""
         chip = self.state.chip

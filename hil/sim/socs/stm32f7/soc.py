@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hil.core.elf import ElfImage, Segment, load_segments
 from hil.core.errors import SimulationError
 from hil.sim.chip import EnergyBins, Fault, MarkerEdge, Stop
 from hil.sim.cores.cortex_m7 import costs
@@ -30,9 +31,9 @@ from hil.sim.cores.cortex_m7.native import Floats, Ints
 from hil.sim.cores.cortex_m7.nvic import FIRST_INTERRUPT
 from hil.sim.cores.cortex_m7.registers import RegisterFile
 from hil.sim.cores.cortex_m7.system import Dwt, SystemControlSpace
-from hil.sim.elf import ElfImage, Segment, load_segments
 from hil.sim.socs.stm32f7 import power
 from hil.sim.socs.stm32f7.clocks import SYSCFG_LAYOUT, Flash, Pwr, Rcc, check_limits
+from hil.sim.socs.stm32f7.debugger import Stm32Debugger
 from hil.sim.socs.stm32f7.gpio import GpioPort
 from hil.sim.socs.stm32f7.polling import PollWatch
 from hil.sim.socs.stm32f7.timeline import Timeline
@@ -67,6 +68,9 @@ CONSOLES = {
     "USART3": (39, ("D", 8, 7), ("D", 9, 7)),
     "USART6": (71, ("G", 14, 8), ("G", 9, 8)),
 }
+
+LONGEST_STEP_S = 0.01  # a core that sleeps for longer is reported as sleeping
+_ENDS = {CoreStop.FAULT: Stop.FAULT, CoreStop.EXIT: Stop.EXITED, CoreStop.BREAK: Stop.BREAK}
 
 
 class PlainRegisters:
@@ -136,6 +140,7 @@ class Stm32F746:
         self._factory[:] = 0xFF
         self._burn_factory(unique_id)
         self.image: ElfImage | None = None
+        self.debugger = Stm32Debugger(self, self._flash, FLASH, FLASH_ALIAS)
         self.reset()
 
     def _burn_factory(self, unique_id: bytes) -> None:
@@ -210,6 +215,7 @@ class Stm32F746:
             (behind_dwt, PRIVATE + PRIVATE_BYTES - behind_dwt),
         ]
         self._core = CortexM7(memories, areas, DWT_BASE, _unmodelled)
+        self.debugger.attach(self._core)
         self._core.floats[Floats.LINE_MISS_J] = power.FLASH_LINE_J
         self._timeline = Timeline(lambda: self._core.now_cycles)
         self._make_peripherals()
@@ -415,10 +421,8 @@ class Stm32F746:
                     return stop
             stop_of_core = core.run(self._limit())
             self._collect_energy()
-            if stop_of_core is CoreStop.FAULT:
-                return Stop.FAULT
-            if stop_of_core is CoreStop.EXIT:
-                return Stop.EXITED
+            if stop_of_core in _ENDS:
+                return _ENDS[stop_of_core]
             if self._reset_asked:
                 self._software_reset()
             elif stop_of_core is CoreStop.SLEEP:
@@ -428,6 +432,20 @@ class Stm32F746:
                 return Stop.WAITING
             elif core.cycles >= self._timeline.cycles_at(self._end_s):
                 return Stop.BUDGET
+
+    def step(self) -> Stop | None:
+        """One instruction, or the entry into an exception; None: done (for the debugger)."""
+        self._end_s = self._timeline.now_s + LONGEST_STEP_S
+        self._watch.forget()
+        if self._asleep:
+            return self._sleep()
+        stop_of_core = self._core.step()
+        self._collect_energy()
+        self._waiting = False
+        if self._reset_asked:
+            self._software_reset()
+        self._asleep = stop_of_core is CoreStop.SLEEP
+        return None if stop_of_core is None else _ENDS.get(stop_of_core)
 
     def _limit(self) -> float:
         """Cycle at which the core has to come back: the run's end, full bins, an interrupt."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hil.core.errors import SimulationError
-from hil.sim.elf import load_segments
+from hil.core.elf import load_segments
+from hil.core.errors import FirmwareError
 
 EM_ARM, EM_RISCV = 40, 243
 HEADER_BYTES, PROGRAM_HEADER_BYTES = 52, 32
@@ -74,17 +74,17 @@ def test_noload_memory_yields_an_empty_segment(tmp_path: Path) -> None:
 )
 def test_unusable_files_are_refused_by_name(tmp_path: Path, raw: bytes, says: str) -> None:
     path = write(tmp_path / "bad.elf", raw)
-    with pytest.raises(SimulationError, match=says) as caught:
+    with pytest.raises(FirmwareError, match=says) as caught:
         load_segments(path, "EM_ARM")
     assert "bad.elf" in str(caught.value)
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SimulationError, match=r"no\.elf"):
+    with pytest.raises(FirmwareError, match=r"no\.elf"):
         load_segments(tmp_path / "no.elf")
 
 
 def test_missing_symbol_is_named(tmp_path: Path) -> None:
     image = load_segments(write(tmp_path / "a.elf", pack_elf([(0, 0, b"code", 4)])))
-    with pytest.raises(SimulationError, match="Reset_Handler"):
+    with pytest.raises(FirmwareError, match="Reset_Handler"):
         image.symbol("Reset_Handler")

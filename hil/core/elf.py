@@ -18,7 +18,7 @@ from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
-from hil.core.errors import SimulationError
+from hil.core.errors import FirmwareError
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class ElfImage:
     symbols: dict[str, int] = field(repr=False)
 
     def symbol(self, name: str) -> int:
-        """The address of symbol ``name``; SimulationError if the image has none."""
+        """The address of symbol ``name``; FirmwareError if the image has none."""
         if name not in self.symbols:
-            raise SimulationError(
+            raise FirmwareError(
                 f"{self.path}: no symbol {name!r} among {len(self.symbols)}; "
                 "link without --strip-all, or check the name"
             )
@@ -63,17 +63,17 @@ def load_segments(path: Path, machine: str | None = None) -> ElfImage:
     """Read the PT_LOAD segments of the 32-bit little-endian ELF at ``path``.
 
     ``machine`` is the expected e_machine name (``"EM_ARM"``, ``"EM_RISCV"``); None accepts any.
-    SimulationError: not an ELF, truncated, wrong machine, class or byte order, nothing to load.
+    FirmwareError: not an ELF, truncated, wrong machine, class or byte order, nothing to load.
     """
     path = Path(path)
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise SimulationError(f"{path}: cannot read the firmware: {error.strerror}") from error
+        raise FirmwareError(f"{path}: cannot read the firmware: {error.strerror}") from error
     try:
         return _parse(path, raw, machine)
     except (ELFError, UnicodeDecodeError, ValueError, KeyError, IndexError) as error:
-        raise SimulationError(
+        raise FirmwareError(
             f"{path}: not a usable ELF ({len(raw)} bytes, starts {raw[:4].hex() or 'empty'}): "
             f"{type(error).__name__} {error}; rebuild the firmware"
         ) from error
@@ -84,14 +84,14 @@ def _parse(path: Path, raw: bytes, machine: str | None) -> ElfImage:
     found = str(elf["e_machine"])
     if elf.elfclass != 32 or not elf.little_endian:
         order = "little" if elf.little_endian else "big"
-        raise SimulationError(f"{path}: ELF{elf.elfclass} {order}-endian, need ELF32 little-endian")
+        raise FirmwareError(f"{path}: ELF{elf.elfclass} {order}-endian, need ELF32 little-endian")
     if machine is not None and found != machine:
-        raise SimulationError(
+        raise FirmwareError(
             f"{path}: built for {found}, this chip needs {machine}; build for the right board"
         )
     segments = _load_segments(path, elf, len(raw))
     if not segments:
-        raise SimulationError(f"{path}: no PT_LOAD segment holds anything; link an executable")
+        raise FirmwareError(f"{path}: no PT_LOAD segment holds anything; link an executable")
     return ElfImage(path, found, int(elf["e_entry"]), segments, _symbols(elf))
 
 
@@ -102,11 +102,11 @@ def _load_segments(path: Path, elf: ELFFile, file_bytes: int) -> tuple[Segment, 
             continue
         end = part["p_offset"] + part["p_filesz"]
         if end > file_bytes:
-            raise SimulationError(
+            raise FirmwareError(
                 f"{path}: truncated: segment {index} ends at byte {end} of a {file_bytes}-byte file"
             )
         if part["p_filesz"] > part["p_memsz"]:
-            raise SimulationError(
+            raise FirmwareError(
                 f"{path}: segment {index} has {part['p_filesz']} bytes for {part['p_memsz']} "
                 "bytes of memory; the file is damaged"
             )
