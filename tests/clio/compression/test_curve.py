@@ -27,7 +27,7 @@ AMC = AmcSettings(warmup=2, episodes=1, divisor=2, judge=30, calibration=20, age
 
 def test_one_row_for_every_method_and_budget(tmp_path):
     one_epoch = replace(SMALL, training=replace(SMALL.training, epochs=1))
-    settings = CurveSettings(1, AMC, one_epoch, search_images=110, batch=32)
+    settings = CurveSettings(1, AMC, one_epoch, search_images=110, batch=16)
     train, test = synthetic_images(150, 1), synthetic_images(50, 2)
     rows = compression_curve(SOURCE, train, test, [0.7], settings, tmp_path, report=quiet)
     assert [row.method for row in rows] == ["original", "width", "amc", "metapruning"]
