@@ -9,7 +9,7 @@ A board that failed is judged and accepted by nobody.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from hil.loop.report import report_data
 from hil.loop.session import Report
 from hil.loop.settings import Settings
 from hil.loop.subject import Subject
-from hil.measure.regression import Judgement, Policy, judge
+from hil.measure.regression import Judgement, Policy, judge, refuse_nonpositive
 from hil.rig.rigfile import Bench, Rig
 from hil.run.history import History, Quarantine
 from hil.run.journal import utc_now
@@ -144,9 +144,18 @@ def measure_benches(
                 done[bench.name] = MeasuredBench(run, {rig.name: error for rig in bench.rigs})
         with ThreadPoolExecutor(max_workers=max(1, len(campaigns))) as pool:
             tasks = {name: pool.submit(one.measure) for name, one in campaigns.items()}
-            for name, task in tasks.items():
-                done[name] = MeasuredBench(folder / name, task.result())
+            for bench in benches:
+                if bench.name in tasks:
+                    done[bench.name] = _ended(bench, folder / bench.name, tasks[bench.name])
     return done
+
+
+def _ended(bench: Bench, run: Path, task: Future[dict[str, HilError]]) -> MeasuredBench:
+    """A bench whose journal could not be written has failed as a whole; the others have not."""
+    try:
+        return MeasuredBench(run, task.result())
+    except HilError as error:
+        return MeasuredBench(run, {rig.name: error for rig in bench.rigs})
 
 
 def _refuse_doubles(benches: Sequence[Bench]) -> None:
@@ -190,6 +199,7 @@ def _board_night(
         if not costs:
             raise DataError(f"{measured.folder}: the run has no cost of rig {rig.name}")
         for cost in costs:
+            refuse_nonpositive(cost.series, cost.value)
             history.refuse_other_origin(cost)
     except HilError as error:
         return replace(night, failure=f"{type(error).__name__}: {error}")

@@ -117,8 +117,8 @@ def judge(
     policy = policy or Policy()
     known = {series: history[series] for series in tonight if history.get(series)}
     levels = {series: level(nights, policy.window_nights) for series, nights in known.items()}
-    for value in tonight.values():
-        _log(value)  # a cost that cannot be judged is refused, whether new or known
+    for series, value in tonight.items():
+        refuse_nonpositive(series, value)
     noise = _Noise(known, policy)
     count = sum(1 if len(nights) == 1 else 2 for nights in levels.values())
     rate = policy.false_alarm_rate / max(1, count)
@@ -175,9 +175,13 @@ def _rig(series: Series) -> tuple[str, ...]:
     return series.board, series.rig, series.network_digest, series.toolchain
 
 
-def _log(value: Interval) -> float:
+def refuse_nonpositive(series: Series, value: Interval) -> None:
+    """DataError for a cost that has no logarithm."""
     if value.median <= 0:
-        raise DataError(f"a cost is above 0, not {value.median}; is the meter's range right?")
+        raise DataError(f"{series}: a cost is above 0, not {value.median}; is the meter connected?")
+
+
+def _log(value: Interval) -> float:
     return math.log(value.median)
 
 

@@ -25,7 +25,7 @@ def steps(rig: OpenRig) -> tuple[Step, ...]:
 
 def reset(rig: OpenRig, note: OnEvent) -> Identity:
     """Reset by the debug probe. TargetError when the board stays silent."""
-    note("reset", f"{rig.rig.name}: {rig.flasher.state()}")
+    note("reset", f"{rig.rig.name}: by its probe ({rig.rig.flasher.kind})")
     return _listening(rig, note, rig.reset_board)
 
 

@@ -54,6 +54,7 @@ class Lab:
         self.failing: dict[str, HilError] = {}
         self.origin = Origin.SIMULATED
         self.measured: list[str] = []
+        self.dead_meter = ""
         self.number = 0
 
     def night(self, accept: bool = False) -> Night:
@@ -92,7 +93,7 @@ class Lab:
         for (name, layer), factor in self.slower.items():
             if name == rig:
                 cycles[layer] *= factor
-        watts = POWER_W * np.exp(self.rng.normal(0, 0.005))
+        watts = POWER_W * np.exp(self.rng.normal(0, 0.005)) * (rig != self.dead_meter)
         origin = Provenance(
             self.origin, self.origin, board, "chip", CLOCK_HZ, "zig", f"{self.number:064x}",
             network.name, network.digest, "made up", "made up", rig, PROTOCOL_VERSION,
@@ -204,6 +205,13 @@ def test_numbers_of_another_origin_fail_the_rig(lab):
     night = lab.night()
     assert night.status == FAILED and not any(board.accepted for board in night.boards)
     assert "is simulated, tonight's value is measured" in night.reasons[0]
+
+
+def test_a_dead_meter_fails_its_board_alone(lab):
+    lab.dead_meter = "virtual-gap8"
+    night = lab.night()
+    assert night.status == FAILED and night.boards[1].accepted
+    assert "a cost is above 0, not 0.0" in night.boards[0].failure
 
 
 def test_junit_has_a_case_a_layer_and_partition(lab):
