@@ -20,7 +20,7 @@ fc_main:
     li a0, 0
     j exit_program
 
-    .globl pe_main, pe_work
+    .globl pe_main
 pe_main:                       # a0: number of the core
     li a2, 0x10000000
     slli a1, a0, 2
@@ -96,8 +96,14 @@ def test_steps_of_one_core_change_no_count(
     assert chip.counters() == undisturbed
 
 
-def test_a_held_core_does_not_step(chip: Gap8) -> None:
+def test_a_step_of_a_held_core_is_its_first_instruction(chip: Gap8, elf: Path) -> None:
     chip.reset()
-    before = chip.time_s
-    assert chip.debugger.step(3) in (Stop.WAITING, Stop.EXITED)
-    assert chip.debugger.core_state(3) == "held" and chip.time_s > before
+    debug, core = chip.debugger, 3
+    assert debug.core_state(core) == "held"
+    while debug.core_state(core) == "held":
+        began = chip.counters()["fc_instructions"]
+        met = debug.step(core)
+        assert met in (None, Stop.WAITING) and chip.counters()["fc_instructions"] > began
+    if met is Stop.WAITING:
+        assert debug.step(core) is None
+    assert chip.counters()["pe2_instructions"] == 1

@@ -27,7 +27,7 @@ from hil.sim.socs.gap8.machine import BusFault, Machine
 # What the engine meets at a breakpoint: it stops there as at an illegal instruction, without
 # having changed anything. No instruction decodes to zero registers and this operation.
 MARK = ops.ILLEGAL | 1 << LONG_BIT
-LONGEST_STEP_FS = L.FS_PER_S // 100  # a core that sleeps for longer is reported as sleeping
+LONGEST_STEP_FS = L.FS_PER_S // 5000  # a core that sleeps for longer is reported as sleeping
 CPU, CSR = "org.gnu.gdb.riscv.cpu", "org.gnu.gdb.riscv.csr"
 _CSRS = {"mstatus": L.MSTATUS, "mepc": L.MEPC, "mcause": L.MCAUSE, "mtvec": L.MTVEC}
 _ABI = (
@@ -133,8 +133,9 @@ class Gap8Debugger:
         before, domain = int(core[counter]), L.DOMAIN_FC if c == L.FC else L.DOMAIN_CLUSTER
         end_fs = machine.now_fs + LONGEST_STEP_FS
         while machine.now_fs < end_fs:
-            limit_fs = end_fs
-            if core[ready] != L.NEVER:
+            if core[ready] == L.NEVER:  # cycle by cycle: what wakes it may come in any
+                limit_fs = machine.now_fs + machine.period_fs(domain)
+            else:
                 # Just behind the edge at which it may issue: each issues at most one there.
                 limit_fs = machine.time_fs(domain, int(core[ready])) + 1
             stop = self._run_until(limit_fs)
