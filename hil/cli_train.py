@@ -54,7 +54,7 @@ def train(
         typer.Option(help="every:N, pow2 or 1,2,4: one for all cuts, or one each."),
     ] = None,
     recipe: Annotated[
-        str, typer.Option(help="How slices are learnt: ours, paper, paper-exact or nested.")
+        str, typer.Option(help="How slices are learnt: ours, sandwich, nested, paper-exact or paper.")
     ] = "ours",
     trace: Annotated[
         list[Path] | None, typer.Option(help="Slice probabilities from these bandwidth traces.")
@@ -75,7 +75,7 @@ def train(
     peak_lr: Annotated[float, typer.Option(help="Highest learning rate of the cycle.")] = 0.35,
     seed: Annotated[int, typer.Option(help="Seed of weights, order and augmentation.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    precision: Annotated[str, typer.Option(help="float32, or mixed on a GPU.")] = "float32",
+    precision: Annotated[str, typer.Option(help="float32, or mixed: bfloat16 where it can be.")] = "float32",
 ) -> None:
     """Train a network, or its progressive slices, with a checkpoint after every epoch."""
     from hil.nn.data.images import concatenate, load_images

@@ -12,8 +12,9 @@ import json
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -44,7 +45,8 @@ _FEWEST_STEPS = 4  # up, and down again
 class TrainRecipe:
     """Everything that decides the result besides model, data and what the task adds.
 
-    ``precision``: float32, or mixed (float16 with loss scaling) on a GPU.
+    ``precision``: float32, or mixed (forward pass and gradients of activations in bfloat16, which
+    needs no scaling of the loss; weights and their updates in float32).
     """
 
     epochs: int
@@ -196,12 +198,10 @@ def _check(task: Task, recipe: TrainRecipe, train_set, test_set, device: str) ->
         )
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise DataError(f"device {device}: torch {torch.__version__} finds no GPU; use cpu")
-    if recipe.precision == "mixed" and not device.startswith("cuda"):
-        raise DataError(f"mixed precision needs a GPU, not {device}; use float32")
 
 
 class _Run:
-    """The moving parts: model, optimiser, schedule, loss scale. Their states are a checkpoint."""
+    """The moving parts: model, optimiser, schedule. Their states are a checkpoint."""
 
     def __init__(
         self,
@@ -213,6 +213,8 @@ class _Run:
     ):
         self.task, self.recipe, self.train_set = task, recipe, train_set
         self.device, self.report = torch.device(device), report
+        # Of several convolution algorithms only those that give the same sums every time.
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
         task.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.SGD(
             _parameter_groups(task.model, recipe.weight_decay),
@@ -228,9 +230,6 @@ class _Run:
             pct_start=_rise(recipe.epochs * self.steps),
             cycle_momentum=False,
         )
-        self.scaler = torch.amp.GradScaler(
-            self.device.type, enabled=recipe.precision == "mixed", init_scale=1024.0
-        )
 
     @property
     def parts(self) -> dict[str, Any]:
@@ -239,50 +238,65 @@ class _Run:
             "model": self.task.model,
             "optimizer": self.optimizer,
             "schedule": self.schedule,
-            "scaler": self.scaler,
         }
 
     def epoch(self, epoch: int) -> float:
         """One pass over the training images; the mean loss."""
         torch.manual_seed(self.recipe.seed * 1_000_003 + epoch)  # dropout, if there is any
         rng = np.random.default_rng([self.recipe.seed, epoch])
+        mixed = self.recipe.precision == "mixed"
         self.task.model.train()
-        started, total = time.monotonic(), 0.0
-        for step, (x, y) in enumerate(self._labelled(rng), 1):
-            with self._autocast():
+        started, total = time.monotonic(), torch.zeros((), device=self.device)
+        for step, (x, y) in enumerate(self._labelled(epoch), 1):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
                 loss = self.task.loss(x, y, self.recipe.label_smoothing, rng)
             self.optimizer.zero_grad(set_to_none=True)
-            self.scaler.scale(loss).backward()
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
+            loss.backward()
+            self.optimizer.step()
             self.schedule.step()
-            total += loss.item()
+            total += loss.detach()  # read only now and then: a GPU need not wait for this thread
             if step % 50 == 0:
-                rate = step * self.recipe.batch / (time.monotonic() - started)
+                mean, rate = total.item() / step, step / (time.monotonic() - started)
                 self.report(
                     f"epoch {epoch + 1}/{self.recipe.epochs} step {step}/{self.steps} "
-                    f"loss {total / step:.3f} {rate:.0f} images/s"
+                    f"loss {mean:.3f} {rate * self.recipe.batch:.0f} images/s"
                 )
-        return total / self.steps
+        return total.item() / self.steps
 
     def batches(self, epoch: int) -> Iterator[torch.Tensor]:
         """Training images as an epoch would bring them, without labels."""
-        for x, _ in self._labelled(np.random.default_rng([self.recipe.seed, epoch])):
+        for x, _ in self._labelled(epoch):
             yield x
 
-    def _labelled(self, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        batch = self.recipe.batch
-        order = rng.permutation(len(self.train_set))[: self.steps * batch]
-        for start in range(0, len(order), batch):
-            index = order[start : start + batch]
-            x = normalise(_augmented(self.train_set.x[index], rng, self.task.image))
-            y = torch.from_numpy(self.train_set.y[index])
-            yield x.to(self.device), y.to(self.device)
+    def _labelled(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """An epoch's batches, augmented by other threads while the network computes."""
+        workers = _augmenters(self.device)
+        order = np.random.default_rng([self.recipe.seed, epoch, 0]).permutation(len(self.train_set))
+        waiting: deque[Future[tuple[np.ndarray, np.ndarray]]] = deque()
+        with ThreadPoolExecutor(workers) as pool:
+            for step in range(self.steps):
+                index = order[step * self.recipe.batch : (step + 1) * self.recipe.batch]
+                waiting.append(pool.submit(self._batch, index, epoch, step))
+                if len(waiting) > 2 * workers:
+                    yield self._moved(waiting.popleft())
+            while waiting:
+                yield self._moved(waiting.popleft())
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.recipe.precision == "mixed":
-            return torch.autocast(self.device.type, torch.float16)
-        return nullcontext()
+    def _batch(self, index: np.ndarray, epoch: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Its chance is its own, so that it does not matter which thread is first."""
+        rng = np.random.default_rng([self.recipe.seed, epoch, 1 + step])
+        return _augmented(self.train_set.x[index], rng, self.task.image), self.train_set.y[index]
+
+    def _moved(
+        self, batch: Future[tuple[np.ndarray, np.ndarray]]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        x, y = batch.result()
+        return normalise(x, self.device), torch.from_numpy(y).to(self.device)
+
+
+def _augmenters(device: torch.device) -> int:
+    """Threads that augment: one beside a CPU's own work, most of the cores beside a GPU."""
+    return 1 if device.type == "cpu" else max(1, min(8, (os.cpu_count() or 1) - 1))
 
 
 def _rise(steps: int) -> float:
@@ -303,7 +317,7 @@ def top1(model: nn.Module, images: ImageSet, batch: int = 256) -> float:
     device = next(model.parameters()).device
     correct = 0
     for start in range(0, len(images), batch):
-        logits = model(normalise(images.x[start : start + batch]).to(device))
+        logits = model(normalise(images.x[start : start + batch], device))
         labels = torch.from_numpy(images.y[start : start + batch])
         correct += int((logits.argmax(1).cpu() == labels).sum())
     return correct / len(images)

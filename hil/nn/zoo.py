@@ -61,7 +61,7 @@ def build_model(spec: ModelSpec) -> nn.Module:
     return _BUILDERS[spec.name](spec.width, spec.classes, spec.variant, spec.channels)
 
 
-def normalise(x: np.ndarray) -> torch.Tensor:
-    """uint8 (N, H, W, 3) to float32 (N, 3, H, W), channels last in memory."""
-    tensor = torch.from_numpy(x).permute(0, 3, 1, 2)
+def normalise(x: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
+    """uint8 (N, H, W, 3) to float32 (N, 3, H, W) on ``device``, channels last in memory."""
+    tensor = torch.from_numpy(x).to(device).permute(0, 3, 1, 2)
     return (tensor.to(torch.float32) - INPUT_OFFSET) * INPUT_SCALE

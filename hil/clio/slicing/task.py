@@ -94,7 +94,7 @@ def slice_accuracies(
     model.eval()
     device = next(model.parameters()).device
     for start in range(0, len(images), batch):
-        x = normalise(images.x[start : start + batch]).to(device)
+        x = normalise(images.x[start : start + batch], device)
         y = torch.from_numpy(images.y[start : start + batch]).to(device)
         features = {cut: model.device(x, cut) for cut in model.cuts}
         for cut, channels in correct:

@@ -5,18 +5,26 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from hil.clio.slicing.recipe import OURS, PAPER
 from hil.clio.slicing.task import slice_accuracies
 from hil.core.errors import DataError
+from hil.nn import train as training
 from hil.nn.data.images import ImageSet
 from hil.nn.train import TrainRecipe, fit, train
+from hil.nn.zoo import normalise
 
 from .conftest import SPEC, task
 
 RECIPE = TrainRecipe(2, 16, 0.05)
+
+
+GPU = pytest.param(
+    "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+)
 
 
 class Killed(Exception):
@@ -32,19 +40,20 @@ def without_seconds(out: Path) -> list[dict]:
     return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
 
 
+@pytest.mark.parametrize("device", ["cpu", GPU])
 @pytest.mark.parametrize("recipe", [OURS, PAPER], ids=lambda r: r.name)
-def test_resume_equals_an_uninterrupted_run(tmp_path, train_set, test_set, recipe):
+def test_resume_equals_an_uninterrupted_run(tmp_path, train_set, test_set, recipe, device):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    fit(task(recipe), RECIPE, train_set, test_set, whole, lambda _: None)
+    fit(task(recipe), RECIPE, train_set, test_set, whole, lambda _: None, device)
 
     def kill_after_one(text: str) -> None:
         if text.startswith("epoch 1/2:"):
             raise Killed
 
     with pytest.raises(Killed):
-        fit(task(recipe), RECIPE, train_set, test_set, broken, kill_after_one)
+        fit(task(recipe), RECIPE, train_set, test_set, broken, kill_after_one, device)
     # Killed between checkpoint and log: the epoch is in one of them only.
-    fit(task(recipe), RECIPE, train_set, test_set, broken, lambda _: None)
+    fit(task(recipe), RECIPE, train_set, test_set, broken, lambda _: None, device)
     one, other = state(whole)["model"], state(broken)["model"]
     assert one.keys() == other.keys()
     assert all(torch.equal(one[key], other[key]) for key in one)
@@ -89,8 +98,6 @@ def test_what_does_not_fit_is_refused(tmp_path, train_set, test_set):
     big = ImageSet("big", test_set.x.repeat(2, 1).repeat(2, 2), test_set.y)
     with pytest.raises(DataError, match=r"big: images of \(32, 32\), the network takes 16x16"):
         train(SPEC, RECIPE, train_set, big, tmp_path)
-    with pytest.raises(DataError, match="mixed precision needs a GPU"):
-        train(SPEC, TrainRecipe(1, 16, precision="mixed"), train_set, test_set, tmp_path)
     with pytest.raises(DataError, match="precision must be"):
         TrainRecipe(1, precision="half")
     assert not list(tmp_path.iterdir())
@@ -102,9 +109,26 @@ def test_a_missing_gpu_is_named(tmp_path, train_set, test_set):
         train(SPEC, RECIPE, train_set, test_set, tmp_path, device="cuda")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_mixed_precision_on_a_gpu(tmp_path, train_set, test_set):
+@pytest.mark.parametrize("device", ["cpu", GPU])
+def test_mixed_precision_learns(tmp_path, train_set, test_set, device):
     learnt = task()
     recipe = TrainRecipe(6, 16, 0.1, precision="mixed")
-    fit(learnt, recipe, train_set, test_set, tmp_path, lambda _: None, device="cuda")
+    fit(learnt, recipe, train_set, test_set, tmp_path, lambda _: None, device)
     assert slice_accuracies(learnt.model, test_set)["all", 0].top1 > 0.9
+    assert all(weight.dtype == torch.float32 for weight in learnt.model.parameters())
+
+
+@pytest.mark.parametrize("threads", [1, 5])
+def test_batches_do_not_depend_on_who_augments(monkeypatch, train_set, threads):
+    monkeypatch.setattr(training, "_augmenters", lambda device: threads)
+    run = training._Run(task(), RECIPE, train_set, "cpu", print)
+    found = torch.stack(list(run.batches(1)))
+    one_by_one = [run._batch(index, 1, step)[0] for step, index in enumerate(order(run))]
+    assert torch.equal(found, torch.stack([normalise(x) for x in one_by_one]))
+    assert not torch.equal(found, torch.stack(list(run.batches(2))))
+
+
+def order(run):
+    """Indices of each batch of epoch 1, from the documented seeds."""
+    shuffled = np.random.default_rng([run.recipe.seed, 1, 0]).permutation(len(run.train_set))
+    return shuffled[: run.steps * run.recipe.batch].reshape(run.steps, -1)
