@@ -133,7 +133,7 @@ def training_cost(
     steps: Annotated[int, typer.Option(help="Steps timed.")] = 5,
 ) -> None:
     """Measure what a training step costs, naive and with the reductions of Clio's section 3.4."""
-    from hil.clio.slicing.recipe import OURS, PAPER
+    from hil.clio.slicing.recipe import PAPER, SANDWICH
     from hil.clio.slicing.slice_set import slice_channels
     from hil.clio.slicing.training_cost import training_costs
     from hil.nn.capture import capture
@@ -146,7 +146,7 @@ def training_cost(
     for one in cut:
         of_channels = graph.shapes[graph.cut(one).layers][2]
         channels = slice_channels(slices, of_channels)
-        costs = training_costs(spec, one, channels, of_channels, (PAPER, OURS), batch, steps)
+        costs = training_costs(spec, one, channels, of_channels, (PAPER, SANDWICH), batch, steps)
         table = _table(
             f"{model} {width:g}, cut {one}: {batch} images, median of {steps} steps",
             "training", "slices", "learnt", "ms a step", "share",

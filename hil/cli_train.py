@@ -22,7 +22,7 @@ def register_training(app: typer.Typer) -> None:
         epilog="Examples: hil train --data cifar-10-python.tar.gz --test cifar-10-python.tar.gz "
         "--epochs 14 --out training/plain\n\n"
         "hil train --data TRAIN.npz --test TEST.npz --init NAME.npz --cut block5 --slices every:2 "
-        "--recipe ours --epochs 4 --peak-lr 0.1 --out training/sliced"
+        "--recipe sandwich --epochs 4 --peak-lr 0.1 --out training/sliced"
     )(train)
     app.command(
         epilog="Example: hil release training/mobilenetv2-0.35-cifar10 --test lossless_test.npz "
@@ -54,8 +54,8 @@ def train(
         typer.Option(help="every:N, pow2 or 1,2,4: one for all cuts, or one each."),
     ] = None,
     recipe: Annotated[
-        str, typer.Option(help="How slices are learnt: ours, sandwich, nested, paper-exact or paper.")
-    ] = "ours",
+        str, typer.Option(help="sandwich, all-slices, nested, paper-exact or paper.")
+    ] = "sandwich",
     trace: Annotated[
         list[Path] | None, typer.Option(help="Slice probabilities from these bandwidth traces.")
     ] = None,
@@ -75,7 +75,9 @@ def train(
     peak_lr: Annotated[float, typer.Option(help="Highest learning rate of the cycle.")] = 0.35,
     seed: Annotated[int, typer.Option(help="Seed of weights, order and augmentation.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    precision: Annotated[str, typer.Option(help="float32, or mixed: bfloat16 where it can be.")] = "float32",
+    precision: Annotated[
+        str, typer.Option(help="float32, or mixed: bfloat16 where it can be.")
+    ] = "float32",
 ) -> None:
     """Train a network, or its progressive slices, with a checkpoint after every epoch."""
     from hil.nn.data.images import concatenate, load_images

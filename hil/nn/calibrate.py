@@ -77,11 +77,7 @@ def choose_tensors(
             continue
         signed = not _never_negative(layer, [tensors[t] for t in layer.inputs])
         rule = "minmax" if i == len(graph.layers) else method
-        scale = _scale(observed[i], signed, rule)
-        if layer.op is Op.AVGPOOL:
-            # The factor source.scale / (window * scale) must stay below one half.
-            window = layer.kernel[0] * layer.kernel[1]
-            scale = max(scale, source.scale / window * 2.001)
+        scale = max(_scale(observed[i], signed, rule), _finest(layer, source, power_of_two))
         tensors.append(Tensor(layer.shape, _power_of_two(scale) if power_of_two else scale, signed))
     return tuple(tensors)
 
@@ -90,6 +86,21 @@ def _never_negative(layer: FloatLayer, sources: list[Tensor]) -> bool:
     """For any input, by construction: calibration images prove nothing about others."""
     keeps_sign = layer.op in (Op.ADD, Op.AVGPOOL) and not any(s.signed for s in sources)
     return layer.low >= 0 or keeps_sign
+
+
+def _finest(layer: FloatLayer, source: Tensor, power_of_two: bool) -> float:
+    """The output scale at which the layer's largest factor, which must stay below one half, is.
+
+    A finer one would gain nothing: one step of the input already moves the output by 63 steps.
+    """
+    if layer.op is Op.AVGPOOL:
+        step = 1 / (layer.kernel[0] * layer.kernel[1])
+    elif layer.weight is not None:
+        step = float(np.abs(layer.parameters()[0]).max()) / 127
+        step = _power_of_two(step) if power_of_two and step > 0 else step
+    else:
+        return 0.0
+    return source.scale * step * 2.001
 
 
 def _scale(seen: Observed, signed: bool, method: str) -> float:

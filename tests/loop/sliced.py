@@ -7,7 +7,7 @@ import torch
 
 from hil.clio.slicing.artifact import SlicedArtifact
 from hil.clio.slicing.evaluate import Trained, make_artifact
-from hil.clio.slicing.recipe import OURS
+from hil.clio.slicing.recipe import ALL_SLICES
 from hil.clio.slicing.slice_set import uniform
 from hil.clio.slicing.sliced_model import SlicedModel
 from hil.nn.data.images import ImageSet
@@ -39,6 +39,6 @@ def artifact() -> SlicedArtifact:
                 model(torch.randn(32, 3, 16, 16), one.cut, channels)
         model.eval()
     training = {"epochs": 2, "batch": 16}
-    trained = Trained(SPEC, SLICES, OURS.to_dict(), training, "ab" * 32, model)
+    trained = Trained(SPEC, SLICES, ALL_SLICES.to_dict(), training, "ab" * 32, model)
     quiet = {"bits": BITS, "report": lambda _: None}
     return make_artifact(trained, LOG, noise(16, 1), noise(30, 2), "tiny", **quiet)

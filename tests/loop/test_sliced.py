@@ -87,7 +87,7 @@ def test_a_plain_networks_tails_see_zeros_for_what_is_not_sent(subject):
 def test_the_start_document_has_all_that_a_report_needs(finished, sliced):
     assert recorded_slicing(finished) == RecordedSlicing.of(sliced.artifact)
     facts = finished.environment["slicing"]
-    assert facts["recipe"]["name"] == "ours" and facts["train_digest"] == "ab" * 32
+    assert facts["recipe"]["name"] == "all-slices" and facts["train_digest"] == "ab" * 32
     assert facts["data_digest"] == sliced.artifact.table.data_digest
     assert {(p["cut"], p["channels"], p["bits"]) for p in facts["points"]} == {
         (cut, n, bits) for cut, n in TRAINED for bits in (8, 5)
@@ -282,7 +282,7 @@ def test_the_report_has_the_slices_and_their_training(measured_sliced, sliced):
     ]
     last = {(a.cut, a.channels): a.top1 for a in made.slicing.epochs[-1].accuracies}
     assert last == {("block2", 1): 0.5, ("all", 0): 0.6}
-    assert "ours" in made.slicing.facts["recipe"]
+    assert "all-slices" in made.slicing.facts["recipe"]
     assert any("every slice trained" in source.how for source in made.sources)
 
 

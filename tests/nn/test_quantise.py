@@ -151,12 +151,18 @@ def test_weights_that_are_not_finite_are_refused():
         quantise(one_layer_graph(weight, np.zeros(1, np.float32)), images, "minmax")
 
 
-def test_an_output_far_smaller_than_its_terms_is_refused():
-    weight = np.array([[1.0, -1.0] * 6], np.float32)  # a grey image cancels to almost nothing
-    images = np.full((1, 2, 2, 3), 255, np.uint8)
+@pytest.mark.parametrize("scales", ["any", "power_of_two"])
+def test_an_output_far_smaller_than_its_terms_keeps_its_steps(scales):
+    """Its scale cannot be finer than the largest factor allows; no step of the input is lost."""
+    graph = one_layer_graph(np.array([[1.0, -1.0] * 6], np.float32), np.zeros(1, np.float32))
+    images = np.full((3, 2, 2, 3), 200, np.uint8)  # grey: the terms all but cancel
     images[0, 0, 0, 0] -= 1
-    with pytest.raises(ModelError, match=r"layer wide: scale factor .* calibrate"):
-        quantise(one_layer_graph(weight, np.zeros(1, np.float32)), images, "minmax")
+    images[2, 0, 0, 0] += 1
+    network = quantise(graph, images, "minmax", scales)
+    found = run(network, quantise_input(images))[1].ravel() * network.tensors[1].scale
+    exact = float_tensors(graph, images)[1].ravel()
+    assert np.abs(found - exact).max() <= network.tensors[1].scale
+    assert 10 * network.tensors[1].scale < 1 / 64  # of which one step of the input has many
 
 
 def test_an_accumulator_that_could_overflow_is_refused():

@@ -3,8 +3,8 @@
 Clio minimises the expected loss over the slices that the link lets through (equation 1). The
 paper draws one slice a step. ``SANDWICH`` follows universally slimmable networks (Yu and Huang,
 ICCV 2019): the whole network learns from the labels, the smallest slice and a drawn one learn from
-the whole network, and every slice keeps BatchNorm statistics of its own. ``OURS`` does so with all
-slices in every step, which takes longer and learns more in as many epochs.
+the whole network, and every slice keeps BatchNorm statistics of its own. ``ALL_SLICES`` does so
+with all slices in every step, which takes longer.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ SANDWICH = SliceRecipe(
     whole_entry=False,
     recalibrate=40,
 )
-OURS = replace(SANDWICH, name="ours", expectation=Expectation.ALL, slice_weight=1.0)
-RECIPES = {recipe.name: recipe for recipe in (PAPER, PAPER_EXACT, NESTED, SANDWICH, OURS)}
+ALL_SLICES = replace(SANDWICH, name="all-slices", expectation=Expectation.ALL, slice_weight=1.0)
+RECIPES = {recipe.name: recipe for recipe in (PAPER, PAPER_EXACT, NESTED, SANDWICH, ALL_SLICES)}
 
 
 def slice_recipe(name: str) -> SliceRecipe:

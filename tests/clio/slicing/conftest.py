@@ -13,7 +13,7 @@ import torch
 
 from hil.clio.slicing.artifact import SlicedArtifact
 from hil.clio.slicing.evaluate import load_training, make_artifact, read_log
-from hil.clio.slicing.recipe import OURS, SliceRecipe
+from hil.clio.slicing.recipe import ALL_SLICES, SliceRecipe
 from hil.clio.slicing.slice_set import uniform
 from hil.clio.slicing.task import SlicingTask
 from hil.nn.data.images import ImageSet
@@ -58,7 +58,7 @@ def _task(recipe: SliceRecipe) -> SlicingTask:
     return SlicingTask(SPEC, [uniform("block5", (2, 5)), uniform("block2", (1, 3, 8))], recipe)
 
 
-def task(recipe: SliceRecipe = OURS) -> SlicingTask:
+def task(recipe: SliceRecipe = ALL_SLICES) -> SlicingTask:
     """Untrained; a copy, since capturing a model takes a second."""
     return copy.deepcopy(_task(recipe))
 

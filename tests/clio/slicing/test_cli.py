@@ -103,4 +103,4 @@ def test_wrong_requests_say_so(tmp_path, data):
 def test_training_cost_prints_shares_of_the_naive_step():
     words = ["--width", "0.1", "--image", "16", "--batch", "4", "--steps", "1"]
     said = hil_("training-cost", "--cut", "block2", *words)
-    assert "all counts, untied" in said and "100.0%" in said and "ours" in said
+    assert "all counts, untied" in said and "100.0%" in said and "sandwich" in said

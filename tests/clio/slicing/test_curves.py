@@ -53,7 +53,7 @@ def test_the_interval_of_a_difference_by_hand():
         ("a", "c", 1): np.array([True, False, False, True]),
         ("b", "c", 1): np.array([True, True, True, False]),
     }
-    (found,) = _differences({"a": Run("paper"), "b": Run("ours")}, "paper", right)
+    (found,) = _differences({"a": Run("paper"), "b": Run("sandwich")}, "paper", right)
     deviation = (((0 - 0.25) ** 2 + 2 * 0.75**2 + 1.25**2) / 3) ** 0.5
     assert found.points == pytest.approx(25)
     assert found.high == pytest.approx(25 + 100 * 1.959964 * deviation / 2, rel=1e-5)

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from hil.clio.slicing.recipe import (
-    OURS,
+    ALL_SLICES,
     PAPER,
     PAPER_EXACT,
     SANDWICH,
@@ -112,7 +112,9 @@ def test_a_slice_of_probability_zero_is_never_drawn(model, batch):
     assert drawn.item() == pytest.approx(exact.item())
 
 
-@pytest.mark.parametrize("recipe,weight", [(SANDWICH, 0.5), (OURS, 1.0)], ids=["sandwich", "all"])
+@pytest.mark.parametrize(
+    "recipe,weight", [(SANDWICH, 0.5), (ALL_SLICES, 1.0)], ids=["sandwich", "all"]
+)
 def test_sandwich_and_all_slices_by_hand(ours, batch, recipe, weight):
     model, (x, y) = ours, batch
     loss = slicing_loss(model, SLICES, recipe, x, y, np.random.default_rng(0))
@@ -130,7 +132,7 @@ def test_distillation_moves_no_teacher(ours, batch):
     """What the network itself learns comes from the labels alone."""
     model = ours
     classifier = model.backbone.classifier
-    loss = slicing_loss(model, SLICES, OURS, *batch, np.random.default_rng(0))
+    loss = slicing_loss(model, SLICES, ALL_SLICES, *batch, np.random.default_rng(0))
     slices = [model(batch[0], "block2", n) for n in (1, 3)]
     target = model.backbone(batch[0]).softmax(1).detach()
     student = sum(functional.cross_entropy(logits, target) for logits in slices)

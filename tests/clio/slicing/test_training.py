@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from hil.clio.slicing.recipe import OURS, PAPER
+from hil.clio.slicing.recipe import PAPER, SANDWICH
 from hil.clio.slicing.task import slice_accuracies
 from hil.core.errors import DataError
 from hil.nn import train as training
@@ -41,7 +41,7 @@ def without_seconds(out: Path) -> list[dict]:
 
 
 @pytest.mark.parametrize("device", ["cpu", GPU])
-@pytest.mark.parametrize("recipe", [OURS, PAPER], ids=lambda r: r.name)
+@pytest.mark.parametrize("recipe", [SANDWICH, PAPER], ids=lambda r: r.name)
 def test_resume_equals_an_uninterrupted_run(tmp_path, train_set, test_set, recipe, device):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     fit(task(recipe), RECIPE, train_set, test_set, whole, lambda _: None, device)
