@@ -3,7 +3,7 @@
 PYTHON ?= python3
 PIP_ARGS ?=
 BENCH_ARGS ?=
-TEST_ARGS ?=
+TEST_ARGS ?= -n auto --dist loadfile
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -25,10 +25,10 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m pytest benchmarks $(BENCH_ARGS)
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest tests $(TEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests $(TEST_ARGS)
 
 slow: $(VENV)/.installed
-	$(BIN)/python -m pytest tests --slow $(TEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --slow $(TEST_ARGS)
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -48,9 +48,8 @@ def test_slices_are_as_small_as_their_entropy(tensors: Tensors, cut: str, bits: 
     for tensor in tested[layers]:
         stream, ideal = codec.encode_all(tensor), entropy_bytes(statistics, tensor)
         borders = np.array(stream.borders[1:])
-        large = ideal > 150
-        assert large.any() and (borders[large] <= 1.02 * ideal[large]).all()
-        assert (np.abs(borders - ideal) < 3).all()  # small slices: a border costs a byte or two
+        # Within 2 %, or three bytes where a slice has less than 150: a border costs one or two.
+        assert (np.abs(borders - ideal) < np.maximum(3, 0.02 * ideal)).all()
         channels = int(tensor.shape[2] // 2)
         payload = stream.payload[: borders[channels - 1]]
         assert np.array_equal(

@@ -145,7 +145,7 @@ def test_raw_bytes_are_what_the_firmware_sends(finished, sliced):
         (Encoding(Coding.RANGE, 5), lambda p: round(p.range_bytes)),
         (Encoding(Coding.RANGE, 8), lambda p: round(p.range_bytes)),
     ],
-    ids=str,
+    ids=["packed-5", "range-5", "range-8"],
 )
 def test_other_codings_have_their_own_bytes_and_accuracies(finished, sliced, encoding, size):
     raw, made = decider(finished, sliced.network), decider(finished, sliced.network, encoding)
