@@ -54,7 +54,7 @@ def slice_curves(
     scales = (
         assets.calibration_images()
         if calibration is None
-        else load_images(calibration, "train", side).take(100)
+        else load_images(calibration, "train", side).spread(100)
     )
     found = curves(runs, baseline, scales, load_images(test, "test", side), _progress)
     if out is not None:

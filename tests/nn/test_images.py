@@ -324,6 +324,7 @@ def test_image_sets_check_themselves():
     both = concatenate([ImageSet("a", x, y), ImageSet("b", x, y)])
     assert len(both) == 6 and both.name == "a+b"
     assert both.take(3).digest == ImageSet("other name", x, y).digest
+    assert both.spread(3).y.tolist() == [y[0], y[2], y[2]] and len(both.spread(9)) == 6
     with pytest.raises(DataError, match=r"\(32, 32\), b of \(16, 16\) pixels"):
         concatenate([ImageSet("a", x, y), ImageSet("b", x[:, ::2, ::2], y)])
     with pytest.raises(DataError, match="a and b do not name the same classes"):

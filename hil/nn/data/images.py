@@ -68,6 +68,11 @@ class ImageSet:
         """The first ``count`` images."""
         return replace(self, x=self.x[:count], y=self.y[:count])
 
+    def spread(self, count: int) -> ImageSet:
+        """``count`` images at even distances: of each class, if a set is sorted by class."""
+        index = np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(int)
+        return replace(self, x=self.x[index], y=self.y[index])
+
     def where(self, chosen: np.ndarray) -> ImageSet:
         """The images for which the bool array ``chosen`` (N,) is true."""
         return replace(self, x=self.x[chosen], y=self.y[chosen])
