@@ -16,15 +16,13 @@ from hil.sim.instruments.instrument import Instrument
 from hil.sim.instruments.scpi import (
     Call,
     Command,
-    CommandTable,
-    Dispatcher,
-    ErrorQueue,
     ScpiError,
     number,
     quoted,
     whole,
     word,
 )
+from hil.sim.instruments.scpi_front import ScpiFront
 from hil.sim.meter_frontend import Recording
 
 RANGES_A = (100e-6, 1e-3, 10e-3, 0.1, 1.0, 3.0)
@@ -36,24 +34,22 @@ NOISE = 2e-4
 TIMESTAMP = "2026/11/25 12:57:04.484"  # events carry one
 
 
-class KeithleyDmm6500(Instrument):
+class KeithleyDmm6500(ScpiFront, Instrument):
     """One multimeter on its front terminals."""
+
+    ERRORS = 1000
 
     def __init__(self, supply_v: float, seed: int = 0) -> None:
         super().__init__(supply_v, seed)
-        self._errors = ErrorQueue(1000)
         # Buffer and readings of the trigger model under way, and whether it waits for an edge.
         self._running: tuple[str, int] | None = None
         self._waiting = False
-        self._dispatcher = Dispatcher(CommandTable(self._commands()), self._errors.push)
+        self.open_front(self._commands())
         self._reset()
 
     @property
     def idn(self) -> str:
         return f"KEITHLEY INSTRUMENTS,MODEL DMM6500,{self.serial},1.7.12b"
-
-    def answer(self, line: str) -> bytes | None:
-        return self._dispatcher.execute(line)
 
     def _commands(self) -> list[Command]:
         return [
@@ -61,7 +57,7 @@ class KeithleyDmm6500(Instrument):
             Command("*LANG", query=lambda _: b"SCPI"),
             Command("*RST", lambda _: self._reset()),
             Command("*CLS", lambda _: self._errors.clear()),
-            Command("*OPC", query=self._finished),
+            Command("*OPC", query=self._opc),
             Command("SYSTem:ERRor[:NEXT]", query=self._error),
             Command("SYSTem:CLEar", lambda _: self._errors.clear()),
             Command("[SENSe<n>:]DIGitize:FUNCtion[:ON]", self._set_function,
@@ -271,10 +267,6 @@ class KeithleyDmm6500(Instrument):
         state = "WAITING" if self._waiting else "RUNNING" if self._running else "IDLE"
         return f"{state};{state};0".encode()
 
-    def _finished(self, _call: Call) -> bytes:
-        self.until_recorded()
-        return b"1"
-
     def finished(self, recording: Recording) -> None:
         assert self._running is not None
         current_a = self.current_a(recording)
@@ -290,9 +282,6 @@ class KeithleyDmm6500(Instrument):
     def halted(self, reason: str) -> None:
         self._abort()
         self._errors.push(ScpiError(-230, f"Data corrupt or stale; {reason}"))
-
-    def complain(self, code: int, text: str) -> None:
-        self._errors.push(ScpiError(code, text))
 
     def _error(self, _call: Call) -> bytes:
         code, text = self._errors.pop()

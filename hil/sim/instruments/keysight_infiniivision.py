@@ -11,15 +11,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from hil.sim.instruments.oscilloscope import Channel, Oscilloscope, one_two_five
+from hil.sim.instruments.oscilloscope import one_two_five
 from hil.sim.instruments.scpi import (
     Call,
     Command,
-    CommandTable,
-    Dispatcher,
-    ErrorQueue,
     ScpiError,
-    Setter,
     block,
     boolean,
     nr1,
@@ -28,6 +24,7 @@ from hil.sim.instruments.scpi import (
     whole,
     word,
 )
+from hil.sim.instruments.scpi_oscilloscope import ScpiOscilloscope
 
 DIVISIONS_X, DIVISIONS_Y = 10, 8
 MEMORY_POINTS = 1_000_000  # of a channel when two are shown
@@ -43,29 +40,27 @@ HOLE, LOW, HIGH, MIDDLE = 0, 1, 255, 128
 RUN = 8
 
 
-class KeysightInfiniiVision(Oscilloscope):
+class KeysightInfiniiVision(ScpiOscilloscope):
     """A DSO-X 3024T."""
+
+    ERRORS = 30
 
     def __init__(self, supply_v: float, seed: int = 0) -> None:
         super().__init__(supply_v, seed)
-        self._errors = ErrorQueue(30)
-        self._dispatcher = Dispatcher(CommandTable(self._commands()), self._errors.push)
+        self.open_front(self._commands())
         self._reset()
 
     @property
     def idn(self) -> str:
         return f"KEYSIGHT TECHNOLOGIES,DSO-X 3024T,{self.serial},07.20.2017102614"
 
-    def answer(self, line: str) -> bytes | None:
-        return self._dispatcher.execute(line)
-
     def _commands(self) -> list[Command]:
         return [
             Command("*IDN", query=lambda _: self.idn.encode()),
             Command("*RST", lambda _: self._reset()),
             Command("*CLS", lambda _: self._errors.clear()),
-            Command("*OPC", query=self._finished),
-            Command("SYSTem:ERRor", query=self._error),
+            Command("*OPC", query=self._opc),
+            Command("SYSTem:ERRor", query=self._signed_error),
             Command("CHANnel<n>:SCALe", self._set_scale, lambda c: nr3(self._channel(c).scale_v)),
             Command("CHANnel<n>:OFFSet", self._set_offset,
                     lambda c: nr3(self._channel(c).offset_v)),
@@ -108,36 +103,9 @@ class KeysightInfiniiVision(Oscilloscope):
         self._source, self._points = 1, 1000
         self._was_armed = self._was_triggered = False
 
-    def _channel(self, call: Call) -> Channel:
-        if call.suffixes[0] not in self.channels:
-            raise ScpiError(-114, "Header suffix out of range")
-        return self.channels[call.suffixes[0]]
-
-    @staticmethod
-    def _words(*known: str) -> Setter:
-        """A setting of which one value is modelled."""
-
-        def set_word(call: Call) -> None:
-            call.count(1)
-            word(call.arguments[0], *known)
-
-        return set_word
-
     def _set_scale(self, call: Call) -> None:
         call.count(1)
         self._channel(call).scale_v = number(call.arguments[0], *SCALE_V)
-
-    def _set_offset(self, call: Call) -> None:
-        call.count(1)
-        self._channel(call).offset_v = number(call.arguments[0], -40.0, 40.0)
-
-    def _set_probe(self, call: Call) -> None:
-        call.count(1)
-        number(call.arguments[0], 1.0, 1.0)
-
-    def _set_shown(self, call: Call) -> None:
-        call.count(1)
-        self._channel(call).shown = boolean(call.arguments[0])
 
     def _set_time(self, call: Call) -> None:
         call.count(1)
@@ -203,10 +171,6 @@ class KeysightInfiniiVision(Oscilloscope):
         self.poll()
         return nr1(RUN if self.acquiring else 0)
 
-    def _finished(self, _call: Call) -> bytes:
-        self.until_recorded()
-        return b"1"
-
     # -- transfer ---------------------------------------------------------------------------
 
     def _stride(self) -> int:
@@ -242,10 +206,3 @@ class KeysightInfiniiVision(Oscilloscope):
 
     def _data(self, _call: Call) -> bytes:
         return block(self._codes().tobytes(), 8)
-
-    def complain(self, code: int, text: str) -> None:
-        self._errors.push(ScpiError(code, text))
-
-    def _error(self, _call: Call) -> bytes:
-        code, text = self._errors.pop()
-        return f'{code:+d},"{text}"'.encode("ascii", "replace")

@@ -15,9 +15,6 @@ from hil.sim.instruments.instrument import MARKER_V, Instrument
 from hil.sim.instruments.scpi import (
     Call,
     Command,
-    CommandTable,
-    Dispatcher,
-    ErrorQueue,
     ScpiError,
     Setter,
     block,
@@ -29,6 +26,7 @@ from hil.sim.instruments.scpi import (
     whole,
     word,
 )
+from hil.sim.instruments.scpi_front import ScpiFront
 from hil.sim.meter_frontend import Recording
 
 MODULES = ("N6781A", "N6731B")
@@ -45,30 +43,28 @@ NOISE = 5e-5  # of the range, one sigma
 AUX_NOISE_V = 2e-3
 
 
-class KeysightN6705C(Instrument):
+class KeysightN6705C(ScpiFront, Instrument):
     """One mainframe. ``modules`` are the models in its slots; the board hangs on the first."""
+
+    ERRORS = 20
 
     def __init__(self, supply_v: float, seed: int = 0, modules: tuple[str, ...] = MODULES) -> None:
         super().__init__(supply_v, seed)
         self.modules = modules
-        self._errors = ErrorQueue(20)
-        self._dispatcher = Dispatcher(CommandTable(self._commands()), self._errors.push)
+        self.open_front(self._commands())
         self._reset()
 
     @property
     def idn(self) -> str:
         return f"Keysight Technologies,N6705C,{self.serial},E.02.07.3152"
 
-    def answer(self, line: str) -> bytes | None:
-        return self._dispatcher.execute(line)
-
     def _commands(self) -> list[Command]:
         table = [
             Command("*IDN", query=lambda _: self.idn.encode()),
             Command("*RST", lambda _: self._reset()),
             Command("*CLS", lambda _: self._errors.clear()),
-            Command("*OPC", query=self._finished),
-            Command("SYSTem:ERRor", query=self._error),
+            Command("*OPC", query=self._opc),
+            Command("SYSTem:ERRor", query=self._signed_error),
             Command("SYSTem:CHANnel[:COUNt]", query=lambda _: str(len(self.modules)).encode()),
             Command("SYSTem:CHANnel:MODel", query=self._models),
             Command("FORMat[:DATA]", self._set_format, lambda _: self._format.encode()),
@@ -267,10 +263,6 @@ class KeysightN6705C(Instrument):
         measuring = MEASURING if self.recording is not None else 0
         return nr1(waiting | measuring)
 
-    def _finished(self, _call: Call) -> bytes:
-        self.until_recorded()
-        return b"1"
-
     def finished(self, recording: Recording) -> None:
         channel = self._data_channel
         current_a = self.current_a(recording)
@@ -312,13 +304,6 @@ class KeysightN6705C(Instrument):
         return nr3(self.supply_v if channel == 1 and self._outputs[1] else 0.0)
 
     # -- errors -----------------------------------------------------------------------------
-
-    def complain(self, code: int, text: str) -> None:
-        self._errors.push(ScpiError(code, text))
-
-    def _error(self, _call: Call) -> bytes:
-        code, text = self._errors.pop()
-        return f'{code:+d},"{text}"'.encode("ascii", "replace")
 
     def _models(self, call: Call) -> bytes:
         found = self._list(call)

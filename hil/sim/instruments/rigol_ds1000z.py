@@ -10,21 +10,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from hil.sim.instruments.oscilloscope import Channel, Oscilloscope, one_two_five
+from hil.sim.instruments.oscilloscope import Channel, one_two_five
 from hil.sim.instruments.scpi import (
     Call,
     Command,
-    CommandTable,
-    Dispatcher,
-    ErrorQueue,
     ScpiError,
-    Setter,
     block,
-    boolean,
     number,
     whole,
-    word,
 )
+from hil.sim.instruments.scpi_oscilloscope import ScpiOscilloscope
 
 DIVISIONS_X = 12
 CODES_A_DIVISION = 25
@@ -37,30 +32,28 @@ SCALE_V = (1e-3, 10.0)
 SCALE_S = (5e-9, 50.0)
 
 
-class RigolDs1000z(Oscilloscope):
+class RigolDs1000z(ScpiOscilloscope):
     """A DS1104Z."""
 
+    ERRORS = 32
     GAIN_ERROR = 0.03
+    OFFSET_V = 100.0
 
     def __init__(self, supply_v: float, seed: int = 0) -> None:
         super().__init__(supply_v, seed)
-        self._errors = ErrorQueue(32)
-        self._dispatcher = Dispatcher(CommandTable(self._commands()), self._errors.push)
+        self.open_front(self._commands())
         self._reset()
 
     @property
     def idn(self) -> str:
         return f"RIGOL TECHNOLOGIES,DS1104Z,{self.serial},00.04.04.SP3"
 
-    def answer(self, line: str) -> bytes | None:
-        return self._dispatcher.execute(line)
-
     def _commands(self) -> list[Command]:
         return [
             Command("*IDN", query=lambda _: self.idn.encode()),
             Command("*RST", lambda _: self._reset()),
             Command("*CLS", lambda _: self._errors.clear()),
-            Command("*OPC", query=self._finished),
+            Command("*OPC", query=self._opc),
             Command("SYSTem:ERRor[:NEXT]", query=self._error),
             Command("CHANnel<n>:SCALe", self._set_scale, lambda c: _real(self._channel(c).scale_v)),
             Command("CHANnel<n>:OFFSet", self._set_offset,
@@ -114,36 +107,11 @@ class RigolDs1000z(Oscilloscope):
     def _rate_hz(self) -> float:
         return min(TOP_RATE_HZ[self._sharing], self._depth / (DIVISIONS_X * self._scale_s))
 
-    def _channel(self, call: Call) -> Channel:
-        if call.suffixes[0] not in self.channels:
-            raise ScpiError(-114, "Header suffix out of range")
-        return self.channels[call.suffixes[0]]
-
-    @staticmethod
-    def _words(*known: str) -> Setter:
-        def set_word(call: Call) -> None:
-            call.count(1)
-            word(call.arguments[0], *known)
-
-        return set_word
-
     def _set_scale(self, call: Call) -> None:
         call.count(1)
         self._channel(call).scale_v = one_two_five(
             float(number(call.arguments[0], *SCALE_V)), *SCALE_V
         )
-
-    def _set_offset(self, call: Call) -> None:
-        call.count(1)
-        self._channel(call).offset_v = number(call.arguments[0], -100.0, 100.0)
-
-    def _set_probe(self, call: Call) -> None:
-        call.count(1)
-        number(call.arguments[0], 1.0, 1.0)
-
-    def _set_shown(self, call: Call) -> None:
-        call.count(1)
-        self._channel(call).shown = boolean(call.arguments[0])
 
     def _set_time(self, call: Call) -> None:
         call.count(1)
@@ -205,10 +173,6 @@ class RigolDs1000z(Oscilloscope):
             return b"TD"
         return b"AUTO" if self._running else b"STOP"
 
-    def _finished(self, _call: Call) -> bytes:
-        self.until_recorded()
-        return b"1"
-
     # -- transfer ---------------------------------------------------------------------------
 
     def _codes(self) -> np.ndarray:
@@ -240,9 +204,6 @@ class RigolDs1000z(Oscilloscope):
         if not self._first <= self._last or self._last - self._first >= BATCH_BYTES:
             raise ScpiError(-222, "Data out of range")
         return block(self._codes()[self._first - 1 : self._last].tobytes(), 9)
-
-    def complain(self, code: int, text: str) -> None:
-        self._errors.push(ScpiError(code, text))
 
     def _error(self, _call: Call) -> bytes:
         code, text = self._errors.pop()
