@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console as Terminal
 from rich.table import Table
 
@@ -20,6 +19,7 @@ from hil.cli_gdb import register_gdb
 from hil.cli_meter import meter_app
 from hil.cli_slices import slice_sizes
 from hil.cli_slicing import register_slicing
+from hil.cli_table import plain_table
 from hil.cli_train import register_training
 from hil.core.errors import DataError, HilError
 
@@ -156,7 +156,7 @@ def show(
     """Print the cost of every layer that a run has measured."""
     for table in _tables(run, board):
         origin = table.provenance
-        costs = _plain_table(
+        costs = plain_table(
             f"{origin.board}: cycles {origin.cycles_origin}, energy {origin.energy_origin}",
             "layer", "cycles", "95 %", "n", "MAC/cycle", "us", "uJ",
         )  # fmt: skip
@@ -172,14 +172,6 @@ def show(
                 f"{row.energy_uj.median:.2f}" if row.energy_uj else "-",
             )
         terminal.print(costs)
-
-
-def _plain_table(title: str, *columns: str, caption: str = "") -> Table:
-    """A table for 80 columns: the first column is text, the others are right-aligned numbers."""
-    table = Table(title=title, caption=caption or None, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left", no_wrap=True)
-    return table
 
 
 @app.command(
@@ -245,7 +237,7 @@ def _coder_caveat(encoding: Encoding) -> str:
 
 
 def _option_table(options: tuple[Priced, ...], board: str, radio: str, encoding: Encoding) -> Table:
-    table = _plain_table(
+    table = plain_table(
         f"{board}, {radio}: every partition, slices {encoding}",
         "cut", "channels", "bytes", "device ms", "radio ms", "cloud ms", "total ms", "mJ", "top-1",
         caption=_coder_caveat(encoding),
@@ -272,7 +264,7 @@ def _sweep_table(swept: Sweep, board: str, encoding: Encoding) -> Table:
         notes = ["one partition is best over the whole range"]
     notes += [d.outcome.value for d in swept.decisions if d.best is None][:1]
     notes.append(_coder_caveat(encoding))
-    table = _plain_table(
+    table = plain_table(
         f"{board}, {swept.radio.name}: {swept.decisions[0].goal}, slices {encoding}",
         "best cut", "kbit/s", "channels", "bytes", "total ms", "mJ", "top-1", "certain",
         caption="; ".join(note for note in notes if note),
@@ -317,7 +309,7 @@ def compare(
             continue
         comparison = compare_tables(old[name], table)
         worse += len(comparison.worse())
-        deltas = _plain_table(name, "layer", "cycles", "%", "verdict", "energy %", "verdict")
+        deltas = plain_table(name, "layer", "cycles", "%", "verdict", "energy %", "verdict")
         for layer in comparison.layers:
             cycles, energy = layer.cycles, layer.energy_uj
             deltas.add_row(

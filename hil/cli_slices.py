@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console as Terminal
 from rich.table import Table
+
+from hil.cli_table import plain_table
 
 if TYPE_CHECKING:
     from hil.coding.sizes import SliceSize
@@ -48,7 +49,10 @@ def slice_sizes(
     calibrated, tested = (
         run(network, quantise_input(x), upto) for x in (known.x, subject.images.x)
     )
-    table = _table(f"{network.name}: {bits} bits a value, {len(subject.images)} images")
+    table = plain_table(
+        f"{network.name}: {bits} bits a value, {len(subject.images)} images",
+        "cut", "channels", "raw", "packed", "range mean", "median", "max", "% of raw",
+    )  # fmt: skip
     for one in cuts:
         tensor = network.tensors[one.layers]
         statistics = SliceStatistics.of(calibrated[one.layers], bits)
@@ -61,14 +65,6 @@ def slice_sizes(
         for raw, packed, ranged in borders if cut else borders[-1:]:
             _add_row(table, one.name, raw, packed, ranged)
     Terminal().print(table)
-
-
-def _table(title: str) -> Table:
-    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("cut")
-    for name in ("channels", "raw", "packed", "range mean", "median", "max", "% of raw"):
-        table.add_column(name, justify="right")
-    return table
 
 
 def _add_row(table: Table, cut: str, raw: SliceSize, packed: SliceSize, ranged: SliceSize) -> None:

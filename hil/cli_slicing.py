@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console as Terminal
-from rich.table import Table
 
+from hil.cli_table import plain_table
 from hil.core.errors import DataError
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def _print_curves(found: Curves) -> None:
     gains = {(d.run, d.cut, d.channels): d for d in found.differences}
     images = found.points[0].accuracy.images
     for cut in dict.fromkeys(point.cut for point in found.points):
-        table = _table(
+        table = plain_table(
             f"{cut}: {images} images of {found.data}, 8 bits a value",
             "run", "channels", "bytes", "top-1", "gain in points",
         )  # fmt: skip
@@ -102,7 +101,7 @@ def choose_cuts(
 
     ranges = cut_ranges(run, board, target_ms / 1e3, slices)
     found = cover([r for r in ranges.values() if r], low_kbps, high_kbps)
-    table = _table(f"{board}, {target_ms:g} ms: bandwidths of slices {slices}",
+    table = plain_table(f"{board}, {target_ms:g} ms: bandwidths of slices {slices}",
                    "cut", "from kbit/s", "to kbit/s", "train it")  # fmt: skip
     chosen = {one.cut for one in found.chosen}
     for cut, one in ranges.items():
@@ -147,7 +146,7 @@ def training_cost(
         of_channels = graph.shapes[graph.cut(one).layers][2]
         channels = slice_channels(slices, of_channels)
         costs = training_costs(spec, one, channels, of_channels, (PAPER, SANDWICH), batch, steps)
-        table = _table(
+        table = plain_table(
             f"{model} {width:g}, cut {one}: {batch} images, median of {steps} steps",
             "training", "slices", "learnt", "ms a step", "share",
         )  # fmt: skip
@@ -160,10 +159,3 @@ def training_cost(
                 f"{cost.step_s / costs[0].step_s:.1%}",
             )
         Terminal().print(table)
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left", no_wrap=True)
-    return table
