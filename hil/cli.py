@@ -17,6 +17,7 @@ from hil import cli_nightly
 from hil.cli_compress import register_compression
 from hil.cli_gdb import register_gdb
 from hil.cli_meter import meter_app
+from hil.cli_rig import rig_app
 from hil.cli_slices import slice_sizes
 from hil.cli_slicing import register_slicing
 from hil.cli_table import plain_table
@@ -36,7 +37,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Hardware-in-the-loop bench for networks split between a microcontroller and the cloud.",
 )
-rig_app = typer.Typer(no_args_is_help=True, help="Look at benches: what they are, what is wrong.")
 sim_app = typer.Typer(no_args_is_help=True, help="Simulated chips.")
 app.add_typer(rig_app, name="rig")
 app.add_typer(sim_app, name="sim")
@@ -337,34 +337,6 @@ def _tables(run: Path, board: str | None) -> list[CostTable]:
         known = ", ".join(t.provenance.board for t in tables) or "none"
         raise DataError(f"{run}: no costs of board {board or 'any'}; boards with costs: {known}")
     return chosen
-
-
-@rig_app.command(epilog="Example: hil rig check virtual")
-def check(
-    rig: Annotated[str, typer.Argument(help="Bench: name or TOML file.")] = "virtual",
-) -> None:
-    """Open every part of a bench, identify it and say what is wrong."""
-    from hil.rig.bench import check as check_rig
-    from hil.rig.rigfile import load_bench
-
-    failed = 0
-    for one in load_bench(rig).rigs:
-        table = Table("part", "ok", "detail", title=f"{one.name} ({one.board})")
-        for item in check_rig(one):
-            failed += not item.ok
-            table.add_row(item.name, "yes" if item.ok else "NO", item.detail)
-        terminal.print(table)
-    if failed:
-        raise typer.Exit(1)
-
-
-@rig_app.command("list", epilog="Example: hil rig list")
-def list_rigs() -> None:
-    """Print the benches that are known by name."""
-    from hil.rig.rigfile import find, known_names
-
-    for name in known_names():
-        _say(f"{name}: {find(name)}")
 
 
 @sim_app.command(

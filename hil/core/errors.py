@@ -5,9 +5,17 @@ Every message names the thing, the place, the value seen and the way out.
 
 from __future__ import annotations
 
+from hil.core.secrets import masked
+
 
 class HilError(Exception):
-    """Base of all errors this bench raises on purpose; the CLI prints them as one line."""
+    """Base of all errors this bench raises on purpose; the CLI prints them as one line.
+
+    Its text never holds a secret of a rig file.
+    """
+
+    def __str__(self) -> str:
+        return masked(super().__str__())
 
 
 class ModelError(HilError):

@@ -23,6 +23,7 @@ from hil.core.errors import (
 )
 from hil.core.network import Network
 from hil.core.provenance import Provenance
+from hil.core.secrets import masked
 from hil.core.trial import (
     OK,
     WHOLE_NETWORK,
@@ -172,7 +173,7 @@ class Session:
         return error
 
     def _note(self, what: str, detail: str) -> None:
-        self._events.append(Event(utc_now(), what, detail))
+        self._events.append(Event(utc_now(), what, masked(detail)))
 
     def _perform(self, workload: Workload, parts: _Parts) -> None:
         if workload.kind is TrialKind.SELF_TEST:

@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-from hil.core.errors import FlashError, HilError, InstrumentError, RigError, TargetError
+from hil.core.errors import InstrumentError, RigError, TargetError
 from hil.core.firmware import Firmware
 from hil.core.provenance import Origin
 from hil.rig import calibration
 from hil.rig import firmware as firmware_of
-from hil.rig.console import Console, OnEvent, Timeouts, Watch, ignore_event, see_nothing
+from hil.rig.console import Console, OnEvent, Timeouts, Watch, ignore_event
 from hil.rig.flasher_spec import FlasherSpec
 from hil.rig.flashers import Flasher
 from hil.rig.flashers.gdb import GdbFlasher
@@ -27,8 +27,10 @@ from hil.rig.flashers.virtual import TwinStatus, VirtualFlasher
 from hil.rig.lock import locked
 from hil.rig.messages import Identity
 from hil.rig.meter import Meter
-from hil.rig.meters import open_meter
-from hil.rig.power import PowerSwitch, open_power
+from hil.rig.meters import open_meter as open_driver
+from hil.rig.ports import is_url
+from hil.rig.power import PowerSwitch
+from hil.rig.power import open_power as open_switch
 from hil.rig.rigfile import MeterSpec, Rig
 from hil.rig.twin_process import OWN_METER, TwinCommand, TwinProcess, twin_command
 
@@ -59,6 +61,16 @@ class Places:
         spec = self.flasher
         name = spec.server or spec.serial or spec.location
         return os.path.realpath(spec.control) if spec.control else name
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """What is locked, by what it is to the rig."""
+        port = self.port if is_url(self.port) else os.path.realpath(self.port)
+        return {
+            "console": f"serial port {port}",
+            "flasher": f"probe {self.probe}",
+            "meter": f"meter {self.resource}",
+        }
 
 
 @dataclass
@@ -107,15 +119,6 @@ class OpenRig:
         return self.flasher.state()
 
 
-@dataclass(frozen=True)
-class CheckItem:
-    """One part of a bench, and what was found."""
-
-    name: str
-    ok: bool
-    detail: str
-
-
 @contextmanager
 def open_rig(
     rig: Rig,
@@ -129,48 +132,26 @@ def open_rig(
     the twin and ``allow_double`` accepts a firmware double in it; both are for tests.
     """
     with ExitStack() as stack:
-        places = _start(rig, stack, command)
-        _lock(rig, places, stack)
-        flasher, probe = _open_flasher(rig, places, stack, on_event)
+        places = start(rig, stack, command)
+        lock(rig, places, stack)
+        # The meter before everything that asks the board: some meters power it.
+        meter = open_meter(rig, places, stack)
+        flasher, probe = open_probe(rig, places, stack, on_event)
         status = None if probe is None else probe.status()
-        _check_twin(rig, flasher, status, allow_double)
-        meter = _open_meter(rig, places, stack)
+        check_twin(rig, flasher, status, allow_double)
         if status is None:
-            _check_real(rig, meter)
+            check_real(rig, meter)
         console = stack.enter_context(
-            _open_console(rig, places, (probe or flasher).halted, on_event)
+            open_console(rig, places, (probe or flasher).halted, on_event)
         )
-        yield OpenRig(rig, console, flasher, meter, status, _open_power(rig, probe, stack))
-
-
-def check(
-    rig: Rig, command: TwinCommand = twin_command, allow_double: bool = False
-) -> list[CheckItem]:
-    """Open everything one by one, identify it, and say what is wrong and how to mend it.
-
-    A part that fails does not keep the others from being checked. A board without firmware is
-    not a failure of the bench.
-    """
-    found = [CheckItem("rig file", True, f"{rig.path}: {rig.name}, board {rig.board}")]
-    with ExitStack() as stack:
-        try:
-            places = _start(rig, stack, command)
-            _lock(rig, places, stack)
-        except HilError as error:
-            return [*found, CheckItem("twin and locks", False, str(error))]
-        what = "parts are free" if rig.virtual is None else f"twin started, port {places.port}"
-        found.append(CheckItem("twin and locks", True, what))
-        flasher, status, item = _check_flasher(rig, places, stack, allow_double)
-        found += [item, _check_console(rig, places, flasher, stack)]
-        is_real = flasher is not None and status is None
-        found.append(_check_meter(rig, places, is_real, stack))
-    return found
+        yield OpenRig(rig, console, flasher, meter, status, open_power(rig, probe, stack))
 
 
 # -- parts ----------------------------------------------------------------------------------
 
 
-def _start(rig: Rig, stack: ExitStack, command: TwinCommand) -> Places:
+def start(rig: Rig, stack: ExitStack, command: TwinCommand) -> Places:
+    """Start the twin, if there is one, and fill in the rig's ports and addresses."""
     values: dict[str, object] = {}
     twin = None
     if rig.virtual is not None:
@@ -191,18 +172,13 @@ def _start(rig: Rig, stack: ExitStack, command: TwinCommand) -> Places:
     )
 
 
-def _lock(rig: Rig, places: Places, stack: ExitStack) -> None:
+def lock(rig: Rig, places: Places, stack: ExitStack) -> None:
     """A twin of our own is nobody else's; every other part is locked."""
     if rig.virtual is None:
-        parts = (
-            f"serial port {os.path.realpath(places.port)}",
-            f"probe {places.probe}",
-            f"meter {places.resource}",
-        )
-        stack.enter_context(locked(parts, rig.name))
+        stack.enter_context(locked(tuple(places.parts.values()), rig.name))
 
 
-def _open_flasher(
+def open_probe(
     rig: Rig, places: Places, stack: ExitStack, on_event: OnEvent
 ) -> tuple[Flasher, VirtualFlasher | None]:
     """The flasher, and the twin's own probe if there is a twin: it sees halts and has power."""
@@ -217,15 +193,17 @@ def _open_flasher(
     return flasher, probe
 
 
-def _open_power(rig: Rig, probe: VirtualFlasher | None, stack: ExitStack) -> PowerSwitch | None:
+def open_power(rig: Rig, probe: VirtualFlasher | None, stack: ExitStack) -> PowerSwitch | None:
+    """The switch of ``[power]``, if the rig has one. RigError when it is not there."""
     if rig.power is None:
         return None
-    power = open_power(rig.power, None if probe is None else probe.power)
+    power = open_switch(rig.power, None if probe is None else probe.power)
     stack.callback(power.close)
     return power
 
 
-def _check_twin(rig: Rig, flasher: Flasher, status: TwinStatus | None, allow_double: bool) -> None:
+def check_twin(rig: Rig, flasher: Flasher, status: TwinStatus | None, allow_double: bool) -> None:
+    """RigError when the board is not what the rig file says: a chip, or which virtual chip."""
     if status is None:
         if isinstance(flasher, GdbFlasher) and "virtual" in flasher.server_name():
             raise RigError(
@@ -245,7 +223,7 @@ def _check_twin(rig: Rig, flasher: Flasher, status: TwinStatus | None, allow_dou
         )
 
 
-def _check_real(rig: Rig, meter: Meter) -> None:
+def check_real(rig: Rig, meter: Meter) -> None:
     """A virtual meter beside a real board would pass a model's energies off as measured."""
     if meter.identity.startswith(VIRTUAL_METER):
         raise RigError(
@@ -254,9 +232,10 @@ def _check_real(rig: Rig, meter: Meter) -> None:
         )
 
 
-def _open_meter(rig: Rig, places: Places, stack: ExitStack) -> Meter:
+def open_meter(rig: Rig, places: Places, stack: ExitStack) -> Meter:
+    """The meter, identified and set up. InstrumentError, RigError without its calibration."""
     spec = rig.meter
-    meter = open_meter(spec.kind, places.resource, spec.timeout_s, rig.slowdown, spec.options)
+    meter = open_driver(spec.kind, places.resource, spec.timeout_s, rig.slowdown, spec.options)
     stack.callback(meter.close)
     meter.identify()
     _check_serial(spec, places.resource, meter.identity)
@@ -280,59 +259,8 @@ def _check_serial(spec: MeterSpec, resource: str, identity: str) -> None:
         )
 
 
-def _open_console(rig: Rig, places: Places, watch: Watch, on_event: OnEvent) -> Console:
+def open_console(rig: Rig, places: Places, watch: Watch, on_event: OnEvent) -> Console:
+    """The serial port; RigError. Nobody has been asked yet."""
     spec = rig.console
     timeouts = Timeouts(spec.answer_s, spec.hello_s, rig.slowdown)
     return Console(places.port, spec.baud, timeouts, on_event, watch)
-
-
-# -- checks ---------------------------------------------------------------------------------
-
-
-def _check_flasher(
-    rig: Rig, places: Places, stack: ExitStack, allow_double: bool
-) -> tuple[Flasher | None, TwinStatus | None, CheckItem]:
-    try:
-        flasher, probe = _open_flasher(rig, places, stack, ignore_event)
-        status = None if probe is None else probe.status()
-        _check_twin(rig, flasher, status, allow_double)
-        item = CheckItem("flasher", True, f"{rig.flasher.kind}: {flasher.state()}")
-        return flasher, status, item
-    except (FlashError, RigError) as error:
-        return None, None, CheckItem("flasher", False, str(error))
-
-
-def _check_console(
-    rig: Rig, places: Places, flasher: Flasher | None, stack: ExitStack
-) -> CheckItem:
-    watch = see_nothing if flasher is None else flasher.halted
-    try:
-        console = stack.enter_context(_open_console(rig, places, watch, ignore_event))
-    except RigError as error:
-        return CheckItem("console", False, str(error))
-    if flasher is None:
-        return CheckItem("console", True, f"{places.port} opens; nobody asked who answers there")
-    try:
-        found = firmware_of.running(console, flasher)
-    except HilError as error:
-        return CheckItem("console", False, str(error))
-    if isinstance(found, str):
-        return CheckItem("console", True, f"{places.port}: {found}; a measurement flashes it")
-    ok = found.board == rig.board
-    hint = "" if ok else f"; the rig file says {rig.board}: correct board or [console] port"
-    return CheckItem("console", ok, f"{places.port}: {found}{hint}")
-
-
-def _check_meter(rig: Rig, places: Places, is_real: bool, stack: ExitStack) -> CheckItem:
-    try:
-        meter = _open_meter(rig, places, stack)
-        if is_real:
-            _check_real(rig, meter)
-    except (InstrumentError, RigError) as error:
-        return CheckItem("meter", False, str(error))
-    return CheckItem(
-        "meter",
-        True,
-        f"{meter.identity}: a sample every {meter.sample_interval_s * 1e6:g} us up to "
-        f"{meter.range_a:g} A",
-    )

@@ -1,4 +1,8 @@
-"""Serial ports: opening one for this process alone, and saying why it cannot be opened."""
+"""Serial ports: opening one for this process alone, and saying why it cannot be opened.
+
+A port is a device (/dev/ttyACM0), or one of another computer by a URL of pyserial:
+``rfc2217://HOST:PORT`` (ser2net and labgrid speak it) or ``socket://HOST:PORT`` (bytes alone).
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,10 @@ import errno
 import os
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import serial
+from serial import rfc2217
 from serial.tools import list_ports
 
 from hil.core.errors import RigError
@@ -17,6 +23,20 @@ WRITE_TIMEOUT_S = 10.0
 # USB devices are enumerated again within a few seconds of being plugged in or powered.
 RETURN_S = 15.0
 POLL_S = 0.1
+RFC2217, SOCKET = "rfc2217://", "socket://"
+
+
+class RemotePort(rfc2217.Serial):
+    """A port by RFC 2217. pyserial settles baud rate and all else with the server anew whenever
+    the timeout is set, which a console does at each read."""
+
+    @property
+    def timeout(self) -> float | None:
+        return self._timeout
+
+    @timeout.setter
+    def timeout(self, value: float | None) -> None:
+        self._timeout = value
 
 
 def open_port(path: str, baud: int, entry: str = "[console] port") -> serial.Serial:
@@ -26,17 +46,42 @@ def open_port(path: str, baud: int, entry: str = "[console] port") -> serial.Ser
     ``entry`` is what the rig file calls the port.
     """
     try:
+        if path.startswith(RFC2217):
+            return RemotePort(path, baud)
+        if path.startswith(SOCKET):
+            return serial.serial_for_url(path, baud, write_timeout=WRITE_TIMEOUT_S)
         return serial.Serial(path, baud, exclusive=True, write_timeout=WRITE_TIMEOUT_S)
     except (serial.SerialException, OSError, ValueError) as error:
         raise RigError(_diagnosis(path, baud, entry, error)) from error
+
+
+def is_url(path: str) -> bool:
+    """Whether a port is another computer's."""
+    return path.startswith((RFC2217, SOCKET))
+
+
+def url_host(path: str) -> tuple[str, str]:
+    """Host and port of a remote port, "" where the URL has none."""
+    place = urlsplit(path).netloc.rpartition("@")[2]
+    host, _, port = place.rpartition(":")
+    return host, port
+
+
+def missing_port(path: str, entry: str = "[console] port") -> str:
+    """That the device is not there, with those that are; "" when it is."""
+    if Path(path).exists():
+        return ""
+    return f"serial port {path} does not exist; {_known_ports(entry)}"
 
 
 def _diagnosis(path: str, baud: int, entry: str, error: Exception) -> str:
     # pyserial puts the number into its own error when open() fails, and only into the text
     # when the lock fails, so the port itself is asked.
     number = getattr(error, "errno", None)
-    if not Path(path).exists():
-        return f"serial port {path} does not exist; {_known_ports(entry)}"
+    if is_url(path):
+        return f"remote serial port {path} cannot be opened: {error}; is its server running?"
+    if missing := missing_port(path, entry):
+        return missing
     if number == errno.EACCES:
         return f"no permission to open serial port {path}; join the group that owns it (dialout)"
     if number == errno.EBUSY or "exclusively lock" in str(error):
@@ -58,7 +103,8 @@ def wait_for_port(path: str, usb_serial: str = "", within_s: float = RETURN_S) -
     """
     deadline = time.monotonic() + within_s
     while True:
-        found = _with_serial(usb_serial) if usb_serial else [path] * Path(path).exists()
+        there = is_url(path) or Path(path).exists()
+        found = _with_serial(usb_serial) if usb_serial else [path] * there
         if len(found) == 1:
             return found[0]
         if time.monotonic() >= deadline:

@@ -115,6 +115,7 @@ class ScpiOutput:
             self._supply = self._manager.open_resource(
                 spec.resource,
                 timeout=spec.timeout_s * 1000,
+                open_timeout=round(spec.timeout_s * 1000),
                 read_termination="\n",
                 write_termination="\n",
             )

@@ -26,6 +26,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import boards
 from hil.core.errors import RigError
+from hil.core.secrets import remember
 from hil.rig.flasher_spec import FlasherSpec, check_flasher
 from hil.rig.meter_options import OPTIONS, MeterOptions
 from hil.rig.power import PowerSpec, check_power
@@ -175,9 +176,11 @@ def _load_beside(name: str, bench: Path) -> Rig:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RigError(f"{path}: cannot read the rig: {error}") from error
+    remember(data)  # before anything can quote it
+    return data
 
 
 _TABLES: dict[str, type] = {

@@ -20,6 +20,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from hil.core.errors import HilError, JournalError
+from hil.core.secrets import masked
 from hil.core.trial import Attachment, Trial
 from hil.run import attachments
 from hil.run.lines import Line, LineFile, read_lines
@@ -168,7 +169,7 @@ class Journal:
 
     def event(self, what: str, detail: str) -> None:
         """Append something that happened outside of a trial, such as a recovery step."""
-        self._append("event", {"what": what, "detail": detail})
+        self._append("event", {"what": what, "detail": masked(detail)})
 
     def attach(self, name: str, data: bytes, media_type: str) -> Attachment:
         """Store bytes in the run folder; put the result into the trial that refers to it."""

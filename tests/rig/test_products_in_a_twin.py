@@ -14,7 +14,8 @@ from hil.core.provenance import Origin
 from hil.measure.energy import window_energies
 from hil.measure.windows import find_windows
 from hil.rig import calibration
-from hil.rig.bench import check, open_rig
+from hil.rig.bench import open_rig
+from hil.rig.check import check
 from hil.rig.rigfile import Rig, load_rig
 from hil.sim.scripted_chip import IDLE_W, TOY_NETWORK
 

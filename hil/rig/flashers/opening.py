@@ -11,6 +11,7 @@ from hil.rig.flashers.gdb import GdbFlasher
 from hil.rig.flashers.openocd import OpenOcdGap8, OpenOcdStm32
 from hil.rig.flashers.pyocd import TARGET, PyOcd
 from hil.rig.flashers.st_flash import StFlash
+from hil.rig.flashers.tool import Tool
 from hil.rig.flashers.virtual import VirtualFlasher
 
 RAM_BOARDS = ("gap8",)  # their program is loaded to RAM and lost at a reset
@@ -23,6 +24,11 @@ def open_flasher(spec: FlasherSpec, board: str, report: Report) -> Flasher:
     if spec.kind == "gdb":
         return GdbFlasher(spec.server, board in RAM_BOARDS, spec.timeout_s)
     return CommandLineFlasher(_commands(spec, board), spec.timeout_s, report)
+
+
+def tool_of(spec: FlasherSpec, board: str) -> Tool:
+    """The command-line tool of a flasher that has one."""
+    return _commands(spec, board).tool
 
 
 def _commands(spec: FlasherSpec, board: str) -> CommandSet:

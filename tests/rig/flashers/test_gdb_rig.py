@@ -13,7 +13,8 @@ from hil.core.errors import RigError
 from hil.core.network import Op
 from hil.core.provenance import Origin
 from hil.nn.random_layers import random_network
-from hil.rig.bench import check, open_rig
+from hil.rig.bench import open_rig
+from hil.rig.check import check
 from hil.rig.rigfile import SHIPPED, load_rig
 from hil.rig.twin_process import TwinProcess
 

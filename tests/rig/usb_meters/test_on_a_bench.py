@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from scripted_bench import scripted_command
 
-from hil.rig.bench import check
+from hil.rig.check import check
 from hil.rig.rigfile import load_rig
 from hil.sim.instruments.lpm01a import Lpm01aSimulator
 from hil.sim.instruments.power_trace import PowerTrace

@@ -1,0 +1,44 @@
+"""``hil rig``: what benches there are, and what is wrong with one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console as Terminal
+from rich.table import Table
+from rich.text import Text
+
+rig_app = typer.Typer(
+    no_args_is_help=True, help="Look at benches: what they are, what is wrong, what is attached."
+)
+
+
+@rig_app.command(epilog="Example: hil rig check virtual")
+def check(
+    rig: Annotated[str, typer.Argument(help="Bench: name or TOML file.")] = "virtual",
+) -> None:
+    """Look at every part of a bench, identify it and say what is wrong."""
+    from hil.rig.check import check_all
+    from hil.rig.rigfile import load_bench
+
+    rigs = load_bench(rig).rigs
+    found, failed = check_all(rigs), 0
+    for one in rigs:
+        table = Table("part", "ok", "detail", title=f"{one.name} ({one.board})")
+        for item in found[one.name]:
+            failed += not item.ok
+            # Text, or rich would take "[console]" for markup.
+            table.add_row(item.name, "yes" if item.ok else "NO", Text(item.detail))
+        Terminal().print(table)
+    if failed:
+        raise typer.Exit(1)
+
+
+@rig_app.command("list", epilog="Example: hil rig list")
+def list_rigs() -> None:
+    """Print the benches that are known by name."""
+    from hil.rig.rigfile import find, known_names
+
+    for name in known_names():
+        print(f"{name}: {find(name)}")

@@ -1,0 +1,101 @@
+"""Is a part of a bench attached at all? Asked before its driver is, because the answer is quick.
+
+Each function says what is missing, or returns "" when the part may be there; only its driver
+then knows more. None of them takes longer than REACH_S and the name service.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+
+from hil.core.errors import FlashError
+from hil.rig.flasher_spec import FlasherSpec
+from hil.rig.flashers.opening import tool_of
+from hil.rig.ports import is_url, missing_port, url_host
+from hil.rig.usb import UsbDevice, usb_devices
+
+REACH_S = 2.0  # a packet that starts a connection is sent again after one second
+
+
+def console_missing(port: str) -> str:
+    """Of a serial port, or of the server of a remote one."""
+    if is_url(port):
+        return host_missing(*url_host(port), "correct [console] port, or start its server")
+    return missing_port(port)
+
+
+def flasher_missing(spec: FlasherSpec, board: str) -> str:
+    """Of tool, probe or server."""
+    if spec.kind == "gdb":
+        host, _, port = spec.server.rpartition(":")
+        return host_missing(host, port, "is the GDB server running? correct [flasher] server")
+    if spec.kind == "virtual":
+        return ""  # its socket answers at once
+    return "; ".join(filter(None, (_tool_missing(spec, board), _probe_missing(spec))))
+
+
+def instrument_missing(resource: str) -> str:
+    """Of an instrument on the network or on USB; other meters' drivers look for them quickly."""
+    fields = resource.split("::")
+    if re.fullmatch(r"TCPIP\d*", fields[0], re.IGNORECASE) and len(fields) > 2:
+        host, last = fields[1].rpartition("@")[2], fields[-1].upper()
+        port = fields[2] if last == "SOCKET" else "4880" if "hislip" in resource else "111"
+        return host_missing(host, port, "check address, cable and power of the instrument")
+    if re.fullmatch(r"USB\d*", fields[0], re.IGNORECASE) and len(fields) > 3:
+        return _usb_missing(resource, fields)
+    return ""
+
+
+def host_missing(host: str, port: str, mend: str) -> str:
+    """Connects and leaves again."""
+    try:
+        socket.create_connection((host, int(port)), REACH_S).close()
+    except (OSError, ValueError, OverflowError) as error:
+        return f"nobody answers at {host}:{port} ({error}); {mend}"
+    return ""
+
+
+def _tool_missing(spec: FlasherSpec, board: str) -> str:
+    try:
+        tool_of(spec, board).find()
+    except FlashError as error:
+        return str(error)
+    return ""
+
+
+def _probe_missing(spec: FlasherSpec) -> str:
+    devices = usb_devices()
+    if devices is None:
+        return ""
+    if spec.serial:
+        # Old ST-LINKs have bytes for a number that tools print in their own ways.
+        odd = any(d.vendor == 0x0483 and not d.serial.isalnum() for d in devices if d.serial)
+        wanted = spec.serial.upper()
+        if odd or any(d.serial.upper() == wanted for d in devices):
+            return ""
+        return f"no debug probe with serial {spec.serial} is attached; {_attached(devices)}"
+    if any(device.place == spec.location.replace(":", "-", 1) for device in devices):
+        return ""
+    return f"no USB device at {spec.location} (bus:port); {_attached(devices)}"
+
+
+def _usb_missing(resource: str, fields: list[str]) -> str:
+    devices = usb_devices()
+    try:
+        vendor, product = int(fields[1], 0), int(fields[2], 0)
+    except ValueError:
+        return f"{resource}: USB ids are numbers, USB0::0x1AB1::0x04CE::SERIAL::INSTR"
+    if devices is None or any(
+        (d.vendor, d.product, d.serial) == (vendor, product, fields[3]) for d in devices
+    ):
+        return ""
+    return (
+        f"no instrument {vendor:04x}:{product:04x} with serial {fields[3]} is attached; "
+        f"{_attached(devices)}"
+    )
+
+
+def _attached(devices: list[UsbDevice]) -> str:
+    others = ", ".join(str(d) for d in devices if d.vendor != 0x1D6B)  # but for Linux's root hubs
+    return f"on USB there are: {others or 'no devices'}. Plug it in, or correct the rig file"
