@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -33,6 +34,44 @@ def check(
         Terminal().print(table)
     if failed:
         raise typer.Exit(1)
+
+
+@rig_app.command(epilog="Example: hil rig scan --out rigs")
+def scan(
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the rig files (default: print them).")
+    ] = None,
+    visa: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="VISA resource to ask as well, for an instrument on the network; repeat."
+        ),
+    ] = None,
+) -> None:
+    """Look for boards, probes and meters, and propose rig files for them.
+
+    Exit status 1 when no board is attached.
+    """
+    from hil.core.errors import RigError
+    from hil.core.secrets import masked, remember
+    from hil.rig.scan.look import look
+    from hil.rig.scan.propose import propose, write
+
+    remember(visa or [])
+    proposal = propose(look(visa or []))
+    for remark in proposal.remarks:
+        print(masked(f"# {remark}"))
+    if not proposal.files:
+        raise RigError(
+            "no board found: neither an ST-LINK, an FT2232 nor an Olimex adapter is attached; plug "
+            "one in, or write a rig file by hand (docs/rigs.md)"
+        )
+    if out is None:
+        for name, text in proposal.files.items():
+            print(masked(f"\n# ---- {name}.toml\n{text}"), end="")
+        return
+    for path in write(proposal, out):
+        print(f"{path}: then `hil rig check {path}`")
 
 
 @rig_app.command("list", epilog="Example: hil rig list")
