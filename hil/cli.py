@@ -15,6 +15,7 @@ from rich.table import Table
 
 from hil import cli_nightly
 from hil.cli_compress import register_compression
+from hil.cli_doctor import DOCTOR_EXAMPLE, doctor
 from hil.cli_gdb import register_gdb
 from hil.cli_meter import meter_app
 from hil.cli_rig import rig_app
@@ -42,6 +43,7 @@ app.add_typer(rig_app, name="rig")
 app.add_typer(sim_app, name="sim")
 app.add_typer(meter_app, name="meter")
 app.command("slice-sizes", epilog="Example: hil slice-sizes --bits 5 --cut block5")(slice_sizes)
+app.command("doctor", epilog=DOCTOR_EXAMPLE)(doctor)
 app.command("nightly", epilog=cli_nightly.NIGHTLY_EXAMPLE)(cli_nightly.nightly)
 app.command("quarantine", epilog=cli_nightly.QUARANTINE_EXAMPLE)(cli_nightly.quarantine)
 register_training(app)
