@@ -28,6 +28,7 @@ from hil.rig.lock import locked
 from hil.rig.messages import Identity
 from hil.rig.meter import Meter
 from hil.rig.meters import open_meter as open_driver
+from hil.rig.place import Place
 from hil.rig.ports import is_url
 from hil.rig.power import PowerSwitch
 from hil.rig.power import open_power as open_switch
@@ -48,12 +49,13 @@ class Origins:
 
 @dataclass(frozen=True)
 class Places:
-    """A rig's ports and addresses, placeholders replaced. ``twin``: its own, if it has one."""
+    """A rig's ports and addresses, placeholders replaced; its own twin, and its labgrid place."""
 
     port: str
     flasher: FlasherSpec
     resource: str
     twin: TwinProcess | None = None
+    place: Place | None = None
 
     @property
     def probe(self) -> str:
@@ -144,16 +146,23 @@ def open_rig(
         console = stack.enter_context(
             open_console(rig, places, (probe or flasher).halted, on_event)
         )
-        yield OpenRig(rig, console, flasher, meter, status, open_power(rig, probe, stack))
+        yield OpenRig(rig, console, flasher, meter, status, open_power(rig, places, probe, stack))
 
 
 # -- parts ----------------------------------------------------------------------------------
 
 
 def start(rig: Rig, stack: ExitStack, command: TwinCommand) -> Places:
-    """Start the twin, if there is one, and fill in the rig's ports and addresses."""
+    """Start the twin or acquire the place, if there is one, and fill in ports and addresses."""
     values: dict[str, object] = {}
-    twin = None
+    twin = place = None
+    if rig.place is not None:
+        place = Place(rig.place)
+        stack.enter_context(place.acquired())
+        if "{place_serial}" in rig.console.port:
+            values["place_serial"] = place.serial_url()
+        if "{place_gdb}" in rig.flasher.server:
+            values["place_gdb"] = place.gdb_server()
     if rig.virtual is not None:
         # A meter at a place of its own is not the twin's to host.
         hosted = "{meter_port}" in rig.meter.resource
@@ -169,6 +178,7 @@ def start(rig: Rig, stack: ExitStack, command: TwinCommand) -> Places:
         replace(spec, control=spec.control.format(**values), server=spec.server.format(**values)),
         rig.meter.resource.format(**values),
         twin,
+        place,
     )
 
 
@@ -193,11 +203,13 @@ def open_probe(
     return flasher, probe
 
 
-def open_power(rig: Rig, probe: VirtualFlasher | None, stack: ExitStack) -> PowerSwitch | None:
+def open_power(
+    rig: Rig, places: Places, probe: VirtualFlasher | None, stack: ExitStack
+) -> PowerSwitch | None:
     """The switch of ``[power]``, if the rig has one. RigError when it is not there."""
     if rig.power is None:
         return None
-    power = open_switch(rig.power, None if probe is None else probe.power)
+    power = open_switch(rig.power, None if probe is None else probe.power, places.place)
     stack.callback(power.close)
     return power
 

@@ -72,11 +72,20 @@ def check(
     with ExitStack() as stack:
         try:
             places = start(rig, stack, command)
+            missing = _missing(rig, places)
+            if rig.virtual is not None:
+                found.append(CheckItem("twin", True, f"started, port {places.port}"))
+            if rig.place is not None:
+                found.append(CheckItem("place", True, f"{places.place}: ours for the check"))
         except HilError as error:
-            return [*found, CheckItem("start", False, str(error))]
-        if rig.virtual is not None:
-            found.append(CheckItem("start", True, f"twin started, port {places.port}"))
-        missing = _missing(rig, places)
+            if rig.place is None:
+                return [*found, CheckItem("twin", False, str(error))]
+            found.append(CheckItem("place", False, str(error)))
+            # The meter is on this side, whoever has the place.
+            places = Places(rig.console.port, rig.flasher, rig.meter.resource)
+            missing = _missing(rig, places) | dict.fromkeys(
+                ("console", "flasher"), "not looked at, without the labgrid place"
+            )
         parts = _Parts(rig, places, missing, allow_double)
         limit_s = _most_s(rig)
         looked = run_all(
@@ -97,7 +106,7 @@ def _most_s(rig: Rig) -> float:
     return virtual_s + 10.0 + 4 * (rig.flasher.timeout_s + console_s + rig.meter.timeout_s)
 
 
-def _missing(rig: Rig, places: Places) -> Mapping[str, str]:
+def _missing(rig: Rig, places: Places) -> dict[str, str]:
     """What is not attached, by part."""
     tasks: dict[str, Callable[[], str]] = {
         "console": lambda: console_missing(places.port),
@@ -212,7 +221,7 @@ class _Parts:
             if missing := self._missing.get("power"):
                 raise RigError(missing)
             with ExitStack() as stack:
-                open_power(self._rig, probe, stack)
+                open_power(self._rig, self._places, probe, stack)
         except HilError as error:
             return [CheckItem("power", False, str(error))]
         return [CheckItem("power", True, f"{spec.kind}: there; the check leaves the supply alone")]

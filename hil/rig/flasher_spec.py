@@ -91,7 +91,8 @@ def check_flasher(spec: FlasherSpec, board: str, place: str) -> None:
             f'{place} memory: {spec.memory!r}: programs are loaded to L2 (memory = "l2") only. '
             "HyperFlash takes an image that the vendor's SDK makes and that this bench cannot"
         )
-    if spec.kind == "gdb" and ":" not in spec.server:
+    # What a placeholder stands for has a port.
+    if spec.kind == "gdb" and not {":", "{"} & set(spec.server):
         raise RigError(f"{place} server: {spec.server!r} is not host:port")
 
 

@@ -6,6 +6,8 @@ kind = "scpi_output"                 # a bench supply's output, OUTPut[:STATe] o
 resource = "USB0::0x1AB1::...::INSTR"
 channel = 2                          # 0: the instrument has one output
 
+kind = "labgrid"                     # the power port of the rig's [place]
+
 kind = "uhubctl"                     # a USB hub with per-port switching, by the tool uhubctl
 location = "1-1.4"
 port = 2
@@ -25,7 +27,7 @@ import pyvisa
 
 from hil.core.errors import HilError, RigError
 
-POWER_KINDS = ("virtual", "scpi_output", "uhubctl")
+POWER_KINDS = ("virtual", "scpi_output", "uhubctl", "labgrid")
 
 
 @dataclass(frozen=True)
@@ -51,23 +53,33 @@ class PowerSwitch(Protocol):
         """Let the switch go; the supply stays as it is."""
 
 
-def open_power(spec: PowerSpec, virtual: Callable[[bool], None] | None) -> PowerSwitch:
-    """The switch of ``spec``; ``virtual`` switches the twin's supply, None without a twin."""
+def open_power(
+    spec: PowerSpec,
+    virtual: Callable[[bool], None] | None,
+    place: PowerSwitch | None = None,
+) -> PowerSwitch:
+    """The switch of ``spec``; ``virtual`` switches the twin's supply, None without a twin, and
+    ``place`` that of the rig's labgrid place."""
     if spec.kind == "virtual":
         if virtual is None:
             raise RigError("[power] kind 'virtual' switches a twin's supply, and there is no twin")
         return VirtualPower(virtual)
+    if spec.kind == "labgrid":
+        if place is None:
+            raise RigError("[power] kind 'labgrid' switches a place's power, and there is no place")
+        return place
     if spec.kind == "scpi_output":
         return ScpiOutput(spec)
     return Uhubctl(spec)
 
 
-def check_power(spec: PowerSpec, has_twin: bool, place: str) -> None:
+def check_power(spec: PowerSpec, has_twin: bool, has_place: bool, place: str) -> None:
     """RigError when values that the kind needs are missing or make no sense."""
     if spec.kind not in POWER_KINDS:
         raise RigError(f"{place} kind: no {spec.kind!r}; known: {', '.join(POWER_KINDS)}")
     needs = {
         "virtual": (has_twin, "needs a twin: a flasher of kind 'virtual'"),
+        "labgrid": (has_place, "needs a [place]"),
         "scpi_output": (bool(spec.resource), "needs resource, the supply's VISA address"),
         "uhubctl": (bool(spec.location) and spec.port > 0, "needs location and port of the hub"),
     }

@@ -7,12 +7,14 @@
     [meter]                              # MeterSpec
     [meter.options]                      # hil.rig.meter_options, for kinds that have some
     [power]                              # hil.rig.power.PowerSpec; only if there is a switch
+    [place]                              # hil.rig.place.PlaceSpec; a board of another computer
     [virtual]                            # VirtualSpec; starts a twin, absent on real benches
 
 A bench of several boards is a file with ``name`` and ``rigs = [names of rig files]``. A name is
 looked up as NAME.toml in boards/rigs, then in ./rigs; anything that ends in .toml is a path.
 Ports and addresses may hold ``{dir}``, ``{meter_port}`` and ``{gdb_port}``, which the twin's
-folder and the TCP ports of the virtual meter and of the chip's GDB stub replace.
+folder and the TCP ports of the virtual meter and of the chip's GDB stub replace, or
+``{place_serial}`` and ``{place_gdb}`` of a labgrid place.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, replace
 from pathlib import Path
+from string import Formatter
 from typing import Any, TypeVar, get_type_hints
 
 import boards
@@ -29,6 +32,7 @@ from hil.core.errors import RigError
 from hil.core.secrets import remember
 from hil.rig.flasher_spec import FlasherSpec, check_flasher
 from hil.rig.meter_options import OPTIONS, MeterOptions
+from hil.rig.place import PlaceSpec, check_place
 from hil.rig.power import PowerSpec, check_power
 
 SHIPPED = Path(boards.__file__).parent / "rigs"
@@ -39,6 +43,8 @@ METER_KINDS = (
     "keysight_infiniivision", "rigol_ds1000z", "siglent_sds1000xe",
 )  # fmt: skip
 CALIBRATIONS = ("none", "required")
+TWIN_PLACES = ("dir", "meter_port", "gdb_port")
+LABGRID_PLACES = ("place_serial", "place_gdb")
 
 _Spec = TypeVar("_Spec")
 
@@ -97,6 +103,7 @@ class Rig:
     virtual: VirtualSpec | None
     path: Path
     power: PowerSpec | None = None
+    place: PlaceSpec | None = None
 
     @property
     def slowdown(self) -> float:
@@ -188,6 +195,7 @@ _TABLES: dict[str, type] = {
     "flasher": FlasherSpec,
     "meter": MeterSpec,
     "power": PowerSpec,
+    "place": PlaceSpec,
     "virtual": VirtualSpec,
 }
 
@@ -210,6 +218,7 @@ def _rig(data: dict[str, Any], path: Path) -> Rig:
         virtual=specs.get("virtual"),
         path=path,
         power=specs.get("power"),
+        place=specs.get("place"),
     )
     _check_values(rig)
     return rig
@@ -303,20 +312,43 @@ def _check_values(rig: Rig) -> None:
         if rig.virtual.seed < 0:
             raise RigError(f"{rig.path}: [virtual] seed: {rig.virtual.seed} is negative")
     if rig.power is not None:
-        check_power(rig.power, rig.flasher.kind == "virtual", f"{rig.path}: [power]")
+        check_power(
+            rig.power, rig.virtual is not None or rig.flasher.kind == "virtual",
+            rig.place is not None, f"{rig.path}: [power]",
+        )  # fmt: skip
     for place, value in positive.items():
         if not 0 < value < float("inf"):
             raise RigError(f"{rig.path}: {place}: {value} is not a number above 0")
-    places = (rig.console.port, rig.flasher.control, rig.flasher.server, rig.meter.resource)
-    for place in places:
+    _check_placeholders(rig)
+
+
+def _check_placeholders(rig: Rig) -> None:
+    """Only what is replaced may stand in braces, and only where it is."""
+    used: set[str | None] = set()
+    for text in (rig.console.port, rig.flasher.control, rig.flasher.server, rig.meter.resource):
         try:
-            place.format(dir="", meter_port="", gdb_port="")
-        except (KeyError, IndexError, ValueError) as error:
+            text.format(**dict.fromkeys(TWIN_PLACES + LABGRID_PLACES, ""))
+        except (KeyError, IndexError, ValueError, AttributeError) as error:
             raise RigError(
-                f"{rig.path}: {place!r}: only {{dir}}, {{meter_port}} and {{gdb_port}} are replaced"
+                f"{rig.path}: {text!r}: only {_braced(TWIN_PLACES)} are replaced, and "
+                f"{_braced(LABGRID_PLACES)} with a [place] table"
             ) from error
-    if rig.virtual is None and any("{" in place for place in places):
+        used |= {name for _, name, _, _ in Formatter().parse(text)}
+    if rig.virtual is None and used & set(TWIN_PLACES):
         raise RigError(
-            f"{rig.path}: {{dir}}, {{meter_port}} and {{gdb_port}} are a twin's; add a [virtual] "
+            f"{rig.path}: {_braced(TWIN_PLACES)} are a twin's; add a [virtual] "
             "table to start one, or name the places"
         )
+    if rig.place is None and used & set(LABGRID_PLACES):
+        raise RigError(
+            f"{rig.path}: {_braced(LABGRID_PLACES)} are a labgrid place's; add a [place] table"
+        )
+    if rig.place is not None:
+        check_place(rig.place, f"{rig.path}: [place]")
+        if rig.virtual is not None:
+            raise RigError(f"{rig.path}: [place] and [virtual]: a twin runs on this computer")
+
+
+def _braced(names: Sequence[str]) -> str:
+    words = [f"{{{name}}}" for name in names]
+    return f"{', '.join(words[:-1])} and {words[-1]}"
