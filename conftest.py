@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import pytest
+
+from hil.core.secrets import masked
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure's traceback quotes rigs; what their files keep secret is not shown."""
+    report = yield
+    if masked(report.longreprtext) != report.longreprtext:
+        report.longrepr = masked(report.longreprtext)
+    return report
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -6,6 +6,7 @@ Errors that the bench raises on purpose are printed as one line; the exit status
 from __future__ import annotations
 
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,7 @@ from hil.cli_slicing import register_slicing
 from hil.cli_table import plain_table
 from hil.cli_train import register_training
 from hil.core.errors import DataError, HilError
+from hil.core.secrets import masked
 
 if TYPE_CHECKING:  # the verbs import what they need: `hil --help` must not load torch
     from hil.clio.optimizer import Sweep
@@ -73,6 +75,9 @@ def main() -> None:
         app()
     except HilError as error:
         print(f"hil: {type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(1)
+    except Exception:  # noqa: BLE001 - a mistake of ours, told but for what a rig file keeps secret
+        print(masked(traceback.format_exc()), file=sys.stderr)
         sys.exit(1)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from hil.core.errors import RigError
+from hil.core.secrets import masked
 
 # Shared by all users of the computer, since the boards are.
 FOLDER = Path(tempfile.gettempdir()) / "hil-locks"
@@ -63,7 +64,7 @@ def _me(rig: str) -> dict[str, str | int]:
     return {
         "user": getpass.getuser(),
         "pid": os.getpid(),
-        "command": " ".join(sys.argv)[:80],
+        "command": masked(" ".join(sys.argv))[:80],  # everybody may read it
         "rig": rig,
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
     }

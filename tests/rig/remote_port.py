@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from contextlib import suppress
 
 import serial
 from serial.rfc2217 import PortManager
@@ -57,7 +58,8 @@ class RemotePort:
                 continue
             except OSError:
                 return
-            with connection, _Pty(self._port, 1_000_000, timeout=0) as port:
+            # OSError: a client that has left before it was greeted.
+            with connection, _Pty(self._port, 1_000_000, timeout=0) as port, suppress(OSError):
                 self._copy(connection, port)
 
     def _copy(self, connection: socket.socket, port: serial.Serial) -> None:
@@ -72,8 +74,6 @@ class RemotePort:
                 port.write(b"".join(manager.filter(data)) if manager else data)
             except TimeoutError:
                 pass
-            except OSError:
-                return
             if data := port.read(port.in_waiting or 1):
                 connection.sendall(b"".join(manager.escape(data)) if manager else data)
             else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -242,3 +244,33 @@ def test_no_secret_in_the_line_of_the_entry_point(
         main()
     said = capsys.readouterr().err
     assert "token=***" in said and "hunter2" not in said
+
+
+def test_no_secret_in_a_mistake_of_ours(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        secrets.remember({"password": "hunter2"})
+        raise ZeroDivisionError("hunter2")
+
+    monkeypatch.setattr("hil.cli.app", fail)
+    with pytest.raises(SystemExit):
+        main()
+    said = capsys.readouterr().err
+    assert "ZeroDivisionError: ***" in said and "in fail" in said and "hunter2" not in said
+
+
+def test_no_secret_in_a_failed_bench_suite(tmp_path: Path) -> None:
+    rig = rig_of(tmp_path, "leaky", **LEAKY)
+    suite = tmp_path / "test_bench.py"
+    suite.write_text(
+        "from hil.rig.rigfile import load_rig\n"
+        f"def test(rig=None):\n    rig = load_rig({str(rig.path)!r})\n    assert rig.console is rig"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", str(suite)],
+        cwd=root, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "rfc2217://***@127.0.0.1:1" in done.stdout
+    assert not [word for word in WORDS if word in done.stdout + done.stderr]

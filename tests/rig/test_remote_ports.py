@@ -9,6 +9,7 @@ from scripted_bench import QUICK, Bench
 from hil.core.errors import PortLostError, RigError
 from hil.rig.console import Console
 from hil.rig.ports import open_port, url_host
+from hil.rig.presence import console_missing
 
 
 @pytest.mark.parametrize("rfc2217", [False, True])
@@ -21,6 +22,7 @@ def test_a_board_answers_through_it(bench: Bench, rfc2217: bool) -> None:
             data = bytes(range(256)) * 11  # with 0xFF, which RFC 2217 has to escape
             console.load_input(data)
             assert console.read_tensor(0, len(data)) == data
+        assert console_missing(remote.url) == ""
         with Console(remote.url, 1_000_000, QUICK) as console:  # and again after closing
             assert console.identify().board == "gap8"
 
