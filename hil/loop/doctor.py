@@ -19,7 +19,6 @@ from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
-from pyvisa_py.highlevel import PyVisaLibrary
 
 from boards import BOARDS, load_board
 from codegen.toolchain import cache_root, find_compiler
@@ -31,7 +30,7 @@ from hil.rig.check import check_all
 from hil.rig.flashers.tool import Tool
 from hil.rig.rigfile import load_bench
 from hil.rig.scan.listing import SerialPort
-from hil.rig.scan.look import serial_ports
+from hil.rig.scan.look import serial_ports, visa_interfaces
 from hil.rig.scan.models import METERS, PROBES
 from hil.rig.usb import UsbDevice, usb_devices
 
@@ -85,7 +84,7 @@ def examine(rig: str | None = None) -> list[Finding]:
         *serial_rights(serial_ports(), User.me()),
         *usb_rights(usb_devices() or (), lambda node: os.access(node, os.R_OK | os.W_OK)),
         udev_rules(RULES),
-        *visa(PyVisaLibrary.get_debug_info()),
+        *visa(visa_interfaces()),
         *folders(lock.FOLDER, cache_root(), Path.cwd()),
         *([] if rig is None else bench(rig)),
     ]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pyvisa
+from pyvisa_py.highlevel import PyVisaLibrary
 from serial.tools import list_ports
 
 from hil.core.errors import FlashError, HilError, InstrumentError, RigError
@@ -103,6 +104,11 @@ def visa_resources() -> tuple[str, ...]:
         warnings.simplefilter("ignore")
         found = pyvisa.ResourceManager("@py").list_resources("?*")
     return tuple(name for name in found if name.startswith(ASKABLE))
+
+
+def visa_interfaces() -> dict[str, object]:
+    """What pyvisa-py tells about each kind of interface: that it is available, or what it lacks."""
+    return dict(PyVisaLibrary.get_debug_info())
 
 
 def ask_all(resources: Sequence[str]) -> list[Instrument]:
