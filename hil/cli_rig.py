@@ -24,10 +24,10 @@ def check(
     from hil.rig.rigfile import load_bench
 
     rigs = load_bench(rig).rigs
-    found, failed = check_all(rigs), 0
-    for one in rigs:
+    failed = 0
+    for one, items in zip(rigs, check_all(rigs), strict=True):
         table = Table("part", "ok", "detail", title=f"{one.name} ({one.board})")
-        for item in found[one.name]:
+        for item in items:
             failed += not item.ok
             # Text, or rich would take "[console]" for markup.
             table.add_row(item.name, "yes" if item.ok else "NO", Text(item.detail))

@@ -303,8 +303,8 @@ def bench(name: str) -> list[Finding]:
     except HilError as error:
         return [Finding("rig", name, State.FAILURE, str(error), "docs/rigs.md, hil rig scan")]
     return [
-        Finding(f"rig {rig}", item.name, State.OK if item.ok else State.FAILURE, item.detail)
-        for rig, items in check_all(rigs).items()
+        Finding(f"rig {rig.name}", item.name, State.OK if item.ok else State.FAILURE, item.detail)
+        for rig, items in zip(rigs, check_all(rigs), strict=True)
         for item in items
     ]
 

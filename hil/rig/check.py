@@ -29,7 +29,6 @@ from hil.rig.console import ignore_event, see_nothing
 from hil.rig.flashers import Flasher
 from hil.rig.flashers.virtual import TwinStatus, VirtualFlasher
 from hil.rig.lock import locked
-from hil.rig.meter import Meter
 from hil.rig.parallel import run_all
 from hil.rig.presence import REACH_S, console_missing, flasher_missing, instrument_missing
 from hil.rig.rigfile import Rig
@@ -51,15 +50,15 @@ class CheckItem:
     detail: str
 
 
-def check_all(rigs: Sequence[Rig]) -> dict[str, list[CheckItem]]:
-    """``check`` of every rig of a bench, at once; by rig name, in order."""
-    tasks = {rig.name: lambda rig=rig: check(rig) for rig in rigs}
+def check_all(rigs: Sequence[Rig]) -> list[list[CheckItem]]:
+    """``check`` of every rig of a bench, at once; in their order."""
+    tasks = {str(number): lambda rig=rig: check(rig) for number, rig in enumerate(rigs)}
     limit_s = max(_most_s(rig) for rig in rigs)
 
-    def late(name: str) -> list[CheckItem]:
-        return [CheckItem("rig", False, f"the check of {name} had not ended after {limit_s:g} s")]
+    def late(_: str) -> list[CheckItem]:
+        return [CheckItem("rig", False, f"its check had not ended after {limit_s:g} s")]
 
-    return run_all(tasks, limit_s, late)
+    return list(run_all(tasks, limit_s, late).values())
 
 
 def check(
@@ -107,7 +106,9 @@ def _most_s(rig: Rig) -> float:
 
 
 def _missing(rig: Rig, places: Places) -> dict[str, str]:
-    """What is not attached, by part."""
+    """What is not attached, by part; a twin's parts are there when it has started."""
+    if rig.virtual is not None:
+        return dict.fromkeys(ENTRIES, "")
     tasks: dict[str, Callable[[], str]] = {
         "console": lambda: console_missing(places.port),
         "flasher": lambda: flasher_missing(places.flasher, rig.board),
@@ -143,7 +144,6 @@ class _Parts:
         self._is_real = False
 
     def look_at_meter(self) -> list[CheckItem]:
-        meter: Meter | None = None
         try:
             with self._held("meter") as stack:
                 meter = open_meter(self._rig, self._places, stack)

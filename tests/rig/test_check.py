@@ -88,9 +88,7 @@ def test_nothing_attached_is_told_in_full_and_soon(
     waited: list[float] = []
     monkeypatch.setattr(presence.socket, "create_connection", _noting(waited))
     rigs = [rig_of(tmp_path, "nucleo", **STM32), rig_of(tmp_path, "gapuino", **GAP8)]
-    found = check_all(rigs)
-    nucleo = {item.name: item for item in found["nucleo"]}
-    gapuino = {item.name: item for item in found["gapuino"]}
+    nucleo, gapuino = ({item.name: item for item in items} for items in check_all(rigs))
     wanted = {"rig file", "flasher", "console", "meter", "power"}
     assert set(nucleo) == set(gapuino) == wanted
     for items in (nucleo, gapuino):

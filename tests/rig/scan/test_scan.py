@@ -16,13 +16,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from boards import BOARDS, load_board
 from hil.cli import app
 from hil.core.errors import RigError
 from hil.rig import lock
 from hil.rig.meter_options import KeysightN6705COptions, OscilloscopeOptions, Ppk2Options
 from hil.rig.power import PowerSpec
-from hil.rig.rigfile import Bench, load_bench, load_rig
+from hil.rig.rigfile import METER_KINDS, Bench, load_bench, load_rig
 from hil.rig.scan import look
+from hil.rig.scan.found_meters import NO_WINDOWS, RATES_HZ, FoundMeter
 from hil.rig.scan.listing import Instrument, Listing, SerialPort
 from hil.rig.scan.propose import Proposal, propose, write
 from hil.sim.instruments import make_instrument
@@ -136,6 +138,19 @@ def test_a_file_is_never_replaced(tmp_path: Path) -> None:
     write(proposal, tmp_path)
     with pytest.raises(RigError, match=r"nucleo\.toml: already there"):
         write(proposal, tmp_path)
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_every_kind_of_meter_can_be_proposed(tmp_path: Path, board: str) -> None:
+    assert {*RATES_HZ, *NO_WINDOWS} == set(METER_KINDS)
+    for kind in RATES_HZ:
+        tables = FoundMeter(kind, "usb:", "a meter").tables(load_board(board))
+        path = tmp_path / f"{kind}.toml"
+        path.write_text(
+            f'name = "x"\nboard = "{board}"\n[console]\nport = "p"\nbaud = 1\n'
+            '[flasher]\nkind = "gdb"\nserver = "h:1"\n' + "\n".join(t.toml() for t in tables)
+        )
+        assert load_rig(str(path)).meter.kind == kind
 
 
 def test_listing_survives_json() -> None:
