@@ -352,7 +352,7 @@ def _tables(run: Path, board: str | None) -> list[CostTable]:
 )
 def sim_run(
     elf: Annotated[Path, typer.Argument(help="Bare-metal ELF.")],
-    board: Annotated[str, typer.Option(help="gap8 or stm32f746.")],
+    board: Annotated[str, typer.Option(help="gap8, stm32f746 or stm32f767.")],
     max_seconds: Annotated[float, typer.Option(help="Simulated seconds at most.")] = 10.0,
     profile: Annotated[bool, typer.Option("--profile", help="Cycles by function (gap8).")] = False,
     top: Annotated[int, typer.Option(min=1, help="Functions a table of --profile.")] = 20,

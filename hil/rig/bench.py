@@ -33,7 +33,7 @@ from hil.rig.ports import is_url
 from hil.rig.power import PowerSwitch
 from hil.rig.power import open_power as open_switch
 from hil.rig.rigfile import MeterSpec, Rig
-from hil.rig.twin_process import OWN_METER, TwinCommand, TwinProcess, twin_command
+from hil.rig.twin_process import OWN_METER, TwinCommand, TwinProcess, twin_command, with_option
 
 VIRTUAL_METER = "HIL,VPM"  # how the virtual meter's *IDN? answer begins
 
@@ -167,6 +167,8 @@ def start(rig: Rig, stack: ExitStack, command: TwinCommand) -> Places:
         # A meter at a place of its own is not the twin's to host.
         hosted = "{meter_port}" in rig.meter.resource
         meter = rig.meter.kind if hosted else OWN_METER
+        if rig.virtual.data_cache:
+            command = with_option(command, "--data-cache", rig.virtual.data_cache)
         twin = TwinProcess(rig.board, rig.virtual.seed, rig.virtual.start_s, command, meter)
         stack.callback(twin.close)
         values = {

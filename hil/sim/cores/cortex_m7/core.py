@@ -45,6 +45,7 @@ from hil.sim.chip import Fault
 from hil.sim.cores.cortex_m7 import costs, exceptions, native, semihosting
 from hil.sim.cores.cortex_m7.blocks import BlockTable, MemoryRegion
 from hil.sim.cores.cortex_m7.bus import Bus, BusError
+from hil.sim.cores.cortex_m7.data_cache import Caches, DataCache
 from hil.sim.cores.cortex_m7.debug import CORE_REGISTERS, CoreDebug
 from hil.sim.cores.cortex_m7.exceptions import Cause, Exceptions, LockUpError
 from hil.sim.cores.cortex_m7.glue import Glue
@@ -81,7 +82,8 @@ class CortexM7:
 
     ``peripheral_areas`` are (base, size) of address space that ``bus`` answers for.
     ``unmodelled`` names what the chip has at an address where this model has nothing, or "":
-    an access there stops the run, since a bus fault would be a lie.
+    an access there stops the run, since a bus fault would be a lie. ``caches`` gives their sizes
+    and whether every access to the data cache is simulated.
     """
 
     def __init__(
@@ -90,8 +92,10 @@ class CortexM7:
         peripheral_areas: list[tuple[int, int]],
         dwt_base: int,
         unmodelled: Callable[[int], str],
+        caches: Caches,
     ) -> None:
         self.memories = memories
+        self._caches = caches
         self._unmodelled = unmodelled
         self.bus = Bus([])
         self._dwt_base = dwt_base
@@ -132,6 +136,8 @@ class CortexM7:
         self.ints[Ints.FLOATS] = self.floats.ctypes.data
         self.ints[Ints.BINS] = self.bins.ctypes.data
         self.ints[Ints.ICACHE] = self._icache.ctypes.data
+        self.ints[Ints.ICACHE_SETS] = self._caches.sets(native.ICACHE_WAYS)
+        self.data_cache = DataCache(self.ints, self.floats, self._caches)
         self.ints[Ints.BIN_CAPACITY] = BIN_CAPACITY
         self._table = BlockTable(self.ints, self.memories, self._register)
         self.ints[Ints.BLOCK] = -1
@@ -158,6 +164,8 @@ class CortexM7:
             self._uc.mmio_map(base, size, self._on_read, base, self._on_write, base)
         self._glue.map_dwt(self._uc, self._dwt_base)
         self._glue.add_block_hook(self._uc)
+        if self._caches.simulate_data:
+            self._glue.add_access_hook(self._uc)
 
     # Running
 
@@ -385,9 +393,7 @@ class CortexM7:
     def set_caches(self, instruction: bool, data: bool) -> None:
         """Switch the caches on or off."""
         self.ints[Ints.ICACHE_ON] = instruction
-        self.floats[Floats.LOAD_STALL_CYCLES] = (
-            costs.LOAD_STALL_CACHED if data else costs.LOAD_STALL_UNCACHED
-        )
+        self.data_cache.switch(data)
 
     def set_fetch(self, wait_states: int, accelerator: bool) -> None:
         """Fetch costs of a line for the flash's wait states and its accelerator."""

@@ -1,6 +1,7 @@
-"""The STM32F746 on a Nucleo-F746ZG: memory map, peripherals, console, marker and supply.
+"""The STM32F746 and F767 on their boards: memory map, peripherals, console, marker, supply.
 
-Implements :class:`hil.sim.chip.Chip`. Reference: RM0385 (peripherals), DS10916 (memories).
+Implements :class:`hil.sim.chip.Chip`. Reference: RM0385 (peripherals; RM0410
+says the same for the F767 in sections of its own), :mod:`.variant` (what differs).
 
 What is exact: instruction semantics (unicorn), the memory map, baud and byte times, the order of
 peripheral accesses, DWT's lock. What is a model: cycles (block costs, see
@@ -14,7 +15,6 @@ from __future__ import annotations
 import math
 import mmap
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,23 +26,25 @@ from hil.sim.cores.cortex_m7 import costs
 from hil.sim.cores.cortex_m7.blocks import MemoryRegion
 from hil.sim.cores.cortex_m7.bus import Bus, Peripheral, Window
 from hil.sim.cores.cortex_m7.core import CoreStop, CortexM7
+from hil.sim.cores.cortex_m7.data_cache import Caches
 from hil.sim.cores.cortex_m7.glue import DWT_BYTES
 from hil.sim.cores.cortex_m7.native import Floats, Ints
 from hil.sim.cores.cortex_m7.nvic import FIRST_INTERRUPT
-from hil.sim.cores.cortex_m7.registers import RegisterFile
 from hil.sim.cores.cortex_m7.system import Dwt, SystemControlSpace
 from hil.sim.socs.stm32f7 import power
 from hil.sim.socs.stm32f7.clocks import SYSCFG_LAYOUT, Flash, Pwr, Rcc, check_limits
 from hil.sim.socs.stm32f7.debugger import Stm32Debugger
+from hil.sim.socs.stm32f7.gating import Gated, PlainRegisters
 from hil.sim.socs.stm32f7.gpio import GpioPort
 from hil.sim.socs.stm32f7.polling import PollWatch
 from hil.sim.socs.stm32f7.timeline import Timeline
 from hil.sim.socs.stm32f7.timer import Timer
 from hil.sim.socs.stm32f7.uart import Usart
+from hil.sim.socs.stm32f7.variant import F746, F767, Variant
 
-FLASH, FLASH_ALIAS, FLASH_BYTES = 0x08000000, 0x00200000, 1 << 20
+FLASH, FLASH_ALIAS = 0x08000000, 0x00200000
 ITCM, ITCM_BYTES = 0x00000000, 16 << 10
-RAM, RAM_BYTES = 0x20000000, 320 << 10  # DTCM 64 K, SRAM1 240 K, SRAM2 16 K, contiguous
+RAM = 0x20000000
 FACTORY, UNIQUE_ID, FLASH_SIZE = 0x1FF0F000, 0x1FF0F420, 0x1FF0F442
 PERIPHERALS, PERIPHERAL_BYTES = 0x40000000, 0x00080000
 PRIVATE, PRIVATE_BYTES = 0xE0000000, 0x00100000
@@ -58,7 +60,6 @@ UNMODELLED = (
     (0x60000000, 0xA0002000, "external memory and its controllers (FMC, QUADSPI)"),
     (0xC0000000, 0xE0000000, "external SDRAM"),
 )
-DBGMCU_IDCODE = 0x10010449  # revision Z of the F74x family
 
 GPIO_LETTERS = "ABCDEFGHIJK"
 MARKER_PORT, MARKER_PIN = "F", 12  # Arduino D8 of the Nucleo-144
@@ -69,46 +70,9 @@ CONSOLES = {
     "USART6": (71, ("G", 14, 8), ("G", 9, 8)),
 }
 
+DATA_CACHES = ("average", "lines")
 LONGEST_STEP_S = 0.01  # a core that sleeps for longer is reported as sleeping
 _ENDS = {CoreStop.FAULT: Stop.FAULT, CoreStop.EXIT: Stop.EXITED, CoreStop.BREAK: Stop.BREAK}
-
-
-class PlainRegisters:
-    """Registers that only keep what is written."""
-
-    def __init__(self, name: str, layout: dict[str, tuple[int, int, int]]) -> None:
-        self.name = name
-        self._file = RegisterFile(name, layout)
-
-    def read(self, offset: int) -> int:
-        return self._file[self._file.register(offset)]
-
-    def write(self, offset: int, value: int) -> None:
-        self._file.store(self._file.register(offset), value)
-
-
-class Gated:
-    """A peripheral behind its RCC enable bit: reads 0 and ignores writes while that is clear."""
-
-    def __init__(
-        self, inner: Peripheral, enabled: Callable[[], bool], refused: Callable[[str], None]
-    ) -> None:
-        self.name = inner.name
-        self._inner = inner
-        self._enabled = enabled
-        self._refused = refused
-
-    def read(self, offset: int) -> int:
-        if self._enabled():
-            return self._inner.read(offset)
-        self._refused(f"{self.name} read at 0x{offset:x} while its clock is off: 0")
-        return 0
-
-    def write(self, offset: int, value: int) -> None:
-        if self._enabled():
-            self._inner.write(offset, value)
-        else:
-            self._refused(f"{self.name} written at 0x{offset:x} while its clock is off: ignored")
 
 
 def _unmodelled(address: int) -> str:
@@ -119,35 +83,52 @@ def _memory(size: int) -> np.ndarray:
     return np.frombuffer(mmap.mmap(-1, size), np.uint8)
 
 
-class Stm32F746:
-    """The virtual Nucleo-F746ZG. ``console`` names the USART whose pins are the wires."""
+class Stm32F7:
+    """The virtual Nucleo-144 with one of the family's chips.
 
-    name = "stm32f746"
+    ``console`` names the USART whose pins are the wires. ``data_cache``: "average" stalls a load
+    by a mean, "lines" follows every access through the cache (slower); the timing model says it.
+    """
+
+    variant: Variant
     supply_v = power.SUPPLY_V
-    timing_model = costs.TIMING_MODEL
 
-    def __init__(self, console: str = "USART3", unique_id: bytes = b"virtual-f746") -> None:
+    def __init__(
+        self,
+        console: str = "USART3",
+        unique_id: bytes | None = None,
+        data_cache: str = DATA_CACHES[0],
+    ) -> None:
+        variant = self.variant
+        unique_id = variant.unique_id if unique_id is None else unique_id
+        if data_cache not in DATA_CACHES:
+            raise SimulationError(f"data cache {data_cache!r}: there are {', '.join(DATA_CACHES)}")
         if console not in CONSOLES:
             raise SimulationError(f"console {console!r}: this chip has {', '.join(CONSOLES)}")
         if len(unique_id) != 12:
             raise SimulationError(f"unique id of {len(unique_id)} bytes; the chip's has 12")
         self._console_name = console
-        self._flash = _memory(FLASH_BYTES)
+        self._caches = Caches(
+            variant.core.cache_bytes, RAM + variant.dtcm_bytes, data_cache == "lines"
+        )
+        self.timing_model = f"{costs.TIMING_MODEL}, data cache by {data_cache}"
+        self._flash = _memory(variant.flash_bytes)
         self._flash[:] = 0xFF
         self._itcm = _memory(ITCM_BYTES)
-        self._ram = _memory(RAM_BYTES)
+        self._ram = _memory(variant.ram_bytes)
         self._factory = _memory(4096)
         self._factory[:] = 0xFF
         self._burn_factory(unique_id)
         self.image: ElfImage | None = None
-        self.debugger = Stm32Debugger(self, self._flash, FLASH, FLASH_ALIAS)
+        self.debugger = Stm32Debugger(self, self._flash, FLASH, FLASH_ALIAS, variant)
         self.reset()
 
     def _burn_factory(self, unique_id: bytes) -> None:
         at = UNIQUE_ID - FACTORY
         self._factory[at : at + 12] = np.frombuffer(unique_id, np.uint8)
         at = FLASH_SIZE - FACTORY
-        self._factory[at : at + 2] = np.frombuffer((FLASH_BYTES >> 10).to_bytes(2, "little"), "u1")
+        size_kb = len(self._flash) >> 10
+        self._factory[at : at + 2] = np.frombuffer(size_kb.to_bytes(2, "little"), "u1")
 
     # Loading and reset
 
@@ -165,20 +146,20 @@ class Stm32F746:
         if not any(
             base <= start and start + segment.memory_size <= base + size
             for base, size in (
-                (FLASH, FLASH_BYTES),
-                (FLASH_ALIAS, FLASH_BYTES),
-                (RAM, RAM_BYTES),
+                (FLASH, len(self._flash)),
+                (FLASH_ALIAS, len(self._flash)),
+                (RAM, len(self._ram)),
                 (ITCM, ITCM_BYTES),
             )
         ):
             raise SimulationError(
                 f"{path}: segment at 0x{start:08x}, {segment.memory_size} bytes, is outside "
-                "flash, ITCM and RAM of the STM32F746; check the linker script"
+                f"flash, ITCM and RAM of the {self.variant.part}; check the linker script"
             )
         if not segment.data:
             return
         base = FLASH if segment.address >= FLASH else FLASH_ALIAS
-        if not (base <= segment.address and segment.end <= base + FLASH_BYTES):
+        if not (base <= segment.address and segment.end <= base + len(self._flash)):
             raise SimulationError(
                 f"{path}: segment of {len(segment.data)} bytes is to be stored at "
                 f"0x{segment.address:08x}, which is not flash; give it a load address (AT>FLASH)"
@@ -214,7 +195,7 @@ class Stm32F746:
             (PRIVATE, DWT_BASE - PRIVATE),
             (behind_dwt, PRIVATE + PRIVATE_BYTES - behind_dwt),
         ]
-        self._core = CortexM7(memories, areas, DWT_BASE, _unmodelled)
+        self._core = CortexM7(memories, areas, DWT_BASE, _unmodelled, self._caches)
         self.debugger.attach(self._core)
         self._core.floats[Floats.LINE_MISS_J] = power.FLASH_LINE_J
         self._timeline = Timeline(lambda: self._core.now_cycles)
@@ -232,6 +213,7 @@ class Stm32F746:
         self._rcc.take_reset_causes(rcc)
         self._uart.counts = uart.counts
         self._core.set_caches(instruction=False, data=False)
+        self._core.data_cache.set_write_through(False)
         self._set_clock()
         self._marker_changed()
         self._boot()
@@ -246,9 +228,9 @@ class Stm32F746:
     def _make_peripherals(self) -> None:
         core, timeline = self._core, self._timeline
         self._pwr = Pwr(timeline, self._clock_changed)
-        self._flash_interface = Flash(self._clock_changed)
+        self._flash_interface = Flash(self.variant.option_word, self._clock_changed)
         self._rcc = Rcc(timeline, self._clock_changed, self._warn)
-        self._scs = SystemControlSpace(self)
+        self._scs = SystemControlSpace(self, self.variant.core)
         self._dwt = Dwt(self.now_cycles, lambda: self._scs.trace_enabled, core.set_cycle_counter)
         core.set_cycle_counter(0.0, False)
         self._ports = {
@@ -268,7 +250,7 @@ class Stm32F746:
         self._dbgmcu = PlainRegisters(
             "DBGMCU",
             {
-                "IDCODE": (0, DBGMCU_IDCODE, 0),
+                "IDCODE": (0, self.variant.idcode, 0),
                 "CR": (4, 0, 0xE7),
                 "APB1FZ": (8, 0, 0xFFFFFFFF),
                 "APB2FZ": (12, 0, 0xFFFFFFFF),
@@ -376,6 +358,16 @@ class Stm32F746:
     def caches_changed(self, instruction: bool, data: bool) -> None:
         """CCR (SystemEvents)."""
         self._core.set_caches(instruction, data)
+
+    def write_through_changed(self, on: bool) -> None:
+        """CACR (SystemEvents)."""
+        self._core.data_cache.set_write_through(on)
+
+    def data_cache_maintained(
+        self, operand: int, by_way: bool, clean: bool, invalidate: bool
+    ) -> None:
+        """DCISW and its kin (SystemEvents)."""
+        self._core.add_cycles(self._core.data_cache.maintain(operand, by_way, clean, invalidate))
 
     def trace_changed(self) -> None:
         """DEMCR (SystemEvents)."""
@@ -518,6 +510,11 @@ class Stm32F746:
     # Wires
 
     @property
+    def name(self) -> str:
+        """The board's name."""
+        return self.variant.name
+
+    @property
     def time_s(self) -> float:
         """Chip time since power-on in seconds."""
         return self._timeline.now_s
@@ -581,6 +578,7 @@ class Stm32F746:
             "branches": int(ints[Ints.BRANCHES]),
             "mispredicted_branches": int(ints[Ints.MISPREDICTS]),
             "icache_misses": int(ints[Ints.ICACHE_MISSES]),
+            **self._data_cache_counters(),
             "peripheral_accesses": self._core.accesses,
             "uart_bytes_in": self._uart.counts.bytes_in,
             "uart_bytes_out": self._uart.counts.bytes_out,
@@ -591,3 +589,24 @@ class Stm32F746:
             "resets": self._resets,
             "faults_taken": self._faults_taken,
         }
+
+    def _data_cache_counters(self) -> dict[str, int]:
+        if not self._caches.simulate_data:
+            return {}
+        ints = self._core.ints
+        return {
+            "dcache_misses": int(ints[Ints.DCACHE_MISSES]),
+            "dcache_write_backs": int(ints[Ints.DCACHE_WRITE_BACKS]),
+        }
+
+
+class Stm32F746(Stm32F7):
+    """The virtual Nucleo-F746ZG."""
+
+    variant = F746
+
+
+class Stm32F767(Stm32F7):
+    """The virtual Nucleo-F767ZI. Its double-precision FPU is not modelled: built for single."""
+
+    variant = F767
