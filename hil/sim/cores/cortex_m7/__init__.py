@@ -9,6 +9,7 @@ own register space, ``bus`` finds peripherals, ``data_cache`` keeps the data cac
 Accuracy, timing model "block-cost-2": pipeline pairing and latencies follow published
 measurements; the instruction cache and branch history are simulated (with a simpler predictor
 than the real one); the data cache is an average stall a load, or simulated by lines; flash, bus
-and barrier costs are assumptions named in ``costs``. Expect the order of 10 % on compute kernels, more on code that
-lives from data-cache misses. Alignment faults of LDRD, LDM and VLDR are not raised.
+and barrier costs are assumptions named in ``costs``. Expect the order of 10 % on compute kernels,
+more on code that lives from data-cache misses. Alignment faults of LDRD, LDM and VLDR are not
+raised.
 """

@@ -165,7 +165,8 @@ class CortexM7:
         self._glue.map_dwt(self._uc, self._dwt_base)
         self._glue.add_block_hook(self._uc)
         if self._caches.simulate_data:
-            self._glue.add_access_hook(self._uc)
+            for memory in self.memories:
+                self._glue.add_access_hook(self._uc, memory.base, memory.end - 1)
 
     # Running
 

@@ -72,11 +72,11 @@ class Glue:
         """Call ``native.on_block`` before every basic block."""
         self._add_hook(uc, UC_HOOK_BLOCK, native.on_block)
 
-    def add_access_hook(self, uc: Uc) -> None:
-        """Call ``native.on_access`` at every load and store of data."""
-        self._add_hook(uc, UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, native.on_access)
+    def add_access_hook(self, uc: Uc, first: int, last: int) -> None:
+        """Call ``native.on_access`` at every load and store of data from ``first`` to ``last``."""
+        self._add_hook(uc, UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, native.on_access, first, last)
 
-    def _add_hook(self, uc: Uc, kind: int, function: Any) -> None:
+    def _add_hook(self, uc: Uc, kind: int, function: Any, first: int = 1, last: int = 0) -> None:
         handle = ctypes.c_size_t()
         status = uclib.uc_hook_add(
             uc._uch,
@@ -84,8 +84,8 @@ class Glue:
             kind,
             ctypes.c_void_p(function.address),
             ctypes.c_void_p(self._ints.ctypes.data),
-            ctypes.c_uint64(1),
-            ctypes.c_uint64(0),
+            ctypes.c_uint64(first),
+            ctypes.c_uint64(last),
         )
         if status != 0:
             raise SimulationError(f"unicorn refuses a hook of kind {kind}: error {status}")
