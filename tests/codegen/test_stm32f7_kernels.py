@@ -137,7 +137,12 @@ def test_every_layer_is_bit_exact_with_gcc(make, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "data_cache"), [(conv_chain, "lines"), (depthwise_chain, ""), (others_chain, "lines")]
+    ("make", "data_cache"),
+    [
+        (conv_chain, "lines"),
+        pytest.param(depthwise_chain, "", marks=pytest.mark.slow),
+        pytest.param(others_chain, "lines", marks=pytest.mark.slow),
+    ],
 )
 def test_the_f767_runs_them_bit_exactly(make, data_cache: str, tmp_path: Path) -> None:
     assert wrong_layers(make(), "zig", tmp_path, "stm32f767", data_cache) == []
