@@ -68,7 +68,9 @@ def build(sources: Sources, board: Board, out_dir: Path, toolchain: str = "auto"
 def source_tree(sources: Sources, board: Board) -> dict[str, bytes]:
     """Relative path -> content of every file of the image, but for build_id.c."""
     tree = {f"generated/{name}": text.encode() for name, text in sources.files.items()}
-    others = {name for console in Console if console is not sources.console for name in console.value}
+    others = {
+        name for console in Console if console is not sources.console for name in console.value
+    }
     for folder, path in (("common", boards.COMMON), ("board", boards.board_folder(board.name))):
         for file in sorted(path.iterdir()):
             if file.suffix in (".c", ".h", ".S", ".ld") and file.name not in others:
