@@ -121,7 +121,7 @@ class EnergyRunnerConsole:
         lines = self.command(
             f"infer {iterations} {warmups}", expected_s=expected_s, answer_bytes=8192
         )
-        expected = [
+        expected: list[str | re.Pattern[str]] = [
             f"m-warmup-start-{warmups}", "m-warmup-done", f"m-infer-start-{iterations}", _LAP, _LAP,
             "m-infer-done", _RESULTS,
         ]  # fmt: skip
