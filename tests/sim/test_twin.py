@@ -65,7 +65,7 @@ class TestNoisyWire:
 
     @pytest.mark.parametrize("bad", [("burn", 0, 1), ("flip", -1, 1), ("flip", 0, 0)])
     def test_impossible_ones_are_refused(self, bad: tuple[str, int, int]) -> None:
-        with pytest.raises(SimulationError, match="flip, drop and insert"):
+        with pytest.raises(SimulationError, match="flip, drop, duplicate, insert, delay"):
             Disturbance(*bad)
 
 
