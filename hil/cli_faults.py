@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hil.loop.faults.trial import Result
 
 FAULTS_EXAMPLE = "Example: hil faults --trials 10000 --seed 1 --out faults"
+WIDTH = 110  # of the table
 EVERY = 20  # trials between two progress lines
 
 
@@ -63,9 +64,9 @@ def _print_table(results: list[Result]) -> None:
     shown.add_column("fault", no_wrap=True)
     for outcome in Outcome:
         shown.add_column(outcome.value, justify="right")
-    shown.add_column("put down to")
+    shown.add_column("put down to", no_wrap=True)
     for name, outcomes, culprits in table(results):
         counts = [str(outcomes[outcome.value] or "") for outcome in Outcome]
         blamed = ", ".join(f"{who} {count}" for who, count in sorted(culprits.items()))
         shown.add_row(name, *counts, blamed)
-    Terminal().print(shown)
+    Terminal(width=WIDTH).print(shown)

@@ -182,10 +182,31 @@ KINDS: tuple[Draw, ...] = (
 )  # fmt: skip
 
 
+# From the second round on, one trial in so many has two faults.
+TWO_FAULTS = 4
+
+
 def draw_plan(seed: int, number: int, extent: Extent, answer_s: float) -> Plan:
     """The plan of trial ``number`` of the campaign ``seed``: the same for the same extent.
 
     Kinds take turns, so that a short campaign meets each of them as often as another.
     """
     rng = np.random.default_rng([seed, number])
-    return KINDS[number % len(KINDS)](rng, extent, answer_s)
+    plan = KINDS[number % len(KINDS)](rng, extent, answer_s)
+    if number < len(KINDS) or rng.integers(TWO_FAULTS):
+        return plan
+    return _both(plan, KINDS[rng.integers(len(KINDS))](rng, extent, answer_s))
+
+
+def _both(first: Plan, second: Plan) -> Plan:
+    """Both plans at once; of two that end the process the second one counts."""
+    ends = second if second.disk_bytes or second.kill_bytes else first
+    return Plan(
+        "two faults",
+        first.culprits | second.culprits,
+        (*first.orders, *second.orders),
+        first.erased or second.erased,
+        ends.disk_bytes,
+        ends.kill_bytes,
+        ends.torn,
+    )
