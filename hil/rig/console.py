@@ -332,7 +332,8 @@ class Console:
                 return self._restarted(kind, item)
             if isinstance(item, Frame) and item.sequence == self._sequence:
                 return self._line_to_blame(error)
-            if isinstance(item, Frame) and item.sequence == awaited:
+            late = isinstance(item, Frame) and item.sequence == awaited
+            if late and item.type == kind | wire.RESPONSE:
                 return error
             self._report_unexpected(item)
         return self._line_to_blame(error) if self._recent else error

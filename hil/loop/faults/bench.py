@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from hil.core.errors import FlashError
-from hil.core.network import Cut, Network
+from hil.core.network import Cut, Network, Op
 from hil.loop.campaign import Prepared, prepare
 from hil.loop.faults.kinds import Extent
 from hil.loop.settings import Settings
@@ -146,8 +146,8 @@ def _rig(board: str, twin: TwinProcess, folder: Path) -> Rig:
 
 def tiny_network() -> Network:
     """Two layers with a cut between them, small enough for a trial of a second."""
-    first = random_network("conv2d", SIDE, SIDE, 3, 4, kernel=3, pad=1, seed=3)
-    second = random_network("pointwise", SIDE, SIDE, 4, 4, seed=4)
+    first = random_network(Op.CONV, SIDE, SIDE, 3, 4, kernel=3, pad=1, seed=3)
+    second = random_network(Op.POINTWISE, SIDE, SIDE, 4, 4, seed=4)
     layers = (
         replace(first.layers[0], name="conv"),
         replace(second.layers[0], name="pointwise", inputs=(1,)),
