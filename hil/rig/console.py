@@ -328,13 +328,13 @@ class Console:
         wire_s = sent_bytes * BITS_PER_BYTE / self.baud
         deadline = time.monotonic() + self.timeouts.answer_s + wire_s * self.timeouts.slowdown
         while (item := self._next_item(deadline)) is not None:
-            if isinstance(item, Frame) and item.type == Message.HELLO:
-                return self._restarted(kind, item)
-            if isinstance(item, Frame) and item.sequence == self._sequence:
-                return self._line_to_blame(error)
-            late = isinstance(item, Frame) and item.sequence == awaited
-            if late and item.type == kind | wire.RESPONSE:
-                return error
+            if isinstance(item, Frame):
+                if item.type == Message.HELLO:
+                    return self._restarted(kind, item)
+                if item.sequence == self._sequence:
+                    return self._line_to_blame(error)
+                if (item.sequence, item.type) == (awaited, kind | wire.RESPONSE):
+                    return error
             self._report_unexpected(item)
         return self._line_to_blame(error) if self._recent else error
 

@@ -10,7 +10,7 @@ above the wires then meets it as it would on a bench.
 ``port``       vanish: after ``after_s`` of bench time the serial port goes away, and is back
                after ``time_s`` of this computer's time, as another port by the same name
 ``chip``       reset, hang, brown_out (for ``time_s`` of bench time), off: after ``after_s`` of
-               bench time; with ``count`` 2, once the chip waits for the host after that
+               bench time; ``waiting``: once the chip waits for the host after that
 ``meter``      after ``after`` lines: mute (no answers any more), late (one answer comes after
                ``time_s``), hang_up (connection closed), preset (``*RST`` from the front panel),
                truncate and disconnect (the next block breaks off), lose and overload (``count``
@@ -42,7 +42,6 @@ UNITS = ("milli_volt", "milli_ampere", "milli_second")
 METER_FAULTS = (
     "mute", "late", "hang_up", "preset", "truncate", "disconnect", "lose", "overload", *UNITS,
 )  # fmt: skip
-WHEN_WAITING = 2
 HANG_UP = Reply(b"", hang_up=True)
 
 
@@ -54,6 +53,7 @@ class _Strike:
     moment: float
     count: int
     time_s: float
+    waiting: bool = False
 
 
 class Faults:
@@ -86,6 +86,7 @@ class Faults:
         count: int = 1,
         time_s: float = 0.0,
         after_s: float = 0.0,
+        waiting: bool = False,
     ) -> None:
         """Put a fault on a wire. SimulationError when there is no such wire or fault."""
         if wire in ("to_host", "to_board"):
@@ -93,13 +94,12 @@ class Faults:
             noisy.disturb(Disturbance(kind, after, count, time_s))
         elif wire in ("chip", "port"):
             self._check(wire, kind, CHIP_FAULTS if wire == "chip" else ("vanish",))
-            strike = _Strike(kind, self._chip.time_s + after_s, count, time_s)
+            strike = _Strike(kind, self._chip.time_s + after_s, count, time_s, waiting)
             self._on_chip.append(strike)
         elif wire == "meter":
             own = isinstance(self._meter, VirtualMeter)
             self._check(wire, kind, METER_FAULTS if own else METER_FAULTS[: -len(UNITS)])
             self._on_meter.append(_Strike(kind, self._meter_lines + after, count, time_s))
-            self._strike_meter()
         elif wire == "flasher":
             self._check(wire, kind, FLASHER_FAULTS)
             self._at_flash = kind
@@ -148,15 +148,15 @@ class Faults:
 
     def slice_s(self, most_s: float) -> float:
         """How long the chip may run before the next fault strikes it."""
-        due = [strike.moment for strike in self._on_chip if strike.count != WHEN_WAITING]
+        due = [strike.moment for strike in self._on_chip if not strike.waiting]
         left_s = min(due, default=float("inf")) - self._chip.time_s
         return max(min(most_s, left_s), 1e-6)
 
     def strike_chip(self) -> None:
         """Let happen to the chip what is due."""
         for strike in list(self._on_chip):
-            waits = strike.count == WHEN_WAITING
-            if self._chip.time_s < strike.moment or (waits and self._chip.running):
+            too_early = self._chip.time_s < strike.moment
+            if too_early or (strike.waiting and self._chip.running):
                 continue
             self._on_chip.remove(strike)
             if strike.kind == "vanish":

@@ -59,6 +59,7 @@ class NoisyWire:
         """No disturbance any more; what is held back is lost."""
         self._pending.clear()
         self._held.clear()
+        self._held_until_s = 0.0
 
     @property
     def holding(self) -> bool:

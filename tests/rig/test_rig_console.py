@@ -151,7 +151,7 @@ class TestRestart:
 
     def test_between_two_requests(self, bench: Bench, console: Console) -> None:
         console.load_input(INPUT)
-        bench.probe.disturb("chip", "reset", count=2)
+        bench.probe.disturb("chip", "reset", waiting=True)
         while not console._serial.in_waiting:
             time.sleep(0.01)
         with pytest.raises(TargetError, match="restarted instead of answering RUN"):

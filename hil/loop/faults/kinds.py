@@ -7,12 +7,10 @@ of the meter, bench time of the chip, bytes of the journal. So every moment of a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
 
 import numpy as np
-
-from hil.sim.faults import WHEN_WAITING
 
 
 class Culprit(StrEnum):
@@ -57,6 +55,12 @@ class Order:
     count: int = 1
     time_s: float = 0.0
     after_s: float = 0.0
+    waiting: bool = False
+
+    def __str__(self) -> str:
+        given = {f.name: getattr(self, f.name) for f in fields(self) if f.default is not MISSING}
+        told = [f"{name}={value:.6g}" for name, value in given.items() if value]
+        return " ".join([self.wire, self.kind, *told])
 
 
 @dataclass(frozen=True)
@@ -125,10 +129,10 @@ def _vanish(rng: np.random.Generator, extent: Extent, answer_s: float) -> Plan:
 def _chip(kind: str) -> Draw:
     def draw(rng: np.random.Generator, extent: Extent, answer_s: float) -> Plan:
         # Half of them while it computes or sends, half between two requests.
-        count = WHEN_WAITING if rng.random() < 0.5 else 1
+        waiting = bool(rng.random() < 0.5)
         after_s = float(rng.uniform(0, extent.chip_s))
         time_s = float(10 ** rng.uniform(-5, -2))
-        order = Order("chip", kind, count=count, time_s=time_s, after_s=after_s)
+        order = Order("chip", kind, time_s=time_s, after_s=after_s, waiting=waiting)
         return Plan(f"chip {kind}", frozenset({Culprit.TARGET}), (order,))
 
     return draw

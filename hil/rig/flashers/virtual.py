@@ -116,11 +116,12 @@ class VirtualFlasher:
         count: int = 1,
         time_s: float = 0.0,
         after_s: float = 0.0,
+        waiting: bool = False,
     ) -> None:
         """Put a fault on a wire of the virtual bench; see hil.sim.faults."""
         self.ask(
             "disturb", wire=wire, kind=kind, after=after, count=count, time_s=time_s,
-            after_s=after_s,
+            after_s=after_s, waiting=waiting,
         )  # fmt: skip
 
     def close(self) -> None:
