@@ -331,7 +331,7 @@ class Console:
             if isinstance(item, Frame):
                 if item.type == Message.HELLO:
                     return self._restarted(kind, item)
-                if item.sequence == self._sequence:
+                if item.type == Message.IDENTIFY | wire.RESPONSE:
                     return self._line_to_blame(error)
                 if (item.sequence, item.type) == (awaited, kind | wire.RESPONSE):
                     return error
