@@ -14,7 +14,7 @@ import typer
 from rich.console import Console as Terminal
 from rich.table import Table
 
-from hil import cli_nightly
+from hil import cli_faults, cli_nightly
 from hil.cli_compress import register_compression
 from hil.cli_doctor import DOCTOR_EXAMPLE, doctor
 from hil.cli_energyrunner import Protocol, energyrunner_firmware, register_energyrunner
@@ -48,6 +48,7 @@ app.add_typer(meter_app, name="meter")
 app.command("slice-sizes", epilog="Example: hil slice-sizes --bits 5 --cut block5")(slice_sizes)
 app.command("doctor", epilog=DOCTOR_EXAMPLE)(doctor)
 app.command("nightly", epilog=cli_nightly.NIGHTLY_EXAMPLE)(cli_nightly.nightly)
+app.command("faults", epilog=cli_faults.FAULTS_EXAMPLE)(cli_faults.faults)
 app.command("quarantine", epilog=cli_nightly.QUARANTINE_EXAMPLE)(cli_nightly.quarantine)
 register_training(app)
 register_slicing(app)

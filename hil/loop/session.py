@@ -140,6 +140,8 @@ class Session:
         self.rig.console.on_event = self.journal.event
         try:
             step(self.rig, self.journal.event)
+            if isinstance(error, InstrumentError):
+                recovery.set_up_meter(self.rig, self.journal.event)
         except HilError as failure:
             self.journal.event("not recovered", f"{label(workload)}: {failure}")
             return failure if isinstance(failure, PASSING) else error

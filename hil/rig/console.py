@@ -16,7 +16,7 @@ import serial
 
 from hil.core import console as wire
 from hil.core.console import ErrorCode, Message, RunFlag
-from hil.core.errors import PortLostError, ProtocolError, TargetError
+from hil.core.errors import HilError, PortLostError, ProtocolError, TargetError
 from hil.core.trial import SelfTestSample
 from hil.rig.frames import OVERHEAD_BYTES, Damage, Frame, FrameParser, encode, shown
 from hil.rig.messages import (
@@ -89,6 +89,10 @@ class BoardRefusal(ProtocolError):
 
 class _DamagedReply(ProtocolError):
     """The answer, or the request as the board got it, had a wrong CRC."""
+
+
+class _Silence(TargetError):
+    """No answer before the deadline."""
 
 
 class Console:
@@ -270,16 +274,22 @@ class Console:
         """The answer's payload, after one recorded retry where that can do no harm."""
         wire_s = (2 * OVERHEAD_BYTES + len(payload) + answer_bytes) * BITS_PER_BYTE / self.baud
         timeout_s = self.timeouts.answer_s + (expected_s + wire_s) * self.timeouts.slowdown
-        try:
-            return self._exchange(kind, payload, timeout_s)
-        except _DamagedReply as damage:
-            if kind not in IDEMPOTENT:
-                raise
-            self.on_event("retry", f"{kind.name} on {self.port}: {damage}")
-        return self._exchange(kind, payload, timeout_s)
+        for is_last in (kind not in IDEMPOTENT, True):
+            try:
+                return self._exchange(kind, payload, timeout_s)
+            except _Silence as silence:
+                raise self._cause(kind, silence) from silence
+            except _DamagedReply as damage:
+                if is_last:
+                    raise self._cause(kind, damage) from damage
+                self.on_event("retry", f"{kind.name} on {self.port}: {damage}")
+        raise AssertionError("the last attempt returns or raises")
 
     def _exchange(self, kind: Message, payload: bytes, timeout_s: float) -> bytes:
-        self.discard_input()
+        self._pump()
+        if kind is not Message.IDENTIFY:  # which asks just this: who is there now
+            self._refuse_restart(kind)
+        self._drop_stale()
         self._sequence = self._sequence % 255 + 1  # 0 is HELLO's
         self._send(encode(kind, self._sequence, payload))
         deadline = time.monotonic() + timeout_s
@@ -287,10 +297,52 @@ class Console:
             answer = self._judge(kind, item)
             if answer is not None:
                 return answer
-        raise TargetError(
+        raise _Silence(
             f"the board on {self.port} did not answer {kind.name} within {timeout_s:.1f} s; "
             f"{self._last_seen()}. Reset or power-cycle it; if the work is just longer, expect more"
         )
+
+    def _refuse_restart(self, kind: Message) -> None:
+        """TargetError when the board has announced itself since the last answer.
+
+        It has forgotten its input and its partition then.
+        """
+        for item in self._frames:
+            if isinstance(item, Frame) and item.type == Message.HELLO:
+                self._drop_stale()
+                raise self._restarted(kind, item)
+
+    def _cause(self, kind: Message, error: HilError) -> HilError:
+        """Who is to blame for ``error``: asked who it is, does the board say anything?
+
+        If it restarted, that was the cause. If it is alive, the line lost what it said or what
+        it was told. If it is silent again, or was just late, ``error`` stands.
+        """
+        self._frames += self._parser.give_up()
+        self._recent, awaited = b"", self._sequence
+        # It may wait for the rest of a request: zeros end that, whatever its length.
+        self._send(bytes(OVERHEAD_BYTES + wire.MAX_PAYLOAD))
+        self._sequence = self._sequence % 255 + 1
+        self._send(encode(Message.IDENTIFY, self._sequence))
+        sent_bytes = 2 * OVERHEAD_BYTES + wire.MAX_PAYLOAD + wire.IDENTITY.size
+        wire_s = sent_bytes * BITS_PER_BYTE / self.baud
+        deadline = time.monotonic() + self.timeouts.answer_s + wire_s * self.timeouts.slowdown
+        while (item := self._next_item(deadline)) is not None:
+            if isinstance(item, Frame):
+                if item.type == Message.HELLO:
+                    return self._restarted(kind, item)
+                if item.type == Message.IDENTIFY | wire.RESPONSE:
+                    return self._line_to_blame(error)
+                if (item.sequence, item.type) == (awaited, kind | wire.RESPONSE):
+                    return error
+            self._report_unexpected(item)
+        return self._line_to_blame(error) if self._recent else error
+
+    @staticmethod
+    def _line_to_blame(error: HilError) -> HilError:
+        if not isinstance(error, _Silence):
+            return error
+        return ProtocolError(f"{error}. It is alive and answers IDENTIFY: the line is bad")
 
     def _judge(self, kind: Message, item: Frame | Damage) -> bytes | None:
         """The payload if ``item`` is the answer to ``kind``, None to go on listening."""

@@ -70,6 +70,11 @@ class FrameParser:
         self._buffer.clear()
         return pending
 
+    def give_up(self) -> list[Frame | Damage]:
+        """Wait no more for the end of the frame that has begun; what lies behind its SYNC."""
+        begun = self.clear()
+        return self.feed(begun[len(SYNC) :]) if begun.startswith(SYNC) else []
+
     def feed(self, data: bytes) -> list[Frame | Damage]:
         """What is complete after ``data``."""
         self._buffer += data

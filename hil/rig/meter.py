@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from hil.core.errors import InstrumentError
 from hil.core.waveform import Waveform
 
@@ -14,6 +16,10 @@ from hil.core.waveform import Waveform
 # request and answer take their time. Both are idle samples that cost nothing.
 MARGIN = 1.1
 SLACK_S = 0.02
+# Supplies that a board on a bench may have.
+SUPPLY_V = (0.3, 60.0)
+# Converters reach somewhat beyond their range, none twice as far.
+OVER_RANGE = 2.0
 
 
 class Meter(Protocol):
@@ -63,9 +69,27 @@ class Acquisition:
     is_read: bool = False
 
     def read(self) -> Waveform:
-        """The samples, once."""
+        """The samples, once. InstrumentError also when they cannot be what the meter says."""
         self.is_read = True
-        return self.meter.read()
+        waveform = self.meter.read()
+        refuse_implausible(waveform)
+        return waveform
+
+
+def refuse_implausible(waveform: Waveform) -> None:
+    """InstrumentError for numbers that are in other units, or in another byte order."""
+    low_v, high_v = SUPPLY_V
+    if not low_v <= waveform.supply_v <= high_v:
+        raise InstrumentError(
+            f"{waveform.meter}: a supply of {waveform.supply_v:g} V, boards have {low_v:g} to "
+            f"{high_v:g} V; does the meter tell millivolts?"
+        )
+    most_a = float(np.max(np.abs(waveform.current_a), initial=0.0))
+    if most_a > OVER_RANGE * waveform.range_a:
+        raise InstrumentError(
+            f"{waveform.meter}: a sample of {most_a:g} A in the range of {waveform.range_a:g} A; "
+            "does the meter tell milliamperes, or has somebody changed its settings?"
+        )
 
 
 @contextmanager

@@ -44,6 +44,13 @@ def power_cycle(rig: OpenRig, note: OnEvent) -> Identity:
     return _listening(rig, note, switch)
 
 
+def set_up_meter(rig: OpenRig, note: OnEvent) -> None:
+    """Connect and configure the meter again: somebody may have touched it. InstrumentError."""
+    spec = rig.rig.meter
+    note("meter set-up", f"{rig.rig.name}: {spec.kind} once more")
+    rig.meter.configure(spec.sample_rate_hz, spec.range_a)
+
+
 def _listening(rig: OpenRig, note: OnEvent, bring_back: Callable[[], Identity]) -> Identity:
     """Carry out a step; a port that is gone is found again first, or in its course.
 

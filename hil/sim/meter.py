@@ -89,7 +89,11 @@ class VirtualMeter:
     def __init__(self, supply_v: float, seed: int = 0) -> None:
         self.specimen = Specimen.from_seed(seed)
         self.supply_v = supply_v
-        self.lose_next = 0  # fault injection: samples that the next acquisition drops
+        # Fault injection: samples that the next acquisition drops or clips, and units of which
+        # it tells a thousand for one ("volt", "ampere", "second").
+        self.lose_next = 0
+        self.overload_next = 0
+        self.milli: set[str] = set()
         self._rng = np.random.default_rng([seed, 1])
         self._errors: deque[tuple[int, str]] = deque()
         self._acquisition: Recording | None = None
@@ -108,7 +112,7 @@ class VirtualMeter:
             Command("*CLS", setter=self._nothing(self._errors.clear)),
             Command("*OPC", query=self._finished),
             Command("SYSTem:ERRor[:NEXT]", query=self._next_error),
-            Command("[SENSe:]CURRent:RANGe", self._set_range, lambda: _number(self.range_a)),
+            Command("[SENSe:]CURRent:RANGe", self._set_range, self._range),
             Command("[SENSe:]SWEep:TINTerval", self._set_interval, self._interval),
             Command("[SENSe:]SWEep:POINts", self._set_points, lambda: _number(self.points)),
             Command("FORMat:BORDer", self._set_order, lambda: self._order.encode()),
@@ -221,8 +225,15 @@ class VirtualMeter:
         # Rounded up, so never faster than asked; the small part forgives 2.9999e-6.
         self.ticks = math.ceil(wanted / TICK_S - 1e-6)
 
+    def _told(self, value: float, unit: str) -> float:
+        """The number that it tells for ``value``."""
+        return value * 1000.0 if unit in self.milli else value
+
+    def _range(self) -> bytes:
+        return _number(self._told(self.range_a, "ampere"))
+
     def _interval(self) -> bytes:
-        return _number(self.ticks * TICK_S)
+        return _number(self._told(self.ticks * TICK_S, "second"))
 
     def _set_points(self, argument: str) -> None:
         self._idle()
@@ -252,8 +263,11 @@ class VirtualMeter:
 
     def _finish(self, acquisition: Recording) -> None:
         samples = to_samples(acquisition, self.range_a, self.specimen, self.supply_v, self._rng)
+        if self.overload_next:
+            place = int(self._rng.integers(len(samples.marker)))
+            samples = samples.clipped(place, self.overload_next, self.range_a)
         self._samples = samples.without(self.lose_next) if self.lose_next else samples
-        self.lose_next = 0
+        self.lose_next = self.overload_next = 0
         self._acquisition = None
 
     def _finished(self) -> bytes:
@@ -272,7 +286,8 @@ class VirtualMeter:
 
     def _fetch_current(self) -> bytes:
         order = ">f4" if self._order == "NORM" else "<f4"
-        return _block(self._fetched().current_a.astype(order).tobytes())
+        told = self._told(1.0, "ampere") * self._fetched().current_a
+        return _block(told.astype(order).tobytes())
 
     def _fetch_marker(self) -> bytes:
         return _block(self._fetched().marker.astype(np.uint8).tobytes())
@@ -283,7 +298,7 @@ class VirtualMeter:
         return b",".join([*map(_number, numbers), _number(samples.t0_s)])
 
     def _voltage(self) -> bytes:
-        return _number(round(self.supply_v * self.specimen.voltage_gain, 5))
+        return _number(self._told(round(self.supply_v * self.specimen.voltage_gain, 5), "volt"))
 
     # -- errors -----------------------------------------------------------------------------
 

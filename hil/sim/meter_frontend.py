@@ -8,7 +8,7 @@ to one interval after the start of the acquisition.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -64,6 +64,13 @@ class Samples:
             self.overloaded,
             self.lost + count,
         )
+
+    def clipped(self, first: int, count: int, range_a: float) -> Samples:
+        """The same with ``count`` samples from ``first`` on beyond the range."""
+        current_a = self.current_a.copy()
+        current_a[first : first + count] = range_a
+        overloaded = self.overloaded + len(current_a[first : first + count])
+        return replace(self, current_a=current_a, overloaded=overloaded)
 
 
 @dataclass

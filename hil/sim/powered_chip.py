@@ -37,6 +37,7 @@ class PoweredChip:
         self._edges: list[MarkerEdge] = []
         self._level = False
         self._unmodelled = ""
+        self._hung_j: float | None = None  # energy of a bin while the chip hangs
 
     @property
     def blank(self) -> bool:
@@ -46,7 +47,7 @@ class PoweredChip:
     @property
     def time_s(self) -> float:
         """Bench time now."""
-        if not self.powered:
+        if not self.powered or self.hung:
             return self._end * self.bin_s
         return self._epoch * self.bin_s + self.chip.time_s
 
@@ -54,7 +55,7 @@ class PoweredChip:
     def running(self) -> bool:
         """Whether time goes on by itself: on, and not waiting, ended, halted or held."""
         going = self.stop is Stop.BUDGET and not self.held
-        return self.powered and not self.blank and going
+        return self.powered and not self.blank and going and not self.hung
 
     @property
     def halted(self) -> str | None:
@@ -71,6 +72,34 @@ class PoweredChip:
     def fault_text(self) -> str:
         """Why the chip has halted, after Stop.FAULT."""
         return self._unmodelled or str(self.chip.fault)
+
+    @property
+    def hung(self) -> bool:
+        """Whether the chip runs in circles, deaf and dumb, until a reset."""
+        return self._hung_j is not None
+
+    # -- accidents --------------------------------------------------------------------------
+
+    def hang(self) -> None:
+        """From now on the chip draws what it just drew and does nothing else until a reset."""
+        if self.powered and not self.hung:
+            self._collect()
+            drawn = self._held[-1] if self._held else np.zeros(0)
+            self._hung_j = float(drawn[-1]) if len(drawn) else 0.0
+
+    def brown_out(self, time_s: float) -> None:
+        """The supply fails for ``time_s`` of bench time and returns."""
+        if self.powered:
+            self.power(False)
+            self.idle_until(self.time_s + time_s)
+            self.power(True)
+
+    def erase(self) -> None:
+        """Take the firmware away, as a mass erase does."""
+        self._close_epoch()
+        self.elf_sha256 = None
+        self.loaded = False
+        self._start()
 
     # -- debug probe and switch -------------------------------------------------------------
 
@@ -156,20 +185,20 @@ class PoweredChip:
 
     def feed(self, data: bytes) -> None:
         """Bytes from the host; lost while the chip is off or holds no firmware."""
-        if not self.powered or self.blank or self.halted:
+        if not self.powered or self.blank or self.halted or self.hung:
             return
         self.chip.uart_feed(data)
         self.stop = Stop.BUDGET
 
     def uart_drain(self) -> bytes:
         """Bytes for the host."""
-        return self.chip.uart_drain() if self.powered else b""
+        return self.chip.uart_drain() if self.powered and not self.hung else b""
 
     def idle_until(self, time_s: float) -> None:
-        """Let bench time pass while nothing happens; only for a chip that is off or WAITING."""
-        if not self.powered:
+        """Let bench time pass while nothing happens; for a chip that is off, hung or WAITING."""
+        if not self.powered or self.hung:
             end = int(np.ceil(time_s / self.bin_s))
-            self._held.append(np.zeros(max(0, end - self._end)))
+            self._held.append(np.full(max(0, end - self._end), self._hung_j or 0.0))
         elif time_s > self.time_s:
             self.chip.idle_until(time_s - self._epoch * self.bin_s)
 
@@ -177,7 +206,7 @@ class PoweredChip:
 
     def drain(self) -> tuple[EnergyBins, list[MarkerEdge]]:
         """Complete energy bins and marker edges since the last call, in bench time."""
-        if self.powered:
+        if self.powered and not self.hung:
             self._collect()
         energy_j = np.concatenate(self._held) if self._held else np.zeros(0)
         bins = EnergyBins(self._next, self.bin_s, energy_j)
@@ -216,7 +245,9 @@ class PoweredChip:
         """Take what the chip still has before its time starts anew; its pins go low."""
         self._unmodelled = ""
         if self.powered:
-            self._collect()
+            if not self.hung:
+                self._collect()
+            self._hung_j = None
             last_s = self._edges[-1].time_s if self._edges else 0.0
             self._note_edge(max(last_s, self._end * self.bin_s), False)
             self._epoch = self._end

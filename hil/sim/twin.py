@@ -9,12 +9,14 @@ debug probe and switchboard, one JSON object a line):
     {"command": "flash", "elf": "/path/to.elf"}     {"command": "status"}
     {"command": "reset"}                            {"command": "power", "on": false}
     {"command": "quit"}
+    {"command": "erase"}                            {"command": "traffic"}
+    {"command": "calm"}                             {"command": "sent"}
     {"command": "disturb", "wire": "to_host", "kind": "flip", "after": 3, "count": 1}
     {"command": "disturb", "wire": "meter", "kind": "mute"}
 
-Answers are ``{"ok": true, ...}`` or ``{"ok": false, "error": "..."}``. Wires to disturb are
-``to_host`` and ``to_board`` (hil.sim.wires.Disturbance) and ``meter`` (kinds mute, truncate,
-disconnect, and lose with ``count`` samples).
+Answers are ``{"ok": true, ...}`` or ``{"ok": false, "error": "..."}``. Wires to disturb and their
+faults are listed in hil.sim.faults; ``calm`` takes away those that have not struck, ``traffic``
+and ``sent`` tell what has passed on the wires.
 
 Time belongs to the chip. It runs as fast as it can while the firmware computes and stands
 still while the firmware waits for the host, except that a meter which somebody waits for
@@ -30,6 +32,7 @@ import selectors
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,20 +40,21 @@ from typing import Any
 from hil.core.errors import HilError, SimulationError
 from hil.sim.chip import Chip
 from hil.sim.chips import CHIPS, make_chip
+from hil.sim.faults import Faults
 from hil.sim.gdb.server import GdbServer, listen
 from hil.sim.gdb.stub import Stub
 from hil.sim.instruments import INSTRUMENTS, make_instrument
 from hil.sim.instruments.instrument import Instrument
 from hil.sim.meter import VirtualMeter
 from hil.sim.powered_chip import PoweredChip
-from hil.sim.wires import Disturbance, PtyWire
+from hil.sim.wires import PtyWire
 from hil.sim.wires_lines import LineServer, Reply
 
 SLICE_S = 0.003  # chip time between two looks at the wires
 IDLE_STEP_S = 0.05
 ORPHAN_CHECK_S = 0.5
 OWN_METER = "scpi_digitizer"  # the VPM1; other kinds are simulated products
-METER_FAULTS = ("mute", "truncate", "disconnect", "lose")
+PRESSING_S = 0.005  # between two looks while this computer's clock decides
 
 
 class Twin:
@@ -71,11 +75,14 @@ class Twin:
         self.meter = _make_meter(meter, chip.supply_v, seed)
         self._parent = parent
         self._quit = False
-        self._meter_fault = ""
         self._selector = selectors.DefaultSelector()
         self._console = PtyWire(directory / "console")
+        self._plugged, self._plug_at_s = True, 0.0
+        self._faults = Faults(self._console, self.chip, self.meter, self._unplug)
         self._selector.register(self._console, selectors.EVENT_READ, self._on_console)
-        self._meter_server = LineServer(self._selector, self._listen_meter(), self._on_meter)
+        self._meter_server = LineServer(
+            self._selector, self._listen_meter(), self._faults.meter_reply
+        )
         self._gdb = self._open_gdb()
         # The socket comes last: whoever can connect finds everything else in place.
         self._control = LineServer(self._selector, self._listen_control(), self._on_control)
@@ -84,7 +91,7 @@ class Twin:
         """Serve until ``quit``, a signal, or the end of the parent process."""
         try:
             while not self._quit and not self._orphaned():
-                for key, mask in self._selector.select(0 if self._busy else ORPHAN_CHECK_S):
+                for key, mask in self._selector.select(self._patience_s):
                     key.data(mask)
                 self._advance()
         finally:
@@ -100,8 +107,9 @@ class Twin:
         self._meter_server.close()
         if self._gdb is not None:
             self._gdb.close()
-        self._selector.unregister(self._console)
-        self._console.close()
+        if self._plugged:
+            self._selector.unregister(self._console)
+            self._console.close()
         self._selector.close()
         for name in ("control.sock", "meter.port", "gdb.port"):
             (self.directory / name).unlink(missing_ok=True)
@@ -142,14 +150,24 @@ class Twin:
     def _busy(self) -> bool:
         return self.chip.running or self._meter_waits
 
+    @property
+    def _patience_s(self) -> float:
+        """How long to wait for the wires."""
+        if self._busy:
+            return 0.0
+        return PRESSING_S if self._faults.pressing or not self._plugged else ORPHAN_CHECK_S
+
     def _orphaned(self) -> bool:
         return self._parent is not None and os.getppid() != self._parent
 
     def _advance(self) -> None:
         if self.chip.running:
-            self.chip.run(SLICE_S)
+            self.chip.run(self._faults.slice_s(SLICE_S))
         elif self._meter_waits:
             self._let_time_pass()
+        self._faults.strike_chip()
+        if not self._plugged and time.monotonic() >= self._plug_at_s:
+            self._plug()
         if self._gdb is not None:
             self._gdb.poll()
         self._send(self.chip.uart_drain())
@@ -172,34 +190,42 @@ class Twin:
         if mask & selectors.EVENT_READ:
             self.chip.feed(self._console.read())
 
+    def _unplug(self, time_s: float) -> None:
+        if self._plugged:
+            self._selector.unregister(self._console)
+            self._console.close()
+        self._plugged, self._plug_at_s = False, time.monotonic() + time_s
+
+    def _plug(self) -> None:
+        self._console.plug()
+        self._selector.register(self._console, selectors.EVENT_READ, self._on_console)
+        self._plugged = True
+
+    def _carry_delayed(self) -> None:
+        """What a delay has held back, once it is over."""
+        if self._console.to_board.holding:
+            self.chip.feed(self._console.to_board.carry(b""))
+        if self._console.to_host.holding:
+            self._console.write(b"")
+
     def _send(self, data: bytes) -> None:
+        if not self._plugged:
+            return  # nobody is at the other end
+        self._carry_delayed()
         if data or self._console.full:
             self._console.write(data)
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._console.full else 0)
         if self._selector.get_key(self._console).events != events:
             self._selector.modify(self._console, events, self._on_console)
 
-    # -- meter ------------------------------------------------------------------------------
-
-    def _on_meter(self, line: str) -> Reply | None:
-        if self._meter_fault == "mute":
-            return None
-        answer = self.meter.execute(line)
-        if answer is None:
-            return None
-        # Some products put a word before the block.
-        if b"#" in answer[:16] and self._meter_fault in ("truncate", "disconnect"):
-            hang_up = self._meter_fault == "disconnect"
-            self._meter_fault = ""
-            return Reply(answer[: len(answer) // 2], hang_up)
-        return Reply(answer)
-
     # -- control ----------------------------------------------------------------------------
 
-    def _on_control(self, line: str) -> Reply:
+    def _on_control(self, line: str) -> Reply | None:
         try:
             request = json.loads(line)
             name = request.pop("command")
+            if name == "flash" and self._faults.probe_fails:
+                return self._faults.failing_probe()
             result = self._commands()[name](**request)
             answer: dict[str, Any] = {"ok": True, **(result or {})}
         except HilError as error:
@@ -215,12 +241,16 @@ class Twin:
             "reset": self.chip.reset,
             "power": self.chip.power,
             "status": self._status,
-            "disturb": self._disturb,
+            "erase": self.chip.erase,
+            "traffic": self._faults.traffic,
+            "sent": self._faults.sent,
+            "disturb": self._faults.order,
+            "calm": self._faults.clear,
             "quit": self.quit,
         }
 
     def _flash(self, elf: str) -> dict[str, Any]:
-        return {"elf_sha256": self.chip.flash(Path(elf))}
+        return {"elf_sha256": self._faults.flash(Path(elf))}
 
     def _status(self) -> dict[str, Any]:
         chip = self.chip.chip
@@ -240,18 +270,6 @@ class Twin:
             "lost_bytes": self._console.lost_bytes,
             "counters": {name: int(value) for name, value in chip.counters().items()},
         }
-
-    def _disturb(self, wire: str, kind: str, after: int = 0, count: int = 1) -> None:
-        if wire in ("to_host", "to_board"):
-            getattr(self._console, wire).disturb(Disturbance(kind, after, count))
-        elif wire != "meter":
-            raise SimulationError(f"no wire {wire!r}; there are to_host, to_board and meter")
-        elif kind not in METER_FAULTS:
-            raise SimulationError(f"no fault {kind!r}; a meter has {', '.join(METER_FAULTS)}")
-        elif kind == "lose":
-            self.meter.lose_next = count
-        else:
-            self._meter_fault = kind
 
 
 def _make_meter(kind: str, supply_v: float, seed: int) -> VirtualMeter | Instrument:

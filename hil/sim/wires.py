@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import pty
+import time
 import tty
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hil.core.errors import SimulationError
@@ -13,25 +14,30 @@ from hil.core.errors import SimulationError
 READ_BYTES = 65536
 # What a host's driver would buffer for a program that does not read. More is lost, as there.
 BACKLOG_BYTES = 65536
+SENT_BYTES = 1 << 20  # of what the chip has sent, kept for comparison with what arrived
+WIRE_KINDS = ("flip", "drop", "duplicate", "insert", "delay")
 
 
 @dataclass(frozen=True)
 class Disturbance:
     """What happens to ``count`` bytes of a wire after ``after`` more have passed unharmed.
 
-    ``kind``: "flip" inverts every bit of them, "drop" loses them, "insert" puts as many zero
-    bytes in front of the next one.
+    ``kind``: "flip" inverts every bit of them, "drop" loses them, "duplicate" sends each of them
+    twice, "insert" puts as many zero bytes in front of the next one, "delay" keeps the next one,
+    what was sent along with it and all behind it back for ``time_s`` of this computer's time.
     """
 
     kind: str
     after: int
     count: int = 1
+    time_s: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.kind not in ("flip", "drop", "insert") or self.after < 0 or self.count < 1:
+        if self.kind not in WIRE_KINDS or self.after < 0 or self.count < 1 or self.time_s < 0:
             raise SimulationError(
-                f"no disturbance {self.kind!r} after {self.after} of {self.count} bytes; "
-                "there are flip, drop and insert, after >= 0, count >= 1"
+                f"no disturbance {self.kind!r} after {self.after} of {self.count} bytes for "
+                f"{self.time_s} s; there are {', '.join(WIRE_KINDS)}, after >= 0, count >= 1, "
+                "time_s >= 0"
             )
 
 
@@ -39,39 +45,67 @@ class NoisyWire:
     """One direction of a wire; harmless until a disturbance is put on it."""
 
     def __init__(self) -> None:
+        self.passed = 0  # bytes so far
         self._pending: list[Disturbance] = []
-        self._passed = 0
+        self._held = bytearray()
+        self._held_until_s = 0.0
 
     def disturb(self, disturbance: Disturbance) -> None:
         """Counted from the byte that passes next."""
-        shifted = Disturbance(disturbance.kind, disturbance.after + self._passed, disturbance.count)
+        shifted = replace(disturbance, after=disturbance.after + self.passed)
         self._pending = sorted([*self._pending, shifted], key=lambda item: item.after)
 
+    def clear(self) -> None:
+        """No disturbance any more; what is held back is lost."""
+        self._pending.clear()
+        self._held.clear()
+        self._held_until_s = 0.0
+
+    @property
+    def holding(self) -> bool:
+        """Whether bytes wait for their delay to end."""
+        return bool(self._held)
+
     def carry(self, data: bytes) -> bytes:
-        """The bytes that come out at the far end."""
-        if not self._pending:
-            self._passed += len(data)
+        """The bytes that come out at the far end now; call with none to get delayed ones."""
+        if not self._pending and not self._held:
+            self.passed += len(data)
             return data
         out = bytearray()
         for byte in data:
             out += self._carry_byte(byte)
-            self._passed += 1
-        self._pending = [item for item in self._pending if self._end(item) > self._passed]
-        return bytes(out)
+            self.passed += 1
+        self._pending = [item for item in self._pending if self._end(item) > self.passed]
+        return self._delayed(bytes(out))
+
+    def _delayed(self, data: bytes) -> bytes:
+        """``data``, or nothing while a delay lasts, or all that it has held back."""
+        if not self._held and time.monotonic() >= self._held_until_s:
+            return data
+        self._held += data
+        if time.monotonic() < self._held_until_s:
+            return b""
+        released = bytes(self._held)
+        self._held.clear()
+        return released
 
     @staticmethod
     def _end(item: Disturbance) -> int:
-        return item.after + (1 if item.kind == "insert" else item.count)
+        return item.after + (1 if item.kind in ("insert", "delay") else item.count)
 
     def _carry_byte(self, byte: int) -> bytes:
         for item in self._pending:
-            if not item.after <= self._passed < self._end(item):
+            if not item.after <= self.passed < self._end(item):
                 continue
             if item.kind == "drop":
                 return b""
             if item.kind == "insert":
                 return bytes(item.count) + bytes([byte])
-            return bytes([byte ^ 0xFF])
+            if item.kind == "duplicate":
+                return bytes([byte, byte])
+            if item.kind == "flip":
+                return bytes([byte ^ 0xFF])
+            self._held_until_s = time.monotonic() + item.time_s
         return bytes([byte])
 
 
@@ -83,6 +117,12 @@ class PtyWire:
         self.to_host = NoisyWire()
         self.to_board = NoisyWire()
         self.lost_bytes = 0
+        self.sent = bytearray()  # what has left the chip, before any noise
+        self.plug()
+
+    def plug(self) -> None:
+        """Make the port; after ``close`` it is another one by the same name."""
+        link = self.link
         self._backlog = bytearray()
         # The slave end stays open here: without it a host that closes the port would leave the
         # master in a hang-up state that wakes the loop for ever.
@@ -104,12 +144,14 @@ class PtyWire:
     def read(self) -> bytes:
         """Bytes that the host has sent."""
         try:
-            return self.to_board.carry(os.read(self._master, READ_BYTES))
+            data = os.read(self._master, READ_BYTES)
         except BlockingIOError:
-            return b""
+            data = b""
+        return self.to_board.carry(data)
 
     def write(self, data: bytes) -> None:
         """Send to the host; bytes beyond the backlog are lost and counted."""
+        self.sent = (self.sent + data)[-SENT_BYTES:]
         self._backlog += self.to_host.carry(data)
         self.flush()
         surplus = len(self._backlog) - BACKLOG_BYTES

@@ -279,8 +279,8 @@ class TestProbe:
         for line, says in [
             ({"command": "fly"}, "there are flash, reset"),
             ({"command": "flash"}, "missing 1 required"),
-            ({"command": "disturb", "wire": "to_host", "kind": "burn"}, "flip, drop and insert"),
-            ({"command": "disturb", "wire": "meter", "kind": "burn"}, "mute, truncate"),
+            ({"command": "disturb", "wire": "to_host", "kind": "burn"}, "flip, drop, duplicate"),
+            ({"command": "disturb", "wire": "meter", "kind": "burn"}, "mute, late"),
             ({"command": "disturb", "wire": "moon", "kind": "flip"}, "no wire 'moon'"),
         ]:
             bench.probe._socket.sendall(json.dumps(line).encode() + b"\n")

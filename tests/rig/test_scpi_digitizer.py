@@ -228,3 +228,33 @@ def test_data_bytes_may_look_like_ends_and_headers() -> None:
 def test_answers_that_cannot_be_used(command: str, answer: bytes, says: str) -> None:
     with pytest.raises(InstrumentError, match=says):
         read_from({**GOOD, command: answer})
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("milli_volt", "does the meter tell millivolts"),
+        ("milli_ampere", "does the meter tell milliamperes"),
+        ("preset", "somebody changed its settings"),  # the byte order is another one then
+    ],
+)
+def test_numbers_in_other_units_are_no_waveform(
+    bench: Bench, meter: ScpiDigitizer, kind: str, says: str
+) -> None:
+    bench.probe.disturb("meter", kind)
+    with (
+        pytest.raises(InstrumentError, match=says),
+        meter.acquisition(0.006) as acquisition,
+    ):
+        acquisition.read()
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"), [("milli_ampere", "CURR:RANG"), ("milli_second", "SWE:TINT")]
+)
+def test_settings_in_other_units_are_refused(
+    bench: Bench, meter: ScpiDigitizer, kind: str, says: str
+) -> None:
+    bench.probe.disturb("meter", kind)
+    with pytest.raises(InstrumentError, match=rf"{says}.*other units"):
+        meter.configure(200_000, 0.1)

@@ -46,6 +46,7 @@ class TestNoisyWire:
             ("flip", 4, 2, b"abcd\x9a\x99"),
             ("drop", 0, 2, b"cdef"),
             ("insert", 3, 2, b"abc\x00\x00def"),
+            ("duplicate", 1, 2, b"abbccdef"),
             ("flip", 6, 1, b"abcdef"),
         ],
     )
@@ -63,9 +64,18 @@ class TestNoisyWire:
         wire.disturb(Disturbance("flip", 0))
         assert wire.carry(b"aa") + wire.carry(b"aa") == b"\x9eaaa"
 
+    def test_delayed_bytes_keep_their_order_and_none_is_lost(self) -> None:
+        wire = NoisyWire()
+        wire.disturb(Disturbance("delay", 1, time_s=0.02))
+        out = wire.carry(b"a") + wire.carry(b"bc")
+        assert out == b"a" and wire.holding
+        while wire.holding:
+            out += wire.carry(b"")
+        assert out + wire.carry(b"d") == b"abcd"
+
     @pytest.mark.parametrize("bad", [("burn", 0, 1), ("flip", -1, 1), ("flip", 0, 0)])
     def test_impossible_ones_are_refused(self, bad: tuple[str, int, int]) -> None:
-        with pytest.raises(SimulationError, match="flip, drop and insert"):
+        with pytest.raises(SimulationError, match="flip, drop, duplicate, insert, delay"):
             Disturbance(*bad)
 
 
@@ -89,6 +99,40 @@ class TestPtyWire:
             wire.write(bytes(1000))
         assert wire.full and 0 < wire.lost_bytes < 200_000
         wire.close()
+
+
+class TestAccidents:
+    @pytest.fixture
+    def chip(self, image: Path) -> PoweredChip:
+        chip = PoweredChip(ScriptedChip())
+        chip.flash(image)
+        run_until_waiting(chip)
+        chip.drain()
+        return chip
+
+    def test_a_hung_chip_draws_on_and_says_nothing_until_a_reset(self, chip: PoweredChip) -> None:
+        chip.idle_until(chip.time_s + 0.001)
+        chip.hang()
+        chip.feed(RUN_MARKED)
+        assert not chip.running and chip.halted is None and chip.uart_drain() == b""
+        chip.drain()
+        chip.idle_until(chip.time_s + 0.001)
+        bins, edges = chip.drain()
+        assert bins.energy_j.sum() == pytest.approx(IDLE_W * 0.001, rel=0.01) and not edges
+        chip.reset()
+        assert not chip.hung and b"scripted double" in run_until_waiting(chip)
+
+    def test_a_brown_out_is_dark_and_restarts(self, chip: PoweredChip) -> None:
+        before_s = chip.time_s
+        chip.brown_out(0.002)
+        bins, _ = chip.drain()
+        assert np.count_nonzero(bins.energy_j == 0) == pytest.approx(0.002 / chip.bin_s, abs=1)
+        assert chip.time_s > before_s + 0.002 - chip.bin_s
+        assert b"scripted double" in run_until_waiting(chip)
+
+    def test_an_erased_chip_is_blank(self, chip: PoweredChip) -> None:
+        chip.erase()
+        assert chip.blank and not chip.running
 
 
 class TestPoweredChip:

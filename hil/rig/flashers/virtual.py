@@ -108,9 +108,21 @@ class VirtualFlasher:
         except TypeError as error:
             raise FlashError(f"virtual probe at {self.path}: not this version: {error}") from error
 
-    def disturb(self, wire: str, kind: str, after: int = 0, count: int = 1) -> None:
-        """Put a fault on a wire of the virtual bench; see hil.sim.twin."""
-        self.ask("disturb", wire=wire, kind=kind, after=after, count=count)
+    def disturb(
+        self,
+        wire: str,
+        kind: str,
+        after: int = 0,
+        count: int = 1,
+        time_s: float = 0.0,
+        after_s: float = 0.0,
+        waiting: bool = False,
+    ) -> None:
+        """Put a fault on a wire of the virtual bench; see hil.sim.faults."""
+        self.ask(
+            "disturb", wire=wire, kind=kind, after=after, count=count, time_s=time_s,
+            after_s=after_s, waiting=waiting,
+        )  # fmt: skip
 
     def close(self) -> None:
         self._socket.close()

@@ -17,6 +17,9 @@ from hil.core.waveform import Waveform
 from hil.rig.meter import Acquisition, acquire
 from hil.rig.scpi import ScpiLink, origin_of
 
+# Ranges are decades apart at most; beyond this the answer is in other units.
+MOST_ABOVE_ASKED = 100.0
+SMALLEST_RANGE_A = 0.001
 MEASURING = 16  # STAT:OPER:COND? bit 4
 
 
@@ -59,7 +62,21 @@ class ScpiDigitizer:
         self.range_a = self._link.number("CURR:RANG?")
         self.sample_interval_s = self._link.number("SWE:TINT?")
         self._supply_v = self._link.number("MEAS:VOLT?")
+        self._refuse_other_settings(sample_rate_hz, range_a)
         self._asked = (sample_rate_hz, range_a)
+
+    def _refuse_other_settings(self, sample_rate_hz: float, range_a: float) -> None:
+        """InstrumentError when it tells settings that no such instrument makes of those asked."""
+        if self.range_a > MOST_ABOVE_ASKED * max(range_a, SMALLEST_RANGE_A):
+            raise self._link.failed(
+                "CURR:RANG?", f"{self.range_a:g} A, {range_a:g} A were asked for; other units?"
+            )
+        if self.sample_interval_s * sample_rate_hz > MOST_ABOVE_ASKED:
+            raise self._link.failed(
+                "SWE:TINT?",
+                f"{self.sample_interval_s:g} s, {1 / sample_rate_hz:g} s were asked for; other "
+                "units?",
+            )
 
     def arm(self, duration_s: float) -> None:
         if self._asked is None:

@@ -70,6 +70,15 @@ class Instrument:
     def lose_next(self, count: int) -> None:
         self.faults.lose = count
 
+    @property
+    def overload_next(self) -> int:
+        """Fault ``overload``: 1 when ordered, whatever the number of samples."""
+        return int(self.faults.overload)
+
+    @overload_next.setter
+    def overload_next(self, count: int) -> None:
+        self.faults.overload = count > 0
+
     # -- for the subclass -------------------------------------------------------------------
 
     @property
