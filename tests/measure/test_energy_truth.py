@@ -211,7 +211,7 @@ class TestBudget:
         assert budget.expanded_uj == 2 * budget.combined_uj
 
     def test_rows_tell_what_to_mend_first(self) -> None:
-        budget = energy_budget([energy(899.0), energy(901.0)], MeterAccuracy(shunt=0.01), SUPPLY_V)
+        budget = energy_budget([energy(899.9), energy(900.1)], MeterAccuracy(shunt=0.01), SUPPLY_V)
         terms, shares = zip(*budget.shares(), strict=True)
         assert terms[0] == budget.largest
         assert terms[0].name == "shunt"
@@ -311,7 +311,9 @@ class TestHonesty:
         drawn_uj = volts * current_a * 0.01 * 1e6 + noise_uj + edges_uj
         assert budget.combined_uj == pytest.approx(drawn_uj.std(), rel=0.01)
         lo, hi = np.quantile(drawn_uj, [0.025, 0.975])
-        assert budget.expanded_uj == pytest.approx((hi - lo) / 2, rel=0.05)
+        # Sums of uniform limits have lighter tails than the normal distribution behind k = 2: a
+        # sum of two equal ones is covered by 5 % less (triangle: 2 / sqrt(6) beside 0.776).
+        assert 1.0 <= budget.expanded_uj / ((hi - lo) / 2) <= 1.1
 
     def test_older_windows_have_no_budget(self) -> None:
         old = WindowSample(False, 0, 0, 10, 1000, 0.01, 100, 900.0, 0.6, 0.03)
