@@ -72,12 +72,14 @@ def energy_budget(
     clock: ClockRatio | None = None,
     overhead: MarkerOverhead | None = None,
     lost_s: float = 0.0,
+    placing_uj: float = 0.0,
 ) -> UncertaintyBudget:
     """The budget of the mean energy of the same window in ``repeats`` (at least 2).
 
     ``clock``: the ratio by which the windows were placed. ``overhead``: what was subtracted from
-    each. ``lost_s``: the time of lost samples that were accepted. DataError with fewer repeats:
-    one window says nothing about its noise.
+    each. ``lost_s``: the time of lost samples that were accepted. ``placing_uj``: what a
+    window placed by the board's nominal clock may be off. DataError with fewer repeats: one window
+    says nothing about its noise.
     """
     if len(repeats) < 2:
         raise DataError(
@@ -112,6 +114,8 @@ def energy_budget(
     if overhead is not None:
         note = f"{overhead.energy_uj:.3g} uJ were subtracted"
         terms.append(Term("marker overhead", overhead.uncertainty_uj, "normal", note))
+    if placing_uj:
+        terms.append(uniform("nominal clock", placing_uj, "window placed without a clock ratio"))
     if lost_s:
         terms.append(uniform("lost samples", power_uw * lost_s, f"{lost_s:.3g} s accepted"))
     return UncertaintyBudget(energy_uj, tuple(terms))
@@ -140,7 +144,24 @@ def budget_of_pass(
         )
         for window in windows
     ]
-    return energy_budget(each, accuracy, fmean(w.supply_v for w in windows), _clock(windows))
+    return energy_budget(
+        each,
+        accuracy,
+        fmean(w.supply_v for w in windows),
+        _clock(windows),
+        placing_uj=fmean(_placing_uj(w) for w in windows),
+    )
+
+
+def _placing_uj(window: WindowSample) -> float:
+    """A wrong nominal clock moves both edges outwards or inwards, at most half a sample each.
+
+    The same clock is wrong in every repeat, so this does not average out. 0 with a clock ratio.
+    """
+    if window.clock_windows:
+        return 0.0
+    sample_s = window.duration_s / window.meter_samples
+    return window.base_power_w * sample_s * 1e6 / window.iterations
 
 
 def _clock(windows: Sequence[WindowSample]) -> ClockRatio | None:

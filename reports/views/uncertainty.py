@@ -28,7 +28,7 @@ def _says(board: BoardReport) -> str:
         return f"{told} The whole network was measured less than twice and has no budget."
     return (
         f"{told} The network takes {text.energy(budget.energy_uj, 4)} ± "
-        f"{_percent(budget)} (k = {COVERAGE:g}, about 95 %), most of it from "
+        f"{_percent(budget)} (k = {COVERAGE:g}, about 95 %), uncertain mostly by "
         f"{budget.largest.name}."
     )
 

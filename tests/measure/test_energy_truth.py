@@ -315,6 +315,14 @@ class TestHonesty:
         # sum of two equal ones is covered by 5 % less (triangle: 2 / sqrt(6) beside 0.776).
         assert 1.0 <= budget.expanded_uj / ((hi - lo) / 2) <= 1.1
 
+    def test_a_window_placed_by_the_nominal_clock(self) -> None:
+        window = WindowSample(False, 0, 0, 10, 1000, 0.01, 100, 900.0, 0.6, 0.03, SUPPLY_V)
+        budget = budget_of_pass([window, window], self.LIMITS)
+        assert budget is not None
+        (term,) = [term for term in budget.terms if term.name == "nominal clock"]
+        # One sample of 0.1 ms at 30 mW, among 10 passes.
+        assert term.standard_uj == pytest.approx(0.3 / math.sqrt(3))
+
     def test_older_windows_have_no_budget(self) -> None:
         old = WindowSample(False, 0, 0, 10, 1000, 0.01, 100, 900.0, 0.6, 0.03)
         with pytest.raises(DataError, match="without a supply voltage"):

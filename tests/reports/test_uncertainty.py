@@ -39,7 +39,7 @@ def test_the_budget_as_a_table(data: ReportData) -> None:
 def test_the_sentence_tells_what_to_mend(data: ReportData) -> None:
     says = uncertainty.section(data).lead[0]
     assert says.replace("\u00a0", " ").endswith(
-        "The network takes 1.000 mJ ± 1.0 % (k = 2, about 95 %), most of it from gain."
+        "The network takes 1.000 mJ ± 1.0 % (k = 2, about 95 %), uncertain mostly by gain."
     )
 
 
