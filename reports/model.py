@@ -18,6 +18,7 @@ from hil.core.errors import DataError
 from hil.core.firmware import MemoryUse
 from hil.core.provenance import Origin, Provenance
 from hil.core.trial import Event
+from hil.core.uncertainty import UncertaintyBudget
 from hil.measure.reconcile import Reconciliation
 from reports.codec import from_plain, to_plain
 
@@ -50,6 +51,8 @@ class LayerRow:
     copy_cycles: float
     other_cycles: float
     energy_uj: Interval | None = None
+    base_energy_uj: float | None = None
+    energy_budget: UncertaintyBudget | None = None
 
     @property
     def mac_per_cycle(self) -> float | None:
@@ -119,7 +122,8 @@ class BoardReport:
     """All that was measured on one board, and under which conditions.
 
     ``cycles_check`` and ``energy_check`` compare the sum of layers with the whole network,
-    measured by itself; None where one of the two is missing.
+    measured by itself; None where one of the two is missing. ``meter_accuracy`` names the source
+    of the meter's limits, without which there are no budgets.
     """
 
     name: str
@@ -129,6 +133,8 @@ class BoardReport:
     layers: tuple[LayerRow, ...]
     network_cycles: Interval | None = None
     network_energy_uj: Interval | None = None
+    network_budget: UncertaintyBudget | None = None
+    meter_accuracy: str = ""
     cycles_check: Reconciliation | None = None
     energy_check: Reconciliation | None = None
     memory: tuple[MemoryUse, ...] = ()

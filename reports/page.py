@@ -17,6 +17,7 @@ from reports.views import (
     origins,
     partitions,
     slices,
+    uncertainty,
     waveform,
 )
 from reports.views.parts import Section
@@ -56,6 +57,7 @@ def page(data: ReportData) -> Page:
         partitions.section(short),
         slices.section(short),
         waveform.section(short),
+        uncertainty.section(short),
         checks.section(short),
         origins.section(data),
     )

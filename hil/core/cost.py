@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from hil.core.errors import DataError
 from hil.core.provenance import Provenance
+from hil.core.uncertainty import UncertaintyBudget
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Version of CostTable.to_dict. 1: first.
-SCHEMA = 1
+# Version of CostTable.to_dict. 1: first; 2: with uncertainty budgets.
+SCHEMA = 2
+READABLE = (1, SCHEMA)
 
 
 @dataclass(frozen=True)
@@ -175,10 +177,19 @@ class CostRow:
     energy_uj: Interval | None = None
     energy_samples_uj: Samples | None = None
     window: WindowInfo | None = None
+    energy_budget: UncertaintyBudget | None = None
+
+    @property
+    def base_energy_uj(self) -> float | None:
+        """What the board would have drawn in the time of one pass without working."""
+        window = self.window
+        if window is None:
+            return None
+        return window.base_power_w * window.window_s / window.iterations * 1e6
 
     def to_dict(self) -> dict[str, Any]:
         data = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name in ("cycles", "cycle_samples", "energy_uj", "energy_samples_uj"):
+        for name in ("cycles", "cycle_samples", "energy_uj", "energy_samples_uj", "energy_budget"):
             data[name] = None if data[name] is None else data[name].to_dict()
         data["window"] = None if self.window is None else vars(self.window).copy()
         return data
@@ -194,8 +205,13 @@ class CostRow:
             "energy_uj": None if energy is None else Interval.from_dict(energy),
             "energy_samples_uj": None if samples is None else Samples.from_dict(samples),
             "window": None if window is None else WindowInfo(**window),
+            "energy_budget": _budget(data.get("energy_budget")),
         }
         return cls(**{**data, **made})
+
+
+def _budget(data: dict[str, Any] | None) -> UncertaintyBudget | None:
+    return None if data is None else UncertaintyBudget.from_dict(data)
 
 
 @dataclass(frozen=True)
@@ -210,6 +226,7 @@ class CostTable:
     network_cycles: Interval | None
     network_energy_uj: Interval | None
     provenance: Provenance
+    network_budget: UncertaintyBudget | None = None
 
     def __post_init__(self) -> None:
         indices = [row.index for row in self.rows]
@@ -239,22 +256,24 @@ class CostTable:
             other.network_cycles or self.network_cycles,
             other.network_energy_uj or self.network_energy_uj,
             self.provenance,
+            other.network_budget or self.network_budget,
         )
 
     def to_dict(self) -> dict[str, Any]:
-        cycles, energy = self.network_cycles, self.network_energy_uj
+        cycles, energy, budget = (self.network_cycles, self.network_energy_uj, self.network_budget)
         return {
             "schema": SCHEMA,
             "rows": [row.to_dict() for row in self.rows],
             "network_cycles": None if cycles is None else cycles.to_dict(),
             "network_energy_uj": None if energy is None else energy.to_dict(),
             "provenance": self.provenance.to_dict(),
+            "network_budget": None if budget is None else budget.to_dict(),
         }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> CostTable:
         """The table back; DataError for another version or missing fields."""
-        if data.get("schema") != SCHEMA:
+        if data.get("schema") not in READABLE:
             raise DataError(f"cost table of schema {data.get('schema')}, this reads {SCHEMA}")
         try:
             cycles, energy = data["network_cycles"], data["network_energy_uj"]
@@ -263,6 +282,7 @@ class CostTable:
                 None if cycles is None else Interval.from_dict(cycles),
                 None if energy is None else Interval.from_dict(energy),
                 Provenance.from_dict(data["provenance"]),
+                _budget(data.get("network_budget")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"damaged cost table: {error!r}") from error
@@ -287,7 +307,8 @@ def refuse_merge(a: Provenance, b: Provenance) -> NoReturn:
 
 
 def _flat(row: CostRow, clock_hz: int) -> dict[str, Any]:
-    energy, window = row.energy_uj, row.window
+    energy, window, budget = row.energy_uj, row.window, row.energy_budget
+    base_uj = row.base_energy_uj
     return {
         "layer": row.index,
         "name": row.name,
@@ -306,6 +327,9 @@ def _flat(row: CostRow, clock_hz: int) -> dict[str, Any]:
         "energy_uj_lo": energy.lo if energy else math.nan,
         "energy_uj_hi": energy.hi if energy else math.nan,
         "energy_n": energy.n if energy else 0,
+        "energy_standard_uj": budget.combined_uj if budget else math.nan,
+        "energy_expanded_uj": budget.expanded_uj if budget else math.nan,
+        "base_energy_uj": math.nan if base_uj is None else base_uj,
         "iterations": window.iterations if window else 0,
         "window_s": window.window_s if window else math.nan,
         "base_power_w": window.base_power_w if window else math.nan,

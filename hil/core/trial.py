@@ -122,7 +122,9 @@ class WindowSample:
 
     ``energy_uj`` is everything drawn between the edges, base power included.
     ``edge_uncertainty_uj`` is what the unknown place of the edges within a meter sample can
-    change. ``cycles`` are the board's own count of the window.
+    change. ``cycles`` are the board's own count of the window. ``supply_v`` is the board's
+    voltage (0 in older journals). ``clock_ratio`` is the meter's clock to the board's, from
+    ``clock_windows`` windows of the same acquisition; 0 of them: not estimated.
     """
 
     warmup: bool
@@ -135,6 +137,10 @@ class WindowSample:
     energy_uj: float
     edge_uncertainty_uj: float
     base_power_w: float
+    supply_v: float = 0.0
+    clock_ratio: float = 1.0
+    clock_uncertainty: float = 0.0
+    clock_windows: int = 0
 
 
 @dataclass(frozen=True)

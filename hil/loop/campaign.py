@@ -168,7 +168,7 @@ def open_campaign(
         opened = Journal.resume(folder)
     else:
         save_network(subject.network, folder / NETWORK_FILE)
-        facts = _environment(subject, prepared, settings, report)
+        facts = _environment(rigs, subject, prepared, settings, report)
         opened = Journal.create(folder, "+".join(rig.name for rig in rigs), facts)
     with opened as journal:
         for name, error in failures.items():
@@ -207,6 +207,7 @@ def _prepare_rig(
 
 
 def _environment(
+    rigs: Sequence[Rig],
     subject: Subject,
     prepared: dict[str, Prepared],
     settings: Settings,
@@ -235,6 +236,10 @@ def _environment(
             for (cut, channels), cost in tails.items()
         ],
         "boards": {one.board.name: board_summary(one) for one in prepared.values()},
+        "meters": {
+            rig.name: None if rig.meter.accuracy is None else asdict(rig.meter.accuracy)
+            for rig in rigs
+        },
         "settings": asdict(settings),
     }
 

@@ -15,6 +15,7 @@ from hil.clio.partitions import Key
 from hil.clio.slicing.artifact import SlicedArtifact, SlicePoint
 from hil.core.cost import Interval
 from hil.core.errors import DataError
+from hil.measure.budget import MeterAccuracy
 from hil.nn.evaluate import Accuracy
 from hil.run.reader import Run
 
@@ -98,6 +99,13 @@ def recorded_slicing(run: Run) -> RecordedSlicing | None:
     with _reading(run, "slicing"):
         entry = run.environment["slicing"]
         return None if entry is None else RecordedSlicing.from_dict(entry)
+
+
+def recorded_accuracy(run: Run, rig: str) -> MeterAccuracy | None:
+    """The limits of a rig's meter; None where the rig file or an older run does not tell them."""
+    with _reading(run, "meters"):
+        entry = run.environment.get("meters", {}).get(rig)
+        return None if entry is None else MeterAccuracy(**entry)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from hil.loop.recorded import (
     RecordedSlicing,
     accuracy_interval,
     recorded_accuracies,
+    recorded_accuracy,
     recorded_slicing,
 )
 from hil.loop.workloads import label
@@ -69,13 +70,17 @@ def cost_tables(run: Run, network: Network) -> tuple[CostTable, ...]:
     """One table for every board with good per-layer trials, in the order of measuring."""
     trials = run.ok_trials()
     newest = {t.board: t.provenance for t in trials if t.kind is TrialKind.LAYERS}
-    return tuple(cost_table(network, provenance, trials) for provenance in newest.values())
+    return tuple(
+        cost_table(network, provenance, trials, recorded_accuracy(run, provenance.rig))
+        for provenance in newest.values()
+    )
 
 
 def _board(run: Run, network: Network, table: CostTable) -> page.BoardReport:
     name = table.provenance.board
     facts = run.environment["boards"][name]
     trials = [t for t in run.ok_trials() if t.provenance == table.provenance]
+    accuracy = recorded_accuracy(run, table.provenance.rig)
     return page.BoardReport(
         name=name,
         title=facts["title"],
@@ -84,6 +89,8 @@ def _board(run: Run, network: Network, table: CostTable) -> page.BoardReport:
         layers=tuple(_layer(network, row) for row in table.rows),
         network_cycles=table.network_cycles,
         network_energy_uj=table.network_energy_uj,
+        network_budget=table.network_budget,
+        meter_accuracy="" if accuracy is None else accuracy.source,
         cycles_check=_cycles_check(table),
         energy_check=_energy_check(table),
         memory=tuple(MemoryUse(**use) for use in facts["memory"]),
@@ -110,6 +117,8 @@ def _layer(network: Network, row: CostRow) -> page.LayerRow:
         copy_cycles=row.copy_cycles,
         other_cycles=row.other_cycles,
         energy_uj=row.energy_uj,
+        base_energy_uj=row.base_energy_uj,
+        energy_budget=row.energy_budget,
     )
 
 

@@ -9,7 +9,7 @@ every step and every retry is journalled.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from hil.core.console import RunFlag
@@ -42,6 +42,7 @@ from hil.core.waveform import Waveform
 from hil.loop.expected import Expected
 from hil.loop.settings import Settings
 from hil.loop.workloads import is_network_window, label
+from hil.measure.clock import ClockRatio, clock_ratio
 from hil.measure.energy import PlannedWindow, measure_windows
 from hil.measure.table import cost_table
 from hil.rig import recovery
@@ -269,8 +270,18 @@ class Session:
             waveform = acquisition.read()
         self._keep(waveform, "sweep", parts)
         windows = tuple(map(PlannedWindow, range(len(counts)), counts, cycles))
-        parts.windows += measure_windows(waveform, windows, self.provenance.clock_hz, 0)
+        ratio = self._clock_ratio(waveform, cycles)
+        clock_hz = self.provenance.clock_hz
+        parts.windows += measure_windows(waveform, windows, clock_hz, 0, ratio=ratio)
         self._check_output(workload)
+
+    def _clock_ratio(self, waveform: Waveform, cycles: Sequence[int]) -> ClockRatio | None:
+        """The meter's clock to the board's; a single window would only confirm itself."""
+        if len(cycles) < 2:
+            return None
+        ratio = clock_ratio(waveform, cycles, self.provenance.clock_hz)
+        ratio.check()
+        return ratio
 
     def _check_output(self, workload: Workload) -> bytes:
         size = self.network.tensors[workload.layers].size_bytes

@@ -1,24 +1,32 @@
 """Where the uncertainty of a window's energy comes from, term by term.
 
 After the Guide to the expression of uncertainty in measurement (JCGM 100): each term is a
-standard uncertainty; a limit +-a of which nothing else is known counts as uniform, a / sqrt(3);
-independent terms add as squares. A report shows the terms, so that a reader sees what to mend.
+standard uncertainty; a limit +-a of which nothing else is known counts as uniform, a / sqrt(3).
+A report shows the terms, so that a reader sees what to mend.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from hil.core.errors import DataError
+from hil.core.trial import WindowSample
+from hil.core.uncertainty import COVERAGE, Term, UncertaintyBudget
 from hil.measure.clock import ClockRatio
 from hil.measure.energy import WindowEnergy
 from hil.measure.overhead import MarkerOverhead
 
 UNIFORM = math.sqrt(3)
-COVERAGE = 2.0  # of the expanded uncertainty: about 95 %
+# Student's t for 95 %, two-sided, by degrees of freedom (JCGM 100, table G.2).
+STUDENT_95 = {
+    1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26, 10: 2.23,
+    12: 2.18, 15: 2.13, 20: 2.09, 30: 2.04, 50: 2.01, 100: 1.984,
+}  # fmt: skip
+LIMITS = ("gain", "offset_a", "resolution_a", "shunt", "supply", "time_base")
 
 
 @dataclass(frozen=True)
@@ -26,66 +34,35 @@ class MeterAccuracy:
     """Limits from a data sheet or a calibration; relative ones as a part of the reading.
 
     ``gain``, ``shunt`` (0 where the meter's gain covers it), ``supply`` (the voltage that the
-    current is multiplied with) and ``time_base`` are relative, ``offset_a`` is in amperes.
+    current is multiplied with) and ``time_base`` are relative; ``offset_a`` and
+    ``resolution_a`` (one step of the converter in the range used) are in amperes. ``source``
+    names the data sheet or calibration. DataError for a limit below 0.
     """
 
     gain: float = 0.0
     offset_a: float = 0.0
+    resolution_a: float = 0.0
     shunt: float = 0.0
     supply: float = 0.0
     time_base: float = 0.0
+    source: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("gain", "offset_a", "shunt", "supply", "time_base"):
+        for name in LIMITS:
             value = getattr(self, name)
             if not 0 <= value < math.inf:
                 raise DataError(f"accuracy of a meter: {name} is {value}, not a limit of 0 or more")
 
 
-@dataclass(frozen=True)
-class Term:
-    """One cause. ``standard_uj``: its standard uncertainty in the window's energy."""
+def few_repeats_factor(n: int) -> float:
+    """By how much the spread of ``n`` >= 2 repeats is widened, so that COVERAGE still holds.
 
-    name: str
-    standard_uj: float
-    note: str
-
-
-@dataclass(frozen=True)
-class UncertaintyBudget:
-    """An energy and all that makes it uncertain, both in microjoules."""
-
-    energy_uj: float
-    terms: tuple[Term, ...]
-
-    @property
-    def combined_uj(self) -> float:
-        """Standard uncertainty of all terms together."""
-        return math.hypot(*(term.standard_uj for term in self.terms))
-
-    @property
-    def expanded_uj(self) -> float:
-        """The half-width that holds the true energy with about 95 %."""
-        return COVERAGE * self.combined_uj
-
-    @property
-    def largest(self) -> Term:
-        """The term to mend first."""
-        return max(self.terms, key=lambda term: term.standard_uj)
-
-    def rows(self) -> Iterator[tuple[str, float, float, str]]:
-        """For a table, largest first: name, microjoules, share of the variance in %, note."""
-        variance = self.combined_uj**2
-        for term in sorted(self.terms, key=lambda term: -term.standard_uj):
-            share = 100.0 * term.standard_uj**2 / variance if variance else 0.0
-            yield term.name, term.standard_uj, share, term.note
-
-    def __str__(self) -> str:
-        percent = 100.0 * self.expanded_uj / abs(self.energy_uj) if self.energy_uj else math.nan
-        return (
-            f"{self.energy_uj:.6g} uJ +- {self.expanded_uj:.3g} uJ ({percent:.2f} %, k = "
-            f"{COVERAGE:g}), mostly {self.largest.name}"
-        )
+    A standard deviation of few values is itself uncertain: Student's quantile of 95 % takes the
+    place of COVERAGE (JCGM 100, G.3), 1.285 times it for 6 repeats, and never less than it.
+    Between two rows of the table the wider one counts.
+    """
+    rows = list(STUDENT_95)
+    return max(1.0, STUDENT_95[rows[bisect_right(rows, n - 1) - 1]] / COVERAGE)
 
 
 def energy_budget(
@@ -95,12 +72,14 @@ def energy_budget(
     clock: ClockRatio | None = None,
     overhead: MarkerOverhead | None = None,
     lost_s: float = 0.0,
+    placing_uj: float = 0.0,
 ) -> UncertaintyBudget:
     """The budget of the mean energy of the same window in ``repeats`` (at least 2).
 
     ``clock``: the ratio by which the windows were placed. ``overhead``: what was subtracted from
-    each. ``lost_s``: the time of lost samples that were accepted. DataError with fewer repeats:
-    one window says nothing about its noise.
+    each. ``lost_s``: the time of lost samples that were accepted. ``placing_uj``: what a
+    window placed by the board's nominal clock may be off. DataError with fewer repeats: one window
+    says nothing about its noise.
     """
     if len(repeats) < 2:
         raise DataError(
@@ -111,26 +90,85 @@ def energy_budget(
     duration_s = fmean(window.duration_s for window in repeats)
     power_uw = fmean(window.power_w for window in repeats) * 1e6
     edges_uj = math.sqrt(fmean(window.edge_uncertainty_uj**2 for window in repeats) / n)
+    noise_uj = few_repeats_factor(n) * stdev(energies) / math.sqrt(n)
     size_uj = abs(energy_uj)
+    uj_per_a = supply_v * duration_s * 1e6
+    step_a = accuracy.resolution_a
+
+    def uniform(name: str, limit_uj: float, note: str) -> Term:
+        return Term(name, limit_uj / UNIFORM, "uniform", note)
+
     terms = [
-        Term("noise", stdev(energies) / math.sqrt(n), f"spread of {n} repeats, of their mean"),
-        Term("gain", size_uj * accuracy.gain / UNIFORM, "calibration or data sheet"),
-        Term(
-            "offset",
-            accuracy.offset_a * supply_v * duration_s * 1e6 / UNIFORM,
-            f"{accuracy.offset_a:.3g} A for {duration_s:.3g} s",
-        ),
-        Term("shunt", size_uj * accuracy.shunt / UNIFORM, "tolerance of the resistor"),
-        Term("supply", size_uj * accuracy.supply / UNIFORM, f"of {supply_v:g} V"),
-        Term("time base", size_uj * accuracy.time_base / UNIFORM, "the meter's sample clock"),
-        Term("edges", edges_uj / UNIFORM, "place of the marker's edges within a sample"),
+        Term("noise", noise_uj, "Student's t", f"spread of {n} repeats, of their mean"),
+        uniform("gain", size_uj * accuracy.gain, f"{accuracy.gain:.3%} of the reading"),
+        uniform("offset", accuracy.offset_a * uj_per_a, f"{accuracy.offset_a:.3g} A"),
+        uniform("resolution", step_a / 2 * uj_per_a, f"half of a step of {step_a:.3g} A"),
+        uniform("shunt", size_uj * accuracy.shunt, f"{accuracy.shunt:.3%}, its tolerance"),
+        uniform("supply", size_uj * accuracy.supply, f"{accuracy.supply:.3%} of {supply_v:.4g} V"),
+        uniform("time base", size_uj * accuracy.time_base, "the meter's sample clock"),
+        uniform("edges", edges_uj, "place of the marker's edges within a sample"),
     ]
     if clock is not None:
-        note = f"ratio {clock.ratio:.6f} from {clock.windows} windows"
-        terms.append(Term("clock ratio", size_uj * clock.uncertainty / clock.ratio, note))
+        note = f"meter to board {clock.ratio:.6f}, from {clock.windows} windows"
+        terms.append(Term("clock ratio", size_uj * clock.uncertainty / clock.ratio, "normal", note))
     if overhead is not None:
         note = f"{overhead.energy_uj:.3g} uJ were subtracted"
-        terms.append(Term("marker overhead", overhead.uncertainty_uj, note))
+        terms.append(Term("marker overhead", overhead.uncertainty_uj, "normal", note))
+    if placing_uj:
+        terms.append(uniform("nominal clock", placing_uj, "window placed without a clock ratio"))
     if lost_s:
-        terms.append(Term("lost samples", power_uw * lost_s / UNIFORM, f"{lost_s:.3g} s accepted"))
+        terms.append(uniform("lost samples", power_uw * lost_s, f"{lost_s:.3g} s accepted"))
     return UncertaintyBudget(energy_uj, tuple(terms))
+
+
+def budget_of_pass(
+    windows: Sequence[WindowSample], accuracy: MeterAccuracy
+) -> UncertaintyBudget | None:
+    """The budget of one pass from windows of several passes; None below 2 windows.
+
+    Windows of older runs have no supply voltage recorded: DataError, they cannot be budgeted.
+    """
+    if len(windows) < 2:
+        return None
+    if any(window.supply_v <= 0 for window in windows):
+        raise DataError(
+            "windows without a supply voltage are of an older run and have no uncertainty budget; "
+            "measure again"
+        )
+    each = [
+        WindowEnergy(
+            window.energy_uj / window.iterations,
+            window.duration_s / window.iterations,
+            window.edge_uncertainty_uj / window.iterations,
+            window.base_power_w,
+        )
+        for window in windows
+    ]
+    return energy_budget(
+        each,
+        accuracy,
+        fmean(w.supply_v for w in windows),
+        _clock(windows),
+        placing_uj=fmean(_placing_uj(w) for w in windows),
+    )
+
+
+def _placing_uj(window: WindowSample) -> float:
+    """A wrong nominal clock moves both edges outwards or inwards, at most half a sample each.
+
+    The same clock is wrong in every repeat, so this does not average out. 0 with a clock ratio.
+    """
+    if window.clock_windows:
+        return 0.0
+    sample_s = window.duration_s / window.meter_samples
+    return window.base_power_w * sample_s * 1e6 / window.iterations
+
+
+def _clock(windows: Sequence[WindowSample]) -> ClockRatio | None:
+    """The mean of the acquisitions' ratios; None where no window was placed by one."""
+    placed = [w for w in windows if w.clock_windows]
+    if not placed:
+        return None
+    uncertainty = math.sqrt(fmean(w.clock_uncertainty**2 for w in placed) / len(placed))
+    ratio = fmean(w.clock_ratio for w in placed)
+    return ClockRatio(ratio, uncertainty, sum(w.clock_windows for w in placed))

@@ -155,6 +155,10 @@ def measure_windows(
             energy_uj=energy.energy_uj,
             edge_uncertainty_uj=energy.edge_uncertainty_uj + lost_s * energy.power_w * 1e6,
             base_power_w=energy.base_power_w,
+            supply_v=waveform.board_v,
+            clock_ratio=scale,
+            clock_uncertainty=0.0 if ratio is None else ratio.uncertainty,
+            clock_windows=0 if ratio is None else ratio.windows,
         )
         for plan, window, energy in zip(planned, found, energies, strict=True)
     )

@@ -14,14 +14,23 @@ from hil.core.errors import DataError
 from hil.core.network import Network
 from hil.core.provenance import Provenance
 from hil.core.trial import WHOLE_NETWORK, LayerCycles, Trial, TrialKind, WindowSample
+from hil.core.uncertainty import UncertaintyBudget
+from hil.measure.budget import MeterAccuracy, budget_of_pass
 from hil.measure.intervals import median_interval
 
 Pass = tuple[str, tuple[LayerCycles, ...]]
 Window = tuple[str, WindowSample]
 
 
-def cost_table(network: Network, provenance: Provenance, trials: Iterable[Trial]) -> CostTable:
+def cost_table(
+    network: Network,
+    provenance: Provenance,
+    trials: Iterable[Trial],
+    accuracy: MeterAccuracy | None = None,
+) -> CostTable:
     """The table of ``network``'s first layers, as many as were measured.
+
+    With the meter's ``accuracy`` every energy has an uncertainty budget.
 
     Raises DataError when no per-layer trial of this provenance is there.
     """
@@ -34,12 +43,16 @@ def cost_table(network: Network, provenance: Provenance, trials: Iterable[Trial]
         )
     layers = max(len(cycles) for _, cycles in passes)
     windows = _windows(ours, layers)
-    rows = tuple(_row(network, index, passes, windows.get(index, ())) for index in range(layers))
+    rows = tuple(
+        _row(network, index, passes, windows.get(index, ()), accuracy) for index in range(layers)
+    )
+    whole = windows.get(WHOLE_NETWORK, ())
     return CostTable(
         rows,
         _network_cycles(ours, layers),
-        _energy(windows.get(WHOLE_NETWORK, ())),
+        _energy(whole),
         provenance,
+        _budget(whole, accuracy),
     )
 
 
@@ -65,7 +78,11 @@ def _windows(trials: Iterable[Trial], layers: int) -> dict[int, list[Window]]:
 
 
 def _row(
-    network: Network, index: int, passes: Sequence[Pass], windows: Sequence[Window]
+    network: Network,
+    index: int,
+    passes: Sequence[Pass],
+    windows: Sequence[Window],
+    accuracy: MeterAccuracy | None,
 ) -> CostRow:
     runs = tuple(run for run, cycles in passes if index < len(cycles))
     seen = [cycles[index] for _, cycles in passes if index < len(cycles)]
@@ -84,7 +101,13 @@ def _row(
         energy_uj=_energy(windows),
         energy_samples_uj=_energy_samples(windows),
         window=_window_info(windows),
+        energy_budget=_budget(windows, accuracy),
     )
+
+
+def _budget(windows: Sequence[Window], accuracy: MeterAccuracy | None) -> UncertaintyBudget | None:
+    samples = [window for _, window in windows]
+    return None if accuracy is None else budget_of_pass(samples, accuracy)
 
 
 def _energy_samples(windows: Sequence[Window]) -> Samples | None:

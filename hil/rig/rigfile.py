@@ -28,8 +28,9 @@ from string import Formatter
 from typing import Any, TypeVar, get_type_hints
 
 import boards
-from hil.core.errors import RigError
+from hil.core.errors import DataError, RigError
 from hil.core.secrets import remember
+from hil.measure.budget import MeterAccuracy
 from hil.rig.flasher_spec import FlasherSpec, check_flasher
 from hil.rig.meter_options import OPTIONS, MeterOptions
 from hil.rig.place import PlaceSpec, check_place
@@ -69,7 +70,9 @@ class MeterSpec:
     """``serial``, when given, must be the instrument's own (third field of its identity).
 
     ``calibration``: "none" takes its readings as they are, "required" corrects them by the
-    stored calibration of this serial number (hil.rig.calibration).
+    stored calibration of this serial number (hil.rig.calibration). ``accuracy``, the table
+    [meter.accuracy], are its limits from the data sheet or the calibration, for the budget of
+    every energy (docs/energy.md); without it a report has no budgets and says so.
     """
 
     kind: str
@@ -80,6 +83,7 @@ class MeterSpec:
     serial: str = ""
     calibration: str = "none"
     options: MeterOptions | None = None
+    accuracy: MeterAccuracy | None = None
 
 
 @dataclass(frozen=True)
@@ -239,7 +243,7 @@ def _spec(kind: type[_Spec], table: Any, path: Path, name: str) -> _Spec:
     values = {key: _typed(table[key], hints[key], f"{place} {key}") for key in table}
     try:
         return kind(**values)
-    except RigError as error:  # a value that the spec itself refuses
+    except (RigError, DataError) as error:  # a value that the spec itself refuses
         raise RigError(f"{place} {error}") from error
 
 
@@ -247,8 +251,8 @@ def _meter(table: Any, path: Path) -> MeterSpec:
     """[meter], its options read as its kind wants them."""
     if not isinstance(table, dict):
         raise RigError(f"{path}: [meter] is a table, not {table!r}")
-    common = {key: value for key, value in table.items() if key != "options"}
-    meter = _spec(MeterSpec, common, path, "meter")
+    common = {key: value for key, value in table.items() if key not in ("options", "accuracy")}
+    meter = replace(_spec(MeterSpec, common, path, "meter"), accuracy=_accuracy(table, path))
     _choice(meter.kind, METER_KINDS, f"{path}: [meter] kind")
     kind = OPTIONS.get(meter.kind)
     if kind is not None:
@@ -256,6 +260,18 @@ def _meter(table: Any, path: Path) -> MeterSpec:
     if "options" in table:
         raise RigError(f"{path}: [meter.options]: a meter of kind {meter.kind!r} has none")
     return meter
+
+
+def _accuracy(table: dict[str, Any], path: Path) -> MeterAccuracy | None:
+    """[meter.accuracy]; whose limits they are must be told."""
+    if "accuracy" not in table:
+        return None
+    accuracy = _spec(MeterAccuracy, table["accuracy"], path, "meter.accuracy")
+    if not accuracy.source:
+        raise RigError(
+            f"{path}: [meter.accuracy] source is missing: name the data sheet or the calibration"
+        )
+    return accuracy
 
 
 def _typed(value: Any, wanted: type, place: str) -> Any:

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from hil.cli import main
+from hil.core.cost import CostTable
 from hil.core.errors import DataError, JournalError, WrongOutputError
 from hil.core.network import Network
 from hil.core.provenance import Origin
 from hil.core.trial import WHOLE_NETWORK, TrialKind
 from hil.loop.campaign import run_campaign
+from hil.loop.recorded import recorded_accuracy
 from hil.loop.report import cost_tables, report_data
 from hil.loop.subject import Subject
 from hil.measure.segments import segment_cycles
@@ -37,6 +39,29 @@ def test_every_kind_of_trial_is_there_and_good(measured, subject):
     assert kinds.count(TrialKind.LAYERS) == SETTINGS.images
     assert kinds.count(TrialKind.NETWORK) == cuts
     assert kinds.count(TrialKind.ENERGY) == SETTINGS.energy_sweeps + SETTINGS.network_windows
+
+
+def test_every_energy_has_a_budget(measured, subject):
+    (table,) = cost_tables(Run.load(measured), subject.network)
+    for row in table.rows:
+        budget = row.energy_budget
+        assert budget.energy_uj == pytest.approx(np.mean(row.energy_samples_uj.values))
+        names = {term.name for term in budget.terms}
+        assert {"noise", "gain", "offset", "supply", "edges", "clock ratio"} <= names
+        assert 0 < row.base_energy_uj < budget.energy_uj
+    gain = next(term for term in table.network_budget.terms if term.name == "gain")
+    # 0.1 % in the rig file, uniform.
+    assert gain.standard_uj == pytest.approx(1e-3 * table.network_budget.energy_uj / 3**0.5)
+    board = report_data(measured).boards[0]
+    assert board.meter_accuracy == "docs/virtual-meter.md"
+    assert board.network_budget == table.network_budget
+    assert CostTable.from_dict(table.to_dict()) == table
+
+
+def test_the_meters_limits_are_recorded_by_rig(measured):
+    run = Run.load(measured)
+    assert recorded_accuracy(run, "virtual-stm32f746").gain == 1e-3
+    assert recorded_accuracy(run, "another rig") is None
 
 
 def test_costs_say_where_they_come_from(measured, subject):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -11,7 +12,7 @@ from hil.core.errors import DataError, InstrumentError
 from hil.core.provenance import Origin
 from hil.core.trial import WindowSample
 from hil.core.waveform import Waveform
-from hil.measure.budget import MeterAccuracy, energy_budget
+from hil.measure.budget import MeterAccuracy, budget_of_pass, energy_budget
 from hil.measure.clock import ClockRatio, clock_ratio
 from hil.measure.energy import PlannedWindow, WindowEnergy, measure_windows
 from hil.measure.overhead import MarkerOverhead
@@ -177,7 +178,9 @@ class TestLostSamples:
 class TestBudget:
     def test_terms_by_hand(self) -> None:
         repeats = [energy(899.0), energy(900.0), energy(901.0)]
-        accuracy = MeterAccuracy(gain=1e-3, offset_a=1e-5, shunt=5e-3, supply=2e-3, time_base=1e-4)
+        accuracy = MeterAccuracy(
+            gain=1e-3, offset_a=1e-5, resolution_a=2e-6, shunt=5e-3, supply=2e-3, time_base=1e-4
+        )
         budget = energy_budget(
             repeats,
             accuracy,
@@ -188,9 +191,11 @@ class TestBudget:
         )
         root3 = math.sqrt(3)
         expected = {
-            "noise": 1 / root3,
+            # Student's t of 2 degrees of freedom takes the place of k = 2 (JCGM 100, table G.2).
+            "noise": 4.30 / 2 / root3,
             "gain": 0.9 / root3,
             "offset": 1e-5 * 3 * 0.01 * 1e6 / root3,
+            "resolution": 1e-6 * 3 * 0.01 * 1e6 / root3,
             "shunt": 4.5 / root3,
             "supply": 1.8 / root3,
             "time base": 0.09 / root3,
@@ -206,11 +211,13 @@ class TestBudget:
         assert budget.expanded_uj == 2 * budget.combined_uj
 
     def test_rows_tell_what_to_mend_first(self) -> None:
-        budget = energy_budget([energy(899.0), energy(901.0)], MeterAccuracy(shunt=0.01), SUPPLY_V)
-        rows = list(budget.rows())
-        assert rows[0][0] == budget.largest.name == "shunt"
-        assert [row[1] for row in rows] == sorted((row[1] for row in rows), reverse=True)
-        assert sum(row[2] for row in rows) == pytest.approx(100.0)
+        budget = energy_budget([energy(899.9), energy(900.1)], MeterAccuracy(shunt=0.01), SUPPLY_V)
+        terms, shares = zip(*budget.shares(), strict=True)
+        assert terms[0] == budget.largest
+        assert terms[0].name == "shunt"
+        sizes = [term.standard_uj for term in terms]
+        assert sizes == sorted(sizes, reverse=True)
+        assert sum(shares) == pytest.approx(100.0)
         assert str(budget).endswith("mostly shunt")
 
     def test_repeats_average_the_noise_but_not_the_gain(self) -> None:
@@ -245,3 +252,79 @@ class TestBudget:
     def test_limits_are_not_negative(self) -> None:
         with pytest.raises(DataError, match=r"gain is -0\.1"):
             MeterAccuracy(gain=-0.1)
+
+
+class TestHonesty:
+    """The whole path from samples to the interval, against a truth that the simulation knows."""
+
+    REPEATS, BENCHES = 6, 300
+    LENGTHS_S = (0.011, 0.017)
+    # No single limit is much larger than the rest: a lone uniform one would be covered always.
+    LIMITS = MeterAccuracy(gain=2e-3, offset_a=2e-5, supply=2e-3, source="this test")
+    NOISE = 4e-3  # of the work itself, from repeat to repeat
+
+    def bench(self, rng: np.random.Generator) -> float:
+        """One bench with errors of its own: truth minus mean, in expanded uncertainties."""
+        gain = (1 + rng.uniform(-2e-3, 2e-3)) * (1 + rng.uniform(-2e-3, 2e-3))  # and supply
+        offset_a = rng.uniform(-2e-5, 2e-5)
+        drift = 1 + rng.uniform(-0.01, 0.01)  # of the board's oscillator
+        lengths_s = np.array(self.LENGTHS_S)
+        seen: list[WindowSample] = []
+        for repeat in range(self.REPEATS):
+            high_a = 0.03 * (1 + rng.normal(0, self.NOISE))
+            starts_s = np.array([0.005, 0.025]) + rng.uniform(0, DT_S, 2)
+            wave = sampled(windows_at(starts_s, lengths_s), 500, high_a=high_a)
+            noise_a = rng.normal(0, 3e-4, len(wave))
+            current_a = (wave.current_a * gain + offset_a + noise_a).astype(np.float32)
+            wave = dataclasses.replace(wave, current_a=current_a)
+            cycles = [round(x * CLOCK_HZ / drift) for x in lengths_s]
+            plans = [PlannedWindow(n, 10, c) for n, c in enumerate(cycles)]
+            ratio = clock_ratio(wave, cycles, CLOCK_HZ)
+            seen += measure_windows(wave, plans, CLOCK_HZ, repeat, ratio=ratio)[:1]
+        budget = budget_of_pass(seen, self.LIMITS)
+        assert budget is not None
+        true_uj = SUPPLY_V * 0.03 * self.LENGTHS_S[0] * 1e6 / 10
+        return (true_uj - budget.energy_uj) / budget.expanded_uj
+
+    def test_the_interval_covers_the_true_energy(self) -> None:
+        rng = np.random.default_rng(2008)
+        misses = np.array([self.bench(rng) for _ in range(self.BENCHES)])
+        covered = float(np.mean(np.abs(misses) <= 1))
+        # 95 % and three standard deviations of 300 draws below; above, intervals would be idle.
+        assert 0.912 <= covered <= 0.99
+        assert abs(misses.mean()) < 3 * misses.std() / math.sqrt(len(misses))
+
+    def test_the_combined_uncertainty_is_that_of_a_monte_carlo(self) -> None:
+        # JCGM 101: draw every cause from its distribution, put it through the measurement model.
+        accuracy = MeterAccuracy(gain=2e-3, offset_a=3e-5, shunt=1e-3, supply=1e-3)
+        seen = [energy(x) for x in 900 + np.linspace(-1, 1, 200)]
+        budget = energy_budget(seen, accuracy, SUPPLY_V)
+        rng, draws = np.random.default_rng(1), 200_000
+
+        def limit(a: float) -> np.ndarray:
+            return rng.uniform(-a, a, draws)
+
+        noise_uj = rng.normal(0, np.std([w.energy_uj for w in seen], ddof=1) / 200**0.5, draws)
+        edges_uj = limit(0.6 / 200**0.5)
+        volts, ohms = SUPPLY_V * (1 + limit(1e-3)), 1 + limit(1e-3)
+        current_a = (900e-6 / 0.01 / SUPPLY_V * (1 + limit(2e-3)) + limit(3e-5)) / ohms
+        drawn_uj = volts * current_a * 0.01 * 1e6 + noise_uj + edges_uj
+        assert budget.combined_uj == pytest.approx(drawn_uj.std(), rel=0.01)
+        lo, hi = np.quantile(drawn_uj, [0.025, 0.975])
+        # Sums of uniform limits have lighter tails than the normal distribution behind k = 2: a
+        # sum of two equal ones is covered by 5 % less (triangle: 2 / sqrt(6) beside 0.776).
+        assert 1.0 <= budget.expanded_uj / ((hi - lo) / 2) <= 1.1
+
+    def test_a_window_placed_by_the_nominal_clock(self) -> None:
+        window = WindowSample(False, 0, 0, 10, 1000, 0.01, 100, 900.0, 0.6, 0.03, SUPPLY_V)
+        budget = budget_of_pass([window, window], self.LIMITS)
+        assert budget is not None
+        (term,) = [term for term in budget.terms if term.name == "nominal clock"]
+        # One sample of 0.1 ms at 30 mW, among 10 passes.
+        assert term.standard_uj == pytest.approx(0.3 / math.sqrt(3))
+
+    def test_older_windows_have_no_budget(self) -> None:
+        old = WindowSample(False, 0, 0, 10, 1000, 0.01, 100, 900.0, 0.6, 0.03)
+        with pytest.raises(DataError, match="without a supply voltage"):
+            budget_of_pass([old, old], self.LIMITS)
+        assert budget_of_pass([old], self.LIMITS) is None

@@ -14,6 +14,7 @@ from hil.core.cost import Interval, independent_sum
 from hil.core.firmware import MemoryUse
 from hil.core.provenance import Origin, Provenance
 from hil.core.trial import Event
+from hil.core.uncertainty import Term, UncertaintyBudget
 from hil.measure.intervals import median_interval
 from hil.measure.reconcile import reconcile
 from reports.model import (
@@ -170,6 +171,17 @@ def _interval(rng: np.random.Generator, value: float, relative: float) -> Interv
     return median_interval(value * (1 + relative * rng.standard_normal(REPEATS)))
 
 
+def budget(energy_uj: float) -> UncertaintyBudget:
+    """Of a meter with 0.1 % of gain."""
+    terms = (
+        Term("noise", 0.0004 * energy_uj, "Student's t", f"spread of {REPEATS} repeats"),
+        Term("gain", 0.001 * energy_uj / 3**0.5, "uniform", "0.100% of the reading"),
+        Term("offset", 0.0003 * energy_uj, "uniform", "1e-05 A"),
+        Term("edges", 1e-6 * energy_uj, "uniform", "place of the marker's edges"),
+    )
+    return UncertaintyBudget(energy_uj, terms)
+
+
 def layer_rows(chip: Chip, rng: np.random.Generator) -> tuple[LayerRow, ...]:
     rows = []
     for index, shape in enumerate(shapes()):
@@ -190,6 +202,8 @@ def layer_rows(chip: Chip, rng: np.random.Generator) -> tuple[LayerRow, ...]:
                 copy,
                 other,
                 _interval(rng, energy * rng.uniform(0.93, 1.05), 0.006),
+                base_energy_uj=0.3 * energy,
+                energy_budget=budget(energy),
             )
         )
     return tuple(rows)
@@ -245,6 +259,8 @@ def board_report(chip: Chip, seed: int, origin: Origin = Origin.SIMULATED) -> Bo
         layers=rows,
         network_cycles=network_cycles,
         network_energy_uj=network_energy,
+        network_budget=budget(network_energy.median),
+        meter_accuracy="a data sheet that nobody wrote",
         cycles_check=reconcile(cycles, network_cycles),
         energy_check=reconcile(energy, network_energy),
         memory=chip.memory,

@@ -99,6 +99,7 @@ def test_sections_come_in_reading_order(seen):
         "Partitions",
         "Slices",
         "Power waveform",
+        "Uncertainty of the energies",
         "Layers against the whole network",
         "Provenance",
     ]

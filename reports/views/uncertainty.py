@@ -1,0 +1,100 @@
+"""How far each energy can be trusted: the budget of the network, and of every layer in a line."""
+
+from __future__ import annotations
+
+from hil.core.uncertainty import COVERAGE, UncertaintyBudget
+from reports import text
+from reports.model import BoardReport, LayerRow, ReportData
+from reports.views.parts import Cell, Row, Section, Table, columns, number, slug, whole, word
+
+TITLE = "Uncertainty of the energies"
+
+
+def section(data: ReportData) -> Section:
+    lead = tuple(_says(board) for board in data.boards)
+    tables = [table for board in data.boards for table in _tables(board)]
+    return Section("uncertainty", TITLE, lead, tables=tuple(tables))
+
+
+def _says(board: BoardReport) -> str:
+    if not board.meter_accuracy:
+        return (
+            f"{board.title}: the rig file does not state the meter's accuracy ([meter.accuracy]), "
+            "so no energy has an uncertainty budget; its intervals show the spread of repeats only."
+        )
+    budget = board.network_budget
+    told = f"{board.title}: limits of the meter from {board.meter_accuracy}."
+    if budget is None:
+        return f"{told} The whole network was measured less than twice and has no budget."
+    return (
+        f"{told} The network takes {text.energy(budget.energy_uj, 4)} ± "
+        f"{_percent(budget)} (k = {COVERAGE:g}, about 95 %), uncertain mostly by "
+        f"{budget.largest.name}."
+    )
+
+
+def _percent(budget: UncertaintyBudget) -> str:
+    return f"{text.digits(budget.expanded_pct, 2)}{text.NBSP}%"
+
+
+def _tables(board: BoardReport) -> list[Table]:
+    tables = []
+    if board.network_budget is not None:
+        tables.append(_budget_table(board, board.network_budget))
+    rows = tuple(_layer(row, row.energy_budget) for row in board.layers if row.energy_budget)
+    if rows:
+        labels = ("layer", "name", "mean µJ", "base µJ", "standard µJ", "± µJ", "± %", "mostly")
+        tables.append(
+            Table(
+                f"t-uncertainty-{slug(board.name)}",
+                f"{board.title}: every layer, one pass; base: drawn in that time without working",
+                columns(*labels, words=("name", "mostly")),
+                rows,
+                sortable=True,
+                row_heads=2,
+            )
+        )
+    return tables
+
+
+def _budget_table(board: BoardReport, budget: UncertaintyBudget) -> Table:
+    rows = [
+        Row(
+            (
+                word(term.name),
+                number(term.standard_uj),
+                word(term.distribution),
+                number(share, text.digits(share, 3) if share >= 0.01 else "<0.01"),
+                word(term.note),
+            )
+        )
+        for term, share in budget.shares()
+    ]
+    rows.append(_total("combined standard", budget.combined_uj, "root of the sum of squares"))
+    rows.append(_total(f"expanded, k = {COVERAGE:g}", budget.expanded_uj, "about 95 %"))
+    labels = ("component", "standard uncertainty, µJ", "distribution", "variance, %", "from")
+    return Table(
+        f"t-budget-{slug(board.name)}",
+        f"{board.title}: budget of the whole network, {text.energy(budget.energy_uj, 4)} a pass",
+        columns(*labels, words=("component", "distribution", "from")),
+        tuple(rows),
+    )
+
+
+def _total(name: str, value_uj: float, note: str) -> Row:
+    return Row((word(name), number(value_uj), word("normal"), Cell(""), word(note)))
+
+
+def _layer(row: LayerRow, budget: UncertaintyBudget) -> Row:
+    return Row(
+        (
+            whole(row.index),
+            word(row.name),
+            number(budget.energy_uj, text.digits(budget.energy_uj, 4)),
+            number(row.base_energy_uj),
+            number(budget.combined_uj),
+            number(budget.expanded_uj),
+            number(budget.expanded_pct, text.digits(budget.expanded_pct, 2)),
+            word(budget.largest.name),
+        )
+    )

@@ -1,0 +1,59 @@
+"""The section of uncertainty budgets, by hand-made numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from hil.core.uncertainty import Term, UncertaintyBudget
+from reports.model import BoardReport, ReportData
+from reports.views import uncertainty
+from tests.reports.factory import report_data
+
+# 3 and 4 make 5: shares of 64 and 36 %.
+BUDGET = UncertaintyBudget(
+    1000.0,
+    (Term("noise", 3.0, "Student's t", "6 repeats"), Term("gain", 4.0, "uniform", "0.7 %")),
+)
+
+
+@pytest.fixture(scope="module")
+def data() -> ReportData:
+    whole = report_data()
+    first, *others = whole.boards
+    return replace(whole, boards=(replace(first, network_budget=BUDGET), *others))
+
+
+def test_the_budget_as_a_table(data: ReportData) -> None:
+    table = uncertainty.section(data).tables[0]
+    rows = [[cell.text for cell in row.cells] for row in table.rows]
+    assert rows == [
+        ["gain", "4.00", "uniform", "64.0", "0.7 %"],
+        ["noise", "3.00", "Student's t", "36.0", "6 repeats"],
+        ["combined standard", "5.00", "normal", "", "root of the sum of squares"],
+        ["expanded, k = 2", "10.0", "normal", "", "about 95 %"],
+    ]
+
+
+def test_the_sentence_tells_what_to_mend(data: ReportData) -> None:
+    says = uncertainty.section(data).lead[0]
+    assert says.replace("\u00a0", " ").endswith(
+        "The network takes 1.000 mJ ± 1.0 % (k = 2, about 95 %), uncertain mostly by gain."
+    )
+
+
+def test_a_meter_without_limits_is_said(data: ReportData) -> None:
+    boards = tuple(_bare(board) for board in data.boards)
+    made = uncertainty.section(replace(data, boards=boards))
+    assert made.tables == ()
+    assert all("does not state the meter's accuracy" in sentence for sentence in made.lead)
+
+
+def _bare(board: BoardReport) -> BoardReport:
+    layers = tuple(replace(row, energy_budget=None) for row in board.layers)
+    return replace(board, meter_accuracy="", network_budget=None, layers=layers)
+
+
+def test_budgets_survive_json(data: ReportData) -> None:
+    assert ReportData.from_dict(data.to_dict()).boards[0].network_budget == BUDGET
