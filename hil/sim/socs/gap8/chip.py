@@ -19,8 +19,8 @@ from hil.sim.cores.xpulp.ops import ILLEGAL
 from hil.sim.profile import CoreClassCycles
 from hil.sim.socs.gap8 import access, energy, engine, profiling
 from hil.sim.socs.gap8 import layout as L
-from hil.sim.socs.gap8.bus import Bus
 from hil.sim.socs.gap8.debugger import Gap8Debugger
+from hil.sim.socs.gap8.devices.bus import Bus
 from hil.sim.socs.gap8.machine import BusFault, Machine
 
 # The engine's address map as a plain Python function.
@@ -95,6 +95,13 @@ class Gap8:
         at = 4 * word + (address & 3)
         self._state.mem.view(np.uint8)[at : at + len(data)] = np.frombuffer(data, dtype=np.uint8)
         self._state.code[:] = 0
+
+    def program_flash(self, address: int, data: bytes) -> None:
+        """Puts bytes into the HyperFlash (64 MB, 0 is its first byte); SimulationError outside."""
+        try:
+            self._bus.hyperbus.flash.write(address, data)
+        except BusFault as refusal:
+            raise SimulationError(f"gap8: {refusal}") from refusal
 
     def peek_words(self, address: int, count: int) -> np.ndarray:
         """Words of memory as a debugger reads them (for tests and reports)."""
@@ -334,6 +341,8 @@ class Gap8:
         counts = {
             "fc_clock_cycles": self._machine.cycle(L.DOMAIN_FC),
             "cluster_clock_cycles": self._machine.cycle(L.DOMAIN_CLUSTER),
+            "hyperbus_bytes": self._bus.hyperbus.bytes_moved,
+            "hyperbus_bursts_over_512_bytes": self._bus.hyperbus.long_bursts,
             "dma_bytes": int(self._state.dma[L.DMA_BYTES]),
             "uart_bytes_lost": self._bus.uart.lost,
         }

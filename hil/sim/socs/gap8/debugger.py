@@ -21,7 +21,7 @@ from hil.sim.cores.xpulp.decode import LONG_BIT
 from hil.sim.debug import Region, Register
 from hil.sim.socs.gap8 import access
 from hil.sim.socs.gap8 import layout as L
-from hil.sim.socs.gap8.bus import Bus
+from hil.sim.socs.gap8.devices.bus import Bus
 from hil.sim.socs.gap8.machine import BusFault, Machine
 
 # What the engine meets at a breakpoint: it stops there as at an illegal instruction, without

@@ -8,11 +8,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hil.sim.socs.gap8 import engine
+from hil.sim.socs.gap8 import access, engine
 from hil.sim.socs.gap8 import layout as L
 from hil.sim.socs.gap8.layout import State
 
 SOC_FIFO_DEPTH = 8
+
+# The engine's address map as a plain Python function.
+_memory_word = access.memory_word.py_func
 
 
 class BusFault(Exception):
@@ -89,6 +92,26 @@ class Machine:
 
     def _publish(self) -> None:
         self.state.chip[L.DEVICE_DUE_FS] = self._pending[0][0] if self._pending else L.NEVER
+
+    def check_memory(self, address: int, count: int) -> None:
+        """BusFault unless ``count`` bytes from ``address`` on are memory."""
+        if _memory_word(L.FC, address, max(count, 1)) < 0:
+            raise BusFault(f"{count} bytes at 0x{address:08x} are not memory")
+
+    def read_memory(self, address: int, count: int) -> bytes:
+        """Bytes as a device sees them; BusFault outside memory."""
+        self.check_memory(address, count)
+        at = 4 * _memory_word(L.FC, address, 1) + (address & 3)
+        return self.state.mem.view(np.uint8)[at : at + count].tobytes()
+
+    def write_memory(self, address: int, data: bytes) -> None:
+        """Stores bytes as a device does; BusFault outside memory."""
+        self.check_memory(address, len(data))
+        at = 4 * _memory_word(L.FC, address, 1) + (address & 3)
+        self.state.mem.view(np.uint8)[at : at + len(data)] = np.frombuffer(data, dtype=np.uint8)
+        if address >= L.L2_BASE:
+            half = (address - L.L2_BASE) >> 1
+            self.state.code[max(half - 1, 0) : half + len(data) // 2 + 1] = 0  # as forget_code
 
     def raise_core_event(self, core: int, event: int) -> None:
         """Buffers an event in a core's event unit."""

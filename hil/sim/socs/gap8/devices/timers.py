@@ -7,7 +7,7 @@ CFG_LO bit 31 they form one 64-bit counter. A compare match raises event 10 (LO)
 from __future__ import annotations
 
 from hil.sim.socs.gap8 import layout as L
-from hil.sim.socs.gap8.clocks import REFERENCE_FS
+from hil.sim.socs.gap8.devices.clocks import REFERENCE_FS
 from hil.sim.socs.gap8.machine import BusFault, Machine
 
 CFG, CNT, CMP, START, RESET = 0x00, 0x08, 0x10, 0x18, 0x20  # LO; HI at +4

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from hil.sim.socs.gap8 import layout as L
 from hil.sim.socs.gap8 import profiling
-from hil.sim.socs.gap8.gpio import Gpio
+from hil.sim.socs.gap8.devices.gpio import Gpio
 from hil.sim.socs.gap8.machine import BusFault, Machine
 
 CL_ISOLATE, CL_BUSY, CL_BYPASS, CORESTATUS = 0x0C, 0x6C, 0x70, 0xA0
@@ -23,7 +23,8 @@ POWER_FS = 10 * 10**9
 CLOCK_GATE_FS = 10**8
 SOC_CLUSTER_POWER, SOC_CLOCK_GATE = 31, 35
 
-FETCH_ENABLE, CLUSTER_CLOCK_GATE, BOOT_ADDRESS = 0x008, 0x020, 0x040
+FETCH_ENABLE, HWCE_CLOCK, CLUSTER_CLOCK_GATE, BOOT_ADDRESS = 0x008, 0x018, 0x020, 0x040
+HWCE_CLOCK_ON = 0xC00  # plp_hwce_enable of the SDK sets both bits
 BOOT_OFFSET = 0x80  # the hardware adds it to the boot address
 
 
@@ -39,9 +40,15 @@ class Cluster:
         """Cores held, boot addresses 0."""
         self._boot = [0] * L.PE_COUNT
         self._fetch = 0
+        self._hwce_clock = 0
         for c in range(L.PE_COUNT):
             self._hold(c)
         self._reset_peripherals()
+
+    @property
+    def hwce_clocked(self) -> bool:
+        """Whether the HWCE's clock is on."""
+        return self._hwce_clock & HWCE_CLOCK_ON == HWCE_CLOCK_ON
 
     def power(self, reachable: bool, in_reset: bool) -> None:
         """Follows CL_BYPASS."""
@@ -56,6 +63,8 @@ class Cluster:
         """Boot addresses. FETCH_EN must not be read: it stops the vendor simulator's cores."""
         if offset in range(BOOT_ADDRESS, BOOT_ADDRESS + 4 * L.PE_COUNT, 4):
             return self._boot[(offset - BOOT_ADDRESS) // 4]
+        if offset == HWCE_CLOCK:
+            return self._hwce_clock
         if offset == FETCH_ENABLE:
             raise BusFault("FETCH_EN read (write-only here: reading it hangs the vendor simulator)")
         raise BusFault(f"cluster control has no readable register +0x{offset:x}")
@@ -67,6 +76,8 @@ class Cluster:
             self._follow_fetch()
         elif offset in range(BOOT_ADDRESS, BOOT_ADDRESS + 4 * L.PE_COUNT, 4):
             self._boot[(offset - BOOT_ADDRESS) // 4] = value
+        elif offset == HWCE_CLOCK:
+            self._hwce_clock = value
         elif offset != CLUSTER_CLOCK_GATE:
             raise BusFault(f"cluster control has no writable register +0x{offset:x}")
 

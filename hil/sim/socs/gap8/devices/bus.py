@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hil.sim.socs.gap8 import layout as L
-from hil.sim.socs.gap8.clocks import Fll
-from hil.sim.socs.gap8.gpio import Gpio
+from hil.sim.socs.gap8.devices.clocks import Fll
+from hil.sim.socs.gap8.devices.gpio import Gpio
+from hil.sim.socs.gap8.devices.hwce import Hwce
+from hil.sim.socs.gap8.devices.hyperbus import HyperBus
+from hil.sim.socs.gap8.devices.power import Cluster, SocControl
+from hil.sim.socs.gap8.devices.timers import TimerPair
+from hil.sim.socs.gap8.devices.uart import Uart
 from hil.sim.socs.gap8.machine import BusFault, Machine
-from hil.sim.socs.gap8.power import Cluster, SocControl
-from hil.sim.socs.gap8.timers import TimerPair
-from hil.sim.socs.gap8.uart import Uart
 
 UDMA_CLOCK_GATES = 0x1A102780
-UART_CHANNEL = 4
+HYPER_CHANNEL, UART_CHANNEL = 3, 4
 STDOUT, STDOUT_END = 0x1A110000, 0x1A111000
 FC_SOC_EVENT_FIFO = 0x1B200F00
 
@@ -122,7 +124,7 @@ class _UdmaClocks:
         return self.value
 
     def write(self, offset: int, value: int) -> None:
-        """Only the UART channel is modelled behind its gate."""
+        """HyperBus and UART are modelled behind their gates."""
         self.value = value
 
 
@@ -135,6 +137,8 @@ class Bus:
         self.cluster_fll = Fll(machine, L.DOMAIN_CLUSTER)
         self.uart = Uart(machine)
         self.gpio = Gpio(machine)
+        self.hyperbus = HyperBus(machine)
+        self._hwce = Hwce(machine)
         self._fc_icache = ICache(machine, L.DOMAIN_FC)
         self._cluster_icache = ICache(machine, L.DOMAIN_CLUSTER)
         self._fc_timer = TimerPair(machine, L.DOMAIN_FC)
@@ -148,6 +152,7 @@ class Bus:
             Window(0x1A100000, 0x10, self.fc_fll, "FC FLL"),
             Window(0x1A100010, 0x10, self.cluster_fll, "cluster FLL"),
             Window(0x1A101000, 0x40, self.gpio, "GPIO"),
+            Window(0x1A102180, 0x48, self.hyperbus, "HyperBus"),
             Window(0x1A102200, 0x28, self.uart, "uDMA UART"),
             Window(UDMA_CLOCK_GATES, 4, self._clocks, "uDMA clock gates"),
             Window(0x1A104000, 0x200, self._soc, "SoC control"),
@@ -155,6 +160,7 @@ class Bus:
             Window(0x1A107000, 0x40, self._pmu, "PMU"),
             Window(0x10200000, 0x80, self.cluster, "cluster control"),
             Window(0x10200400, 0x40, self._cluster_timer, "cluster timer"),
+            Window(0x10201000, 0x300, self._hwce, "HWCE"),
             Window(0x10201400, 0x40, self._cluster_icache, "cluster instruction cache"),
             Window(0x1B200400, 0x40, self._fc_timer, "FC timer"),
             Window(FC_SOC_EVENT_FIFO, 4, _SocFifo(machine), "SoC event FIFO"),
@@ -163,6 +169,7 @@ class Bus:
 
     def _reset_cluster_peripherals(self) -> None:
         self._cluster_timer.reset()
+        self._hwce.reset()
         self._cluster_icache.reset()
         state = self._machine.state
         fc = L.FC * L.EU_SPAN
@@ -176,7 +183,8 @@ class Bus:
     def reset(self) -> None:
         """Power-on reset of all devices."""
         self._machine.soc_events.reset()
-        for device in (self.fc_fll, self.cluster_fll, self.uart, self.gpio, self._fc_icache,
+        for device in (self.fc_fll, self.cluster_fll, self.uart, self.gpio, self.hyperbus,
+                       self._fc_icache,
                        self._fc_timer, self.cluster, self._soc, self._clocks,
                        self._pmu):  # fmt: skip
             device.reset()
@@ -185,10 +193,18 @@ class Bus:
     def _window(self, address: int) -> Window:
         for window in self._windows:
             if window.base <= address < window.base + window.size:
-                if window.device is self.uart and not (self._clocks.value >> UART_CHANNEL) & 1:
-                    raise BusFault("UART access while its uDMA clock (0x1A102780 bit 4) is off")
+                self._check_clock(window)
                 return window
         raise BusFault("access to an address that is unmapped or not modelled")
+
+    def _check_clock(self, window: Window) -> None:
+        """BusFault when the device's clock is off."""
+        for device, channel in ((self.uart, UART_CHANNEL), (self.hyperbus, HYPER_CHANNEL)):
+            if window.device is device and not (self._clocks.value >> channel) & 1:
+                raise BusFault(f"{window.name} access while its uDMA clock (0x1A102780 bit "
+                               f"{channel}) is off")  # fmt: skip
+        if window.device is self._hwce and not self.cluster.hwce_clocked:
+            raise BusFault("HWCE access while its clock (0x10200018 bits 10 and 11) is off")
 
     def read(self, address: int) -> int:
         """A load from a device."""
