@@ -163,7 +163,7 @@ def convolve(machine: Machine, job: Convolution) -> None:
     windows = np.lib.stride_tricks.sliding_window_view(image, job.shape)
     for i in range(count):
         total = (windows * taps[:, i].reshape(height, width)).sum(axis=(2, 3))
-        start = job.constant
+        start: np.ndarray | int = job.constant
         if job.y_in is not None:
             start = _plane(machine, job.y_in[i], job.y_stride, job.rows, job.columns)
         total = total + (start << job.shift)
