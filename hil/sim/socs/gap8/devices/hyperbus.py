@@ -2,9 +2,9 @@
 
 Registers: archi/udma/hyper/udma_hyper_v1.h of the GAP SDK. The bus moves a byte each FC cycle
 (double data rate at half the clock; measured on the vendor simulator, 0.998 bytes a cycle), after
-a start that is fitted to those measurements. The vendor simulator's source counts 80 cycles for
-it (idle, access latency 72, chip select, six command bytes), which would take 1.8 % longer for
-1 KB than it measures. The latency fields of CFG0 and CFG4 enter neither there nor here.
+a start that is fitted to those measurements: the vendor simulator's source counts 80 cycles for it
+(idle, access latency 72, chip select, six command bytes), 14 more. The latency fields of CFG0 and
+CFG4 enter neither there nor here.
 
 The flash can be read only. Its erase and program commands are refused: load its content with
 ``Gap8.program_flash``.
