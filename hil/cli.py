@@ -20,6 +20,7 @@ from hil.cli_doctor import DOCTOR_EXAMPLE, doctor
 from hil.cli_gdb import register_gdb
 from hil.cli_meter import meter_app
 from hil.cli_rig import rig_app
+from hil.cli_sim import register as register_sim
 from hil.cli_slices import slice_sizes
 from hil.cli_slicing import register_slicing
 from hil.cli_table import plain_table
@@ -52,6 +53,7 @@ register_training(app)
 register_slicing(app)
 register_compression(app)
 register_gdb(sim_app)
+register_sim(sim_app)
 terminal = Terminal()
 
 RUNS = Path("runs")
@@ -346,35 +348,32 @@ def _tables(run: Path, board: str | None) -> list[CostTable]:
     return chosen
 
 
-@sim_app.command(
-    "run",
-    epilog="Example: hil sim run firmware.elf --board gap8 --max-seconds 2 --profile",
-)
-def sim_run(
-    elf: Annotated[Path, typer.Argument(help="Bare-metal ELF.")],
-    board: Annotated[str, typer.Option(help="gap8 or stm32f746.")],
-    max_seconds: Annotated[float, typer.Option(help="Simulated seconds at most.")] = 10.0,
-    profile: Annotated[bool, typer.Option("--profile", help="Cycles by function (gap8).")] = False,
-    top: Annotated[int, typer.Option(min=1, help="Functions a table of --profile.")] = 20,
+@rig_app.command(epilog="Example: hil rig check virtual")
+def check(
+    rig: Annotated[str, typer.Argument(help="Bench: name or TOML file.")] = "virtual",
 ) -> None:
-    """Run any ELF on a simulated chip; prints its UART output, cycles and how it ended."""
-    import shutil
+    """Open every part of a bench, identify it and say what is wrong."""
+    from hil.rig.bench import check as check_rig
+    from hil.rig.rigfile import load_bench
 
-    from hil.sim.profile import Functions
-    from hil.sim.runner import run_elf
+    failed = 0
+    for one in load_bench(rig).rigs:
+        table = Table("part", "ok", "detail", title=f"{one.name} ({one.board})")
+        for item in check_rig(one):
+            failed += not item.ok
+            table.add_row(item.name, "yes" if item.ok else "NO", item.detail)
+        terminal.print(table)
+    if failed:
+        raise typer.Exit(1)
 
-    def write(data: bytes) -> None:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
 
-    ended = run_elf(elf, board, write, max_seconds, profile)
-    for line in ended.lines():
-        _say(line)
-    if profile:
-        width = shutil.get_terminal_size().columns
-        for line in ended.profile_lines(Functions.from_elf(elf), top, width):
-            _say(line)
-    raise typer.Exit(ended.status)
+@rig_app.command("list", epilog="Example: hil rig list")
+def list_rigs() -> None:
+    """Print the benches that are known by name."""
+    from hil.rig.rigfile import find, known_names
+
+    for name in known_names():
+        _say(f"{name}: {find(name)}")
 
 
 def _say(text: str) -> None:

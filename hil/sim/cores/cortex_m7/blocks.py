@@ -45,7 +45,7 @@ class BlockTable:
         self._block_ints = np.zeros((native.BLOCK_CAPACITY, BlockInts.COUNT), np.int64)
         self._block_floats = np.zeros((native.BLOCK_CAPACITY, BlockFloats.COUNT), np.float64)
         self._block_floats[:, BlockFloats.BEHIND :] = np.nan
-        self._known: list[BlockCost] = []
+        self.known: list[BlockCost] = []
         self._blocks: dict[tuple[int, bytes], int] = {}
         self._places: dict[tuple[int, int], tuple[int, float]] = {}
         ints[Ints.INDEX] = self._index.ctypes.data
@@ -71,12 +71,12 @@ class BlockTable:
         each of its runs because it may let a pending exception through."""
         code = self.code(address, size) or b""
         # The same code seen again: the emulator cut the block elsewhere in the meantime.
-        block = self._blocks.get((address, code), len(self._known))
+        block = self._blocks.get((address, code), len(self.known))
         if block >= native.BLOCK_CAPACITY:
             raise SimulationError(f"more than {native.BLOCK_CAPACITY} blocks; code rewrites itself")
-        if block == len(self._known):
+        if block == len(self.known):
             self._blocks[address, code] = block
-            self._known.append(cost)
+            self.known.append(cost)
             self._fill(block, cost, address, size)
         if not cost.unmasks:
             self._index[native.code_index(address)] = block
@@ -122,8 +122,12 @@ class BlockTable:
             place = self._places[key] = self._find_access(block, ordinal, target, start)
         return place
 
+    def device_accesses(self, block: int) -> set[int]:
+        """Addresses of instructions of ``block`` that have been seen to access a peripheral."""
+        return {place[0] for (number, _), place in self._places.items() if number == block}
+
     def _find_access(self, block: int, ordinal: int, target: int, start: int) -> tuple[int, float]:
-        cost = self._known[block]
+        cost = self.known[block]
         seen = self._places.get((block, ordinal - 1), (-1, 0.0))[0]
         for op in cost.ops:
             wanted = op.address > seen and op.access is not None

@@ -14,14 +14,13 @@ from __future__ import annotations
 import math
 import mmap
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from hil.core.elf import ElfImage, Segment, load_segments
 from hil.core.errors import SimulationError
-from hil.sim.chip import EnergyBins, Fault, MarkerEdge, Stop
+from hil.sim.chip import EnergyBins, Fault, MarkerEdge, Stop, TraceWindow
 from hil.sim.cores.cortex_m7 import costs
 from hil.sim.cores.cortex_m7.blocks import MemoryRegion
 from hil.sim.cores.cortex_m7.bus import Bus, Peripheral, Window
@@ -29,16 +28,18 @@ from hil.sim.cores.cortex_m7.core import CoreStop, CortexM7
 from hil.sim.cores.cortex_m7.glue import DWT_BYTES
 from hil.sim.cores.cortex_m7.native import Floats, Ints
 from hil.sim.cores.cortex_m7.nvic import FIRST_INTERRUPT
-from hil.sim.cores.cortex_m7.registers import RegisterFile
 from hil.sim.cores.cortex_m7.system import Dwt, SystemControlSpace
+from hil.sim.profile import CoreClassCycles
 from hil.sim.socs.stm32f7 import power
 from hil.sim.socs.stm32f7.clocks import SYSCFG_LAYOUT, Flash, Pwr, Rcc, check_limits
 from hil.sim.socs.stm32f7.debugger import Stm32Debugger
 from hil.sim.socs.stm32f7.gpio import GpioPort
+from hil.sim.socs.stm32f7.plain import Gated, PlainRegisters
 from hil.sim.socs.stm32f7.polling import PollWatch
 from hil.sim.socs.stm32f7.timeline import Timeline
 from hil.sim.socs.stm32f7.timer import Timer
 from hil.sim.socs.stm32f7.uart import Usart
+from hil.sim.trace import TracedInstruction
 
 FLASH, FLASH_ALIAS, FLASH_BYTES = 0x08000000, 0x00200000, 1 << 20
 ITCM, ITCM_BYTES = 0x00000000, 16 << 10
@@ -73,44 +74,6 @@ LONGEST_STEP_S = 0.01  # a core that sleeps for longer is reported as sleeping
 _ENDS = {CoreStop.FAULT: Stop.FAULT, CoreStop.EXIT: Stop.EXITED, CoreStop.BREAK: Stop.BREAK}
 
 
-class PlainRegisters:
-    """Registers that only keep what is written."""
-
-    def __init__(self, name: str, layout: dict[str, tuple[int, int, int]]) -> None:
-        self.name = name
-        self._file = RegisterFile(name, layout)
-
-    def read(self, offset: int) -> int:
-        return self._file[self._file.register(offset)]
-
-    def write(self, offset: int, value: int) -> None:
-        self._file.store(self._file.register(offset), value)
-
-
-class Gated:
-    """A peripheral behind its RCC enable bit: reads 0 and ignores writes while that is clear."""
-
-    def __init__(
-        self, inner: Peripheral, enabled: Callable[[], bool], refused: Callable[[str], None]
-    ) -> None:
-        self.name = inner.name
-        self._inner = inner
-        self._enabled = enabled
-        self._refused = refused
-
-    def read(self, offset: int) -> int:
-        if self._enabled():
-            return self._inner.read(offset)
-        self._refused(f"{self.name} read at 0x{offset:x} while its clock is off: 0")
-        return 0
-
-    def write(self, offset: int, value: int) -> None:
-        if self._enabled():
-            self._inner.write(offset, value)
-        else:
-            self._refused(f"{self.name} written at 0x{offset:x} while its clock is off: ignored")
-
-
 def _unmodelled(address: int) -> str:
     return next((name for base, end, name in UNMODELLED if base <= address < end), "")
 
@@ -140,6 +103,8 @@ class Stm32F746:
         self._factory[:] = 0xFF
         self._burn_factory(unique_id)
         self.image: ElfImage | None = None
+        self._profiled = False
+        self._window: TraceWindow | None = None
         self.debugger = Stm32Debugger(self, self._flash, FLASH, FLASH_ALIAS)
         self.reset()
 
@@ -216,6 +181,10 @@ class Stm32F746:
         ]
         self._core = CortexM7(memories, areas, DWT_BASE, _unmodelled)
         self.debugger.attach(self._core)
+        if self._profiled:
+            self._core.start_profile()
+        if self._window is not None:
+            self._core.start_trace(self._window)
         self._core.floats[Floats.LINE_MISS_J] = power.FLASH_LINE_J
         self._timeline = Timeline(lambda: self._core.now_cycles)
         self._make_peripherals()
@@ -452,7 +421,8 @@ class Stm32F746:
         floats = self._core.floats
         bins = (self._core.ints[Ints.BIN_CAPACITY] - 2) * floats[Floats.BIN_CYCLES]
         end = self._timeline.cycles_at(self._end_s)
-        return min(end, floats[Floats.BIN_EDGE] + bins, self._next_interrupt())
+        trace = math.inf if self._core.trace is None else self._core.trace.start_cycle
+        return min(end, floats[Floats.BIN_EDGE] + bins, self._next_interrupt(), trace)
 
     def _next_interrupt(self) -> float:
         """Cycle at which time alone raises the next interrupt; infinite if none is on its way."""
@@ -501,6 +471,8 @@ class Stm32F746:
         cycles = max(0.0, until - self._core.cycles)
         self._set_base_power(power.SLEEP)
         self._core.add_cycles(cycles)
+        if self._core.block_profile is not None:
+            self._core.block_profile.slept(cycles)
         self._collect_energy()
         self._set_base_power(power.RUN_BASE)
         self._dwt.slept(cycles)
@@ -591,3 +563,32 @@ class Stm32F746:
             "resets": self._resets,
             "faults_taken": self._faults_taken,
         }
+
+    # Looking on
+
+    def start_profile(self) -> None:
+        """Reset, and count cycles by instruction from there on."""
+        self._profiled = True
+        self.reset()
+
+    def start_trace(self, window: TraceWindow) -> None:
+        """Reset, and keep the instructions of ``window`` from there on."""
+        self._window = window
+        self.reset()
+
+    def profile(self) -> tuple[CoreClassCycles, ...]:
+        """Cycles by instruction since reset. SimulationError if not counted."""
+        if self._core.block_profile is None:
+            raise SimulationError("stm32f746: cycles were not counted; call start_profile")
+        return (self._core.block_profile.cycles(),)
+
+    def trace(self) -> list[TracedInstruction]:
+        """The instructions of the window. SimulationError if none was set."""
+        if self._core.trace is None:
+            raise SimulationError("stm32f746: no trace was kept; call start_trace")
+        return self._core.trace.rows
+
+    def positions(self) -> list[str]:
+        """Where the core is, for people."""
+        state = "asleep" if self._asleep else self.debugger.core_state(0)
+        return [f"Cortex-M7 {state} at 0x{self._core.pc:08x}"]
