@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import boards
+
 CORTEX_M7 = """
     .syntax unified
     .thumb
@@ -13,6 +15,14 @@ CORTEX_M7 = """
     .word 0x20010000, start
     .type start, %function
 start:
+    bl clock_init           @ boards/stm32f7: 216 MHz
+    ldr r0, =0xE000EF50     @ ICIALLU, then CCR.IC and CCR.DC
+    mov r1, #0
+    str r1, [r0]
+    ldr r0, =0xE000ED14
+    ldr r1, [r0]
+    orr r1, r1, #0x30000
+    str r1, [r0]
     ldr r0, =0x20000000
     mov r1, r0
     mov r3, #0
@@ -94,7 +104,9 @@ T3, T4, A0, A1 = 28, 29, 10, 11
 
 def cortex_m7(folder: Path) -> Path:
     """An ELF for the STM32F746 that never ends."""
-    return _build(folder, CORTEX_M7, 0x08000000, ["-mcpu=cortex_m7"], "thumb-freestanding-eabihf")
+    board = Path(boards.__file__).parent / "stm32f7"
+    more = ["-mcpu=cortex_m7", "-O2", "-I", str(board), str(board / "clock.c"), "-Wl,-e,start"]
+    return _build(folder, CORTEX_M7, 0x08000000, more, "thumb-freestanding-eabihf")
 
 
 def gap8(folder: Path) -> Path:
@@ -108,7 +120,8 @@ def gap8(folder: Path) -> Path:
 def _build(folder: Path, source: str, base: int, flags: list[str], target: str) -> Path:
     assembly, script, elf = (folder / f"loop.{suffix}" for suffix in ("s", "ld", "elf"))
     assembly.write_text(source)
-    script.write_text(f"SECTIONS {{ .text 0x{base:x} : {{ *(.start) *(.text*) *(.rodata*) }} }}\n")
+    code = "KEEP(*(.start)) *(.text*) *(.rodata*)"
+    script.write_text(f"SECTIONS {{ .text 0x{base:x} : {{ {code} }} /DISCARD/ : {{ *(.ARM*) }} }}\n")
     command = [sys.executable, "-m", "ziglang", "cc", "-target", target, "-nostdlib", "-g0"]
     subprocess.run([*command, *flags, "-T", str(script), str(assembly), "-o", str(elf)], check=True)
     return elf

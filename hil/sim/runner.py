@@ -114,8 +114,7 @@ def run_elf(
     """Run the ELF at ``path`` on a new chip until it ends or a limit is reached.
 
     ``write`` gets the console's bytes; ``profile`` counts cycles by address, ``window`` says which
-    instructions a trace keeps. SimulationError: unknown board, unusable ELF, or what the chip has
-    and the model has not.
+    instructions a trace keeps. SimulationError: unknown board or unusable ELF.
     """
     chip = make_chip(board)
     chip.load_elf(path)
@@ -138,11 +137,17 @@ def run_chip(
     profile: bool = False,
     trace: bool = False,
 ) -> RunReport:
-    """Run what is loaded into ``chip``, which has been told before to count or to trace."""
+    """Run what is loaded into ``chip``, which has been told before to count or to trace.
+
+    What the chip has and the model has not ends the run as a fault does.
+    """
     started_s = time.monotonic()
-    stop = Stop.BUDGET
+    stop, refused = Stop.BUDGET, None
     while stop is Stop.BUDGET and (slice_s := _next_slice_s(chip, limits)) > 0:
-        stop = chip.run(slice_s)
+        try:
+            stop = chip.run(slice_s)
+        except SimulationError as error:  # the report and what was counted are wanted all the more
+            stop, refused = Stop.FAULT, str(error)
         if data := chip.uart_drain():
             write(data)
         # Nobody looks at the power here; taking it keeps the memory small.
@@ -157,7 +162,7 @@ def run_chip(
         time_s=chip.time_s,
         wall_s=time.monotonic() - started_s,
         exit_code=chip.exit_code,
-        fault=None if chip.fault is None else str(chip.fault),
+        fault=refused if chip.fault is None else str(chip.fault),
         counters={name: int(value) for name, value in chip.counters().items()},
         timing_model=getattr(chip, "timing_model", "not stated by the chip"),
         limits=limits,

@@ -227,6 +227,17 @@ class TestRunner:
         report = run_chip(chip, "scripted", lambda _: None, Limits(1.0))
         assert report.status == EXIT_FAULT and "crashes on RUN" in report.lines()[0]
 
+    def test_what_is_not_modelled_ends_the_run_with_a_report(self, image: Path) -> None:
+        class Refusing(ScriptedChip):
+            def run(self, duration_s: float) -> Stop:
+                raise SimulationError("RTC is not modelled")
+
+        chip = Refusing()
+        chip.load_elf(image)
+        report = run_chip(chip, "scripted", lambda _: None, Limits(1.0))
+        assert report.status == EXIT_FAULT
+        assert report.lines()[0] == "scripted: fault: RTC is not modelled"
+
     def test_unknown_boards_are_refused(self, image: Path) -> None:
         with pytest.raises(
             SimulationError, match="no virtual chip for board 'scripted'; there are"

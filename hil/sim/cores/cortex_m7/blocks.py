@@ -16,6 +16,7 @@ from hil.sim.cores.cortex_m7 import native
 from hil.sim.cores.cortex_m7.native import Area, BlockFloats, BlockInts, Ending, Ints
 from hil.sim.cores.cortex_m7.op import PC, Op
 from hil.sim.cores.cortex_m7.schedule import BlockCost, analyse, remaining_at
+from hil.sim.disassembly import block_texts
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,12 @@ class BlockTable:
             if memory.base <= address and address + size <= memory.end:
                 return bytes(memory.data[address - memory.base :][:size])
         return None
+
+    def texts(self, cost: BlockCost) -> dict[int, str]:
+        """The instructions of a block for people, by address."""
+        first, last = cost.ops[0], cost.ops[-1]
+        code = self.code(first.address, last.address + last.size - first.address) or b""
+        return block_texts(code, tuple((op.address, op.size) for op in cost.ops))
 
     def enter(self, address: int, size: int, cost: BlockCost) -> int:
         """The block's number. The native hook finds it from now on, unless Python has to see

@@ -161,15 +161,13 @@ class CortexM7:
         self._glue.map_dwt(self._uc, self._dwt_base)
         self._glue.add_block_hook(self._uc)
 
-    def start_profile(self) -> None:
-        """Count cycles by block from now on."""
-        self.block_profile = BlockProfile(self.ints, self.floats, self._table)
-
-    def start_trace(self, window: TraceWindow) -> None:
-        """Keep the instructions of ``window`` from now on."""
-        known, code = self._table.known, self._table.code
-        ints, floats = self._fast_ints, self._fast_floats
-        self.trace = CoreTrace(self._uc, window, ints, floats, known, code, self.request_check)
+    def look_on(self, profile: bool, window: TraceWindow | None) -> None:
+        """From now on count cycles by block, and keep the instructions of ``window``."""
+        table, state = self._table, (self._fast_ints, self._fast_floats)
+        if profile:
+            self.block_profile = BlockProfile(self.ints, self.floats, table)
+        if window is not None:
+            self.trace = CoreTrace(self._uc, window, *state, table, self.request_check)
 
     # Running
 

@@ -10,7 +10,6 @@ from hil.sim.cores.cortex_m7.native import Ending, Floats, Ints, ProfileFloats
 from hil.sim.cores.cortex_m7.op import Op
 from hil.sim.cores.cortex_m7.schedule import BlockCost, loads_outside_tcm
 from hil.sim.cores.cortex_m7.stalls import explain
-from hil.sim.disassembly import block_texts
 from hil.sim.profile import CodeLine, CoreClassCycles
 
 KINDS = (
@@ -85,17 +84,12 @@ class BlockProfile:
         devices = self._table.device_accesses(number)
         at = np.array([op.address in devices for op in cost.ops], dtype=float)
         _spread(block, at, WAIT, counts[ProfileFloats.WAIT])
-        texts = self._texts(cost)
+        texts = self._table.texts(cost)
         for op, row, (one, other) in zip(cost.ops, block, zip(*passes, strict=True), strict=True):
             rows[op.address] = rows.get(op.address, 0) + row
             lines[op.address] = _line(
                 op, texts[op.address], (other if times[1] > times[0] else one).note
             )
-
-    def _texts(self, cost: BlockCost) -> dict[int, str]:
-        first, last = cost.ops[0], cost.ops[-1]
-        code = self._table.code(first.address, last.address + last.size - first.address)
-        return block_texts(code or b"", tuple((op.address, op.size) for op in cost.ops))
 
 
 def _line(op: Op, text: str, note: str) -> CodeLine:

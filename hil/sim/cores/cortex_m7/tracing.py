@@ -9,18 +9,18 @@ before the next one. Instructions whose condition is false do not appear.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from unicorn import UC_HOOK_CODE, Uc
 from unicorn.arm_const import UC_ARM_REG_S0, UC_ARM_REG_XPSR
 
 from hil.sim.chip import TraceWindow
+from hil.sim.cores.cortex_m7.blocks import BlockTable
 from hil.sim.cores.cortex_m7.debug import CORE_REGISTERS
 from hil.sim.cores.cortex_m7.native import Floats, Ints
 from hil.sim.cores.cortex_m7.op import FLAGS, PC, Op
-from hil.sim.cores.cortex_m7.schedule import BlockCost, remaining_at
-from hil.sim.disassembly import block_texts
+from hil.sim.cores.cortex_m7.schedule import remaining_at
 from hil.sim.trace import ARM_CORE, TracedInstruction
 
 # No block is longer: the hook around a start address covers the block that it begins.
@@ -29,8 +29,10 @@ _NAMES = (*(f"r{n}" for n in range(13)), "sp", "lr", "pc", *(f"s{n}" for n in ra
 
 
 class CoreTrace:
-    """Keeps the instructions of ``window``. ``ask`` lets the emulator stop before its next block;
-    ``read_code`` (address, size) gives code bytes."""
+    """Keeps the instructions of ``window``.
+
+    ``ask`` lets the emulator stop before its next block.
+    """
 
     def __init__(
         self,
@@ -38,13 +40,12 @@ class CoreTrace:
         window: TraceWindow,
         ints: Any,
         floats: Any,
-        known: Sequence[BlockCost],
-        read_code: Callable[[int, int], bytes | None],
+        table: BlockTable,
         ask: Callable[[], None],
     ) -> None:
         self._uc, self._window = uc, window
-        self._ints, self._floats, self._known = ints, floats, known
-        self._read_code, self._ask = read_code, ask
+        self._ints, self._floats, self._table = ints, floats, table
+        self._ask = ask
         self.rows: list[TracedInstruction] = []
         self._recording = window.from_address is None
         self._hook: tuple[int, tuple[int, int]] | None = None
@@ -88,7 +89,7 @@ class CoreTrace:
         if self._open is None:
             return
         (op, cycle, text), self._open = self._open, None
-        code = self._read_code(op.address, op.size) or b""
+        code = self._table.code(op.address, op.size) or b""
         written = 0 if faulted else op.writes | op.base_writes
         row = TracedInstruction(
             cycle, ARM_CORE, op.address, code, text, tuple(self._results(written)),
@@ -124,14 +125,9 @@ class CoreTrace:
         number = self._ints[Ints.BLOCK]
         if not low <= address < high or number < 0:
             return
-        cost = self._known[number]
+        cost = self._table.known[number]
         op = next((op for op in cost.ops if op.address == address), None)
         if op is None:
             return
         cycle = int(self._floats[Floats.CYCLES] - remaining_at(cost, address))
-        self._open = op, cycle, self._texts(cost)[address]
-
-    def _texts(self, cost: BlockCost) -> dict[int, str]:
-        first, last = cost.ops[0], cost.ops[-1]
-        code = self._read_code(first.address, last.address + last.size - first.address)
-        return block_texts(code or b"", tuple((op.address, op.size) for op in cost.ops))
+        self._open = op, cycle, self._table.texts(cost)[address]

@@ -37,7 +37,7 @@ COEFFICIENTS = (
     Coefficient(L.E_SECONDS, 6.0e-3, "idle: leakage, PMU, FLL and SoC clock tree, per second"),
     Coefficient(L.E_CLUSTER_SECONDS, 8.0e-3, "cluster powered: leakage and clock, per second"),
     Coefficient(L.E_FC_CYCLES, 35e-12, "active FC cycle, with its fetch"),
-    Coefficient(L.E_PE_CYCLES, 21e-12, "active PE cycle, with its fetch"),
+    Coefficient(L.E_PE_CYCLES, 23e-12, "active PE cycle, with its fetch"),
     Coefficient(L.E_PACKED, 10e-12, "packed (SIMD, dot product) instruction, more than its cycle"),
     Coefficient(L.E_MULTIPLY, 8e-12, "mul, mulh, div, rem, more than its cycles"),
     Coefficient(L.E_L1, 8e-12, "L1 access"),

@@ -33,8 +33,8 @@ from hil.sim.profile import CoreClassCycles
 from hil.sim.socs.stm32f7 import power
 from hil.sim.socs.stm32f7.clocks import SYSCFG_LAYOUT, Flash, Pwr, Rcc, check_limits
 from hil.sim.socs.stm32f7.debugger import Stm32Debugger
+from hil.sim.socs.stm32f7.gating import Gated, PlainRegisters
 from hil.sim.socs.stm32f7.gpio import GpioPort
-from hil.sim.socs.stm32f7.plain import Gated, PlainRegisters
 from hil.sim.socs.stm32f7.polling import PollWatch
 from hil.sim.socs.stm32f7.timeline import Timeline
 from hil.sim.socs.stm32f7.timer import Timer
@@ -181,10 +181,7 @@ class Stm32F746:
         ]
         self._core = CortexM7(memories, areas, DWT_BASE, _unmodelled)
         self.debugger.attach(self._core)
-        if self._profiled:
-            self._core.start_profile()
-        if self._window is not None:
-            self._core.start_trace(self._window)
+        self._core.look_on(self._profiled, self._window)
         self._core.floats[Floats.LINE_MISS_J] = power.FLASH_LINE_J
         self._timeline = Timeline(lambda: self._core.now_cycles)
         self._make_peripherals()

@@ -1,4 +1,4 @@
-"""Registers without behaviour, and peripherals behind their clock gates."""
+"""Registers without a function, and the clock gate in front of a peripheral."""
 
 from __future__ import annotations
 
