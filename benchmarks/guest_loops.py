@@ -120,8 +120,8 @@ def gap8(folder: Path) -> Path:
 def _build(folder: Path, source: str, base: int, flags: list[str], target: str) -> Path:
     assembly, script, elf = (folder / f"loop.{suffix}" for suffix in ("s", "ld", "elf"))
     assembly.write_text(source)
-    code = "KEEP(*(.start)) *(.text*) *(.rodata*)"
-    script.write_text(f"SECTIONS {{ .text 0x{base:x} : {{ {code} }} /DISCARD/ : {{ *(.ARM*) }} }}\n")
+    text = f".text 0x{base:x} : {{ KEEP(*(.start)) *(.text*) *(.rodata*) }}"
+    script.write_text(f"SECTIONS {{ {text} /DISCARD/ : {{ *(.ARM*) }} }}\n")
     command = [sys.executable, "-m", "ziglang", "cc", "-target", target, "-nostdlib", "-g0"]
     subprocess.run([*command, *flags, "-T", str(script), str(assembly), "-o", str(elf)], check=True)
     return elf
