@@ -29,13 +29,14 @@ class Loop:
     cycles: float
 
 
-def innermost_loops(cores: CoreClassCycles) -> list[Loop]:
+def innermost_loops(cores: CoreClassCycles, functions: Functions) -> list[Loop]:
     """Loops that ran, the most cycles first.
 
     A loop is what lies between a backward branch and its target, or what a hardware loop
-    instruction sets; of nested ones the inner.
+    instruction sets, within one function (else it is a call); of nested ones the inner.
     """
     spans = {line.loop for line in cores.lines if line.loop is not None}
+    spans = {span for span in spans if functions.name(span[0]) == functions.name(span[1])}
     inner = [
         span
         for span in spans
@@ -55,7 +56,7 @@ def annotated(cores: CoreClassCycles, functions: Functions, top: int) -> list[st
     """The ``top`` loops as lines: cycles of each instruction, in all and a run, and its stalls."""
     lines: list[str] = []
     all_cycles = max(float(cores.counts[:, CYCLES].sum()), 1.0)
-    for loop in innermost_loops(cores)[:top]:
+    for loop in innermost_loops(cores, functions)[:top]:
         counts = cores.counts[loop.first : loop.behind]
         turns = max(float(counts[:, INSTRUCTIONS].max()), 1.0)
         place = functions.name(int(cores.addresses[loop.first]))

@@ -205,5 +205,6 @@ def _line(row: FunctionCycles, all_cycles: float, room: int) -> str:
     return (
         f"{name:<{room}}{row.cycles:>14,.0f} {100 * row.cycles / max(all_cycles, 1):>6.2f} "
         f"{row.counts[INSTRUCTIONS] / cycles:>5.2f}"
-        + "".join(f"{100 * reason / cycles:>6.1f}" for reason in row.counts[FIRST_REASON:])
+        # an instruction that ends the run may not have had its own cycle yet: not below 0
+        + "".join(f"{100 * max(lost, 0) / cycles:>6.1f}" for lost in row.counts[FIRST_REASON:])
     )

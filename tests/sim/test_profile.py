@@ -84,8 +84,11 @@ def test_the_innermost_loop_with_the_most_cycles_comes_first() -> None:
     outer = CodeLine(0x10C, "bne 0x100", (0x100, 0x10C))
     inner = CodeLine(0x108, "bne 0x104", (0x104, 0x108))
     lines = (CodeLine(0x100, "nop"), CodeLine(0x104, "lw"), inner, outer)
-    loops = innermost_loops(replace(cores, lines=lines))
+    loops = innermost_loops(replace(cores, lines=lines), FUNCTIONS)
     assert [(loop.first, loop.behind, loop.cycles) for loop in loops] == [(1, 3, 400)]
+    call = CodeLine(0x124, "jal 0x100", (0x100, 0x124))
+    calling = _cores({0x100: (9, 9, 0, 0, 0, 0, 0), 0x124: (9, 9, 0, 0, 0, 0, 0)})
+    assert innermost_loops(replace(calling, lines=(lines[0], call)), FUNCTIONS) == []
     text = annotated(replace(cores, lines=lines), FUNCTIONS, 3)
     assert "400 cycles (90.9 %), 100 turns of 4.00" in text[1]
     assert text[3].split() == ["00000104", "300", "3.00", "lw", "use", "2.00"]
