@@ -348,34 +348,6 @@ def _tables(run: Path, board: str | None) -> list[CostTable]:
     return chosen
 
 
-@rig_app.command(epilog="Example: hil rig check virtual")
-def check(
-    rig: Annotated[str, typer.Argument(help="Bench: name or TOML file.")] = "virtual",
-) -> None:
-    """Open every part of a bench, identify it and say what is wrong."""
-    from hil.rig.bench import check as check_rig
-    from hil.rig.rigfile import load_bench
-
-    failed = 0
-    for one in load_bench(rig).rigs:
-        table = Table("part", "ok", "detail", title=f"{one.name} ({one.board})")
-        for item in check_rig(one):
-            failed += not item.ok
-            table.add_row(item.name, "yes" if item.ok else "NO", item.detail)
-        terminal.print(table)
-    if failed:
-        raise typer.Exit(1)
-
-
-@rig_app.command("list", epilog="Example: hil rig list")
-def list_rigs() -> None:
-    """Print the benches that are known by name."""
-    from hil.rig.rigfile import find, known_names
-
-    for name in known_names():
-        _say(f"{name}: {find(name)}")
-
-
 def _say(text: str) -> None:
     """Progress and results as plain lines: they go to log files as well."""
     print(text, flush=True)
