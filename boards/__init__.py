@@ -1,4 +1,4 @@
-"""The boards: one folder each, described by its ``board.toml``.
+"""The boards, each described by the ``board.toml`` of its folder.
 
 ``load_board("stm32f746")`` reads and checks that file. A misspelt key, a missing one or a value
 of the wrong kind is a RigError that names file, place and what is known there.
@@ -16,22 +16,30 @@ from hil.core.errors import RigError
 
 ROOT = Path(__file__).parent
 COMMON = ROOT / "common"
-# Board name (console, rig files, reports) -> folder here.
-FOLDERS = {"gap8": "gap8", "stm32f746": "stm32f7"}
+# Board name (console, rig files, reports) -> folders here; a file of a later one replaces its
+# namesake of an earlier one, so that chips of a family share their C.
+FOLDERS = {
+    "gap8": ("gap8",),
+    "stm32f746": ("stm32f7",),
+    "stm32f767": ("stm32f7", "stm32f767"),
+}
 BOARDS = tuple(FOLDERS)
 MEMORY_USES = ("code", "weights", "data", "arena", "scratch", "stack")
 
 
-def board_folder(name: str) -> Path:
-    """Folder of a board; RigError lists the known ones."""
+def board_files(name: str) -> dict[str, Path]:
+    """The files of a board by name; RigError lists the known boards."""
     if name not in FOLDERS:
         raise RigError(f"no board {name!r}; known: {', '.join(BOARDS)}")
-    return ROOT / FOLDERS[name]
+    found: dict[str, Path] = {}
+    for folder in FOLDERS[name]:
+        found |= {file.name: file for file in sorted((ROOT / folder).iterdir()) if file.is_file()}
+    return found
 
 
 def load_board(name: str) -> Board:
     """The board of that name, from its board.toml."""
-    board = read_board(board_folder(name) / "board.toml")
+    board = read_board(board_files(name)["board.toml"])
     if board.name != name:
         raise RigError(f"board.toml of {name!r} calls itself {board.name!r}")
     return board

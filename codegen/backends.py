@@ -11,6 +11,7 @@ from hil.core.errors import PlanError
 MODULES = {
     "gap8": "codegen.gap8.backend",
     "stm32f746": "codegen.stm32f7.backend",
+    "stm32f767": "codegen.stm32f7.backend",
 }
 
 

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 import boards
-from codegen.generate import Sources
+from codegen.generate import Console, Sources
 from codegen.memory_map import memory_use
 from codegen.render import render
 from codegen.toolchain import Compiler, cache_root, compiler_environment, find_compiler
@@ -68,10 +68,14 @@ def build(sources: Sources, board: Board, out_dir: Path, toolchain: str = "auto"
 def source_tree(sources: Sources, board: Board) -> dict[str, bytes]:
     """Relative path -> content of every file of the image, but for build_id.c."""
     tree = {f"generated/{name}": text.encode() for name, text in sources.files.items()}
-    for folder, path in (("common", boards.COMMON), ("board", boards.board_folder(board.name))):
-        for file in sorted(path.iterdir()):
-            if file.suffix in (".c", ".h", ".S", ".ld"):
-                tree[f"{folder}/{file.name}"] = file.read_bytes()
+    others = {
+        name for console in Console if console is not sources.console for name in console.value
+    }
+    common = {file.name: file for file in boards.COMMON.iterdir()}
+    for folder, files in (("common", common), ("board", boards.board_files(board.name))):
+        for name, file in sorted(files.items()):
+            if file.suffix in (".c", ".h", ".S", ".ld") and name not in others:
+                tree[f"{folder}/{name}"] = file.read_bytes()
     for name in (*board.sources, board.toolchain.linker_script):
         if f"board/{name}" not in tree:
             raise BuildError(f"{board.name}: board.toml names {name}, which is not in its folder")

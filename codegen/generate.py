@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from codegen.arena import ArenaPlan, plan_arena
 from codegen.backend import LayerPlan
@@ -14,11 +15,19 @@ from codegen.names import layer_facts, shape_text, tensor_macro
 from codegen.protocol import protocol_header
 from codegen.render import render
 from hil.core.board import Board
+from hil.core.energyrunner import BAUD, Image, Mode
 from hil.core.errors import PlanError
 from hil.core.network import Cut, Network
 
 MAX_LAYERS = 128  # static tables of boards/common/runner.h; one RUN answer fits a frame
 NAME_BYTES = 32  # network name field of the console's identity, with its closing zero
+
+
+class Console(Enum):
+    """Which console an image has; ``value`` are its own files of boards/common."""
+
+    FRAMES = ("console.c", "runner.c")
+    ENERGYRUNNER = ("energyrunner.c",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +43,7 @@ class Sources:
     plans: tuple[LayerPlan, ...]
     scratch_bytes: int
     weight_bytes: int
+    console: Console
 
 
 @dataclass(frozen=True)
@@ -45,15 +55,24 @@ class CutFit:
     reason: str
 
 
-def generate(network: Network, board: Board, layers: int | None = None) -> Sources:
+def generate(
+    network: Network, board: Board, layers: int | None = None, energyrunner: Image | None = None
+) -> Sources:
     """C of the first ``layers`` layers (all of them by default).
 
-    PlanError names the layer, memory and bytes when they do not fit the board.
+    With ``energyrunner`` the image speaks that protocol (docs/energyrunner.md) instead of the
+    bench's frames, and always holds the whole network. PlanError names the layer, memory and
+    bytes when they do not fit the board.
     """
     layers = len(network.layers) if layers is None else layers
     _validate(network, layers)
     plans = plan_layers(network, board, layers)
-    return _render_sources(network, board, plans, _place(network, board, plans))
+    if energyrunner is not None and layers != len(network.layers):
+        raise PlanError(
+            f"{network.name}: an EnergyRunner image answers with the network's result, so all "
+            f"{len(network.layers)} layers must be in it, not {layers}"
+        )
+    return _render_sources(network, board, plans, _place(network, board, plans), energyrunner)
 
 
 def plan_layers(network: Network, board: Board, layers: int) -> tuple[LayerPlan, ...]:
@@ -121,7 +140,11 @@ def _place(network: Network, board: Board, plans: Sequence[LayerPlan]) -> ArenaP
 
 
 def _render_sources(
-    network: Network, board: Board, plans: Sequence[LayerPlan], arena: ArenaPlan
+    network: Network,
+    board: Board,
+    plans: Sequence[LayerPlan],
+    arena: ArenaPlan,
+    energyrunner: Image | None,
 ) -> Sources:
     scratch_bytes = max(plan.scratch_bytes for plan in plans)
     common = {
@@ -136,11 +159,14 @@ def _render_sources(
         "input_bytes": network.tensors[0].size_bytes,
     }
     files = {
+        "console_link.h": render("common/console_link.h.j2", baud=_baud(board, energyrunner)),
         "console_protocol.h": protocol_header(),
         "layers.h": render("common/layers.h.j2", **common),
         "network.c": render("common/network.c.j2", **common),
         "weights.c": render("common/weights.c.j2", **common),
     }
+    if energyrunner is not None:
+        files["energyrunner_config.h"] = _energyrunner_config(network, board, energyrunner)
     for index, plan in enumerate(plans):
         files[f"{plan.function}.c"] = render_layer(network, index, plan)
     return Sources(
@@ -153,6 +179,25 @@ def _render_sources(
         plans=tuple(plans),
         scratch_bytes=scratch_bytes,
         weight_bytes=constant_bytes(plans),
+        console=Console.FRAMES if energyrunner is None else Console.ENERGYRUNNER,
+    )
+
+
+def _baud(board: Board, energyrunner: Image | None) -> int:
+    return board.baud if energyrunner is None else BAUD[energyrunner.mode]
+
+
+def _energyrunner_config(network: Network, board: Board, image: Image) -> str:
+    result = network.tensors[-1]
+    return render(
+        "common/energyrunner_config.h.j2",
+        network=network,
+        board=board,
+        image=image,
+        energy_mode=int(image.mode is Mode.ENERGY),
+        input_flip=0x80 if network.tensors[0].signed else 0,
+        output_shape=shape_text(result),
+        result_type=result.c_type,
     )
 
 

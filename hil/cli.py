@@ -17,6 +17,7 @@ from rich.table import Table
 from hil import cli_nightly
 from hil.cli_compress import register_compression
 from hil.cli_doctor import DOCTOR_EXAMPLE, doctor
+from hil.cli_energyrunner import Protocol, energyrunner_firmware, register_energyrunner
 from hil.cli_gdb import register_gdb
 from hil.cli_meter import meter_app
 from hil.cli_rig import rig_app
@@ -54,6 +55,7 @@ register_slicing(app)
 register_compression(app)
 register_gdb(sim_app)
 register_sim(sim_app)
+register_energyrunner(app)
 terminal = Terminal()
 
 RUNS = Path("runs")
@@ -93,6 +95,9 @@ def generate(
     toolchain: Annotated[str, typer.Option(help="auto, gcc or zig.")] = "auto",
     model: ModelOption = None,
     data: DataOption = None,
+    protocol: Annotated[
+        Protocol, typer.Option(help="What the console speaks (docs/energyrunner.md).")
+    ] = Protocol.FRAMES,
 ) -> None:
     """Generate the C of a device part and build its firmware."""
     import boards
@@ -102,7 +107,11 @@ def generate(
     from hil.loop.subject import Subject
 
     network = Subject.load(model, data).network
-    if cut is None:
+    if protocol is not Protocol.FRAMES:
+        if cut is not None:
+            raise DataError("--cut: an EnergyRunner image holds the whole network; leave it out")
+        firmware = energyrunner_firmware(network, board, protocol, out, toolchain)
+    elif cut is None:
         firmware = prepare(network, board, out, toolchain).firmware
     else:
         target = boards.load_board(board)

@@ -16,7 +16,7 @@ EXAMPLE = (
 
 def gdb(
     elf: Annotated[Path, typer.Argument(help="Bare-metal ELF.")],
-    board: Annotated[str, typer.Option(help="gap8 or stm32f746.")],
+    board: Annotated[str, typer.Option(help="gap8, stm32f746 or stm32f767.")],
     port: Annotated[int, typer.Option(help="TCP port on this computer; 0: any free one.")] = 0,
     wait_seconds: Annotated[float, typer.Option(help="Longest wait for a debugger.")] = 600.0,
 ) -> None:

@@ -24,7 +24,7 @@ def register(sim_app: typer.Typer) -> None:
 
 def sim_run(
     elf: Annotated[Path, typer.Argument(help="Bare-metal ELF.")],
-    board: Annotated[str, typer.Option(help="gap8 or stm32f746.")],
+    board: Annotated[str, typer.Option(help="gap8, stm32f746 or stm32f767.")],
     max_ms: Annotated[float, typer.Option(min=0, help="Milliseconds of chip time.")] = 10_000.0,
     max_cycles: Annotated[
         int | None, typer.Option(min=1, help="Cycles of the first core's clock.")

@@ -1,4 +1,5 @@
-/* The board's end of the console (docs/console-protocol.md). */
+/* The board's end of the console. An image has one of two: console.c (docs/console-protocol.md)
+ * or energyrunner.c (docs/energyrunner.md). */
 #ifndef CONSOLE_H
 #define CONSOLE_H
 

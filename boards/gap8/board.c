@@ -2,6 +2,7 @@
 #include "board.h"
 
 #include "cluster.h"
+#include "console_link.h"
 #include "gap8.h"
 #include "string.h"
 
@@ -12,9 +13,8 @@ const char board_name[16] = "gap8";
 #define FLL_DIVIDER 2u
 #define CLOCK_HZ (REFERENCE_CLOCK_HZ * FLL_MULTIPLIER >> (FLL_DIVIDER - 1u))
 
-#define BAUD 1000000u
 #define BITS_A_BYTE 10u /* start, 8 data, stop */
-#define BYTE_CYCLES ((CLOCK_HZ + BAUD - 1u) / BAUD * BITS_A_BYTE)
+#define BYTE_CYCLES ((CLOCK_HZ + CONSOLE_BAUD - 1u) / CONSOLE_BAUD * BITS_A_BYTE)
 
 #define MARKER_GPIO 17u
 #define MARKER_PAD 31u /* GPIO17 = pad 31 (ball B11), alternate function 1 */
@@ -106,7 +106,7 @@ static void init_console(void)
     REG(SOC_PAD_FUNCTION_2) &= ~(0xFu << 12); /* pads 38 and 39: function 0, UART */
     REG(UART_RX_CONFIG) = UDMA_CLEAR;
     REG(UART_TX_CONFIG) = UDMA_CLEAR;
-    const uint32_t divider = (CLOCK_HZ + BAUD / 2u) / BAUD - 1u;
+    const uint32_t divider = (CLOCK_HZ + CONSOLE_BAUD / 2u) / CONSOLE_BAUD - 1u;
     REG(UART_SETUP) = (divider << 16) | UART_SETUP_8N1_RX_TX;
     next_slot = 0;
     queue_receive(0);

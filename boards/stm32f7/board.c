@@ -1,9 +1,10 @@
-/* NUCLEO-F746ZG: identity, marker pin, and the one core that is control and computing core. */
+/* NUCLEO-F746ZG and NUCLEO-F767ZI: identity, marker pin, and the one core that is control and computing core. */
 #include "board.h"
 
 #include "chip.h"
 #include "registers.h"
 #include "string.h"
+#include "variant.h"
 
 /* D8 of the Arduino connector, on no LED (a lit LED would be in the power trace). */
 #define MARKER_PIN 12
@@ -12,7 +13,7 @@
 
 #define RESET_CAUSE_HSI BIT(0) /* in RCC_CSR this bit is LSION, which stays 0 here */
 
-const char board_name[16] = "stm32f746";
+const char board_name[16] = BOARD_NAME;
 
 static uint32_t reset_cause;
 

@@ -7,7 +7,6 @@
 #define SYSCLK_HZ 216000000u
 #define PCLK1_HZ 54000000u      /* SYSCLK / 4: 54 MHz is the limit of APB1 */
 #define TIM2_CLOCK_DIVIDER 2u   /* timers of a divided APB run at twice its clock, RM 5.2 */
-#define CONSOLE_BAUD 1000000u
 
 /* SYSCLK from the PLL at 216 MHz. Returns 0 when HSE was missing and the PLL runs from HSI. */
 int clock_init(void);

@@ -1,6 +1,7 @@
 /* Console bytes: USART3 on PD8 (TX) and PD9 (RX), the ST-LINK's virtual COM port (UM1974 6.9). */
 #include "board.h"
 #include "chip.h"
+#include "console_link.h"
 #include "registers.h"
 
 #define ALTERNATE_FUNCTION 2u

@@ -3,10 +3,10 @@
 #include "chip.h"
 #include "crc32.h"
 #include "registers.h"
+#include "variant.h"
 
 #define MAGIC 0x46415543u
 #define LOWEST_RAM 0x20000000u
-#define HIGHEST_RAM 0x20050000u
 #define FRAME_BYTES 32u /* r0-r3, r12, lr, pc, xpsr: PM 2.3.7 */
 
 typedef struct {

@@ -1,6 +1,7 @@
 /* Vector table, and the way from reset to main(). */
 #include "registers.h"
 #include "string.h"
+#include "variant.h"
 
 extern uint8_t stack_top[];
 extern uint8_t data_image[];
@@ -13,9 +14,9 @@ int main(void);
 void Reset_Handler(void);
 void fault_handler(void);
 
-/* 16 system vectors and 98 interrupts (RM 10.1.2). No interrupt is ever enabled, so that
+/* 16 system vectors and the interrupts. No interrupt is ever enabled, so that
  * nothing disturbs a timed span; every vector that could be taken is a fault. */
-#define VECTORS (16 + 98)
+#define VECTORS (16 + INTERRUPTS)
 
 typedef void (*vector_t)(void);
 

@@ -33,7 +33,7 @@ from hil.rig.ports import is_url
 from hil.rig.power import PowerSwitch
 from hil.rig.power import open_power as open_switch
 from hil.rig.rigfile import MeterSpec, Rig
-from hil.rig.twin_process import OWN_METER, TwinCommand, TwinProcess, twin_command
+from hil.rig.twin_process import OWN_METER, TwinCommand, TwinProcess, twin_command, with_option
 
 VIRTUAL_METER = "HIL,VPM"  # how the virtual meter's *IDN? answer begins
 
@@ -112,13 +112,39 @@ class OpenRig:
 
     def origins(self) -> Origins:
         """A chip measures; a virtual one's cycles are simulated and its energies modelled."""
-        if self.status is None:
-            return Origins(Origin.MEASURED, Origin.MEASURED, "the chip's own counter")
-        return Origins(Origin.SIMULATED, Origin.MODELLED, self.status.timing_model)
+        return _origins(self.status)
 
     def diagnose(self) -> str:
         """The board as its probe sees it: the first thing to ask when the console is silent."""
         return self.flasher.state()
+
+
+@dataclass(frozen=True)
+class Target:
+    """A rig's board with its probe, whatever its firmware speaks: the port is not opened.
+
+    ``probe`` is the twin's own and ``status`` its account of itself; None on real hardware.
+    """
+
+    rig: Rig
+    places: Places
+    flasher: Flasher
+    probe: VirtualFlasher | None
+    status: TwinStatus | None
+
+    def halted(self) -> str | None:
+        """Why the board will never answer, if its probe knows."""
+        return (self.probe or self.flasher).halted()
+
+    def origins(self) -> Origins:
+        """As OpenRig.origins."""
+        return _origins(self.status)
+
+
+def _origins(status: TwinStatus | None) -> Origins:
+    if status is None:
+        return Origins(Origin.MEASURED, Origin.MEASURED, "the chip's own counter")
+    return Origins(Origin.SIMULATED, Origin.MODELLED, status.timing_model)
 
 
 @contextmanager
@@ -134,19 +160,38 @@ def open_rig(
     the twin and ``allow_double`` accepts a firmware double in it; both are for tests.
     """
     with ExitStack() as stack:
-        places = start(rig, stack, command)
-        lock(rig, places, stack)
-        # The meter before everything that asks the board: some meters power it.
-        meter = open_meter(rig, places, stack)
-        flasher, probe = open_probe(rig, places, stack, on_event)
-        status = None if probe is None else probe.status()
-        check_twin(rig, flasher, status, allow_double)
-        if status is None:
-            check_real(rig, meter)
-        console = stack.enter_context(
-            open_console(rig, places, (probe or flasher).halted, on_event)
-        )
-        yield OpenRig(rig, console, flasher, meter, status, open_power(rig, places, probe, stack))
+        target, meter = _open_target(rig, stack, on_event, command, allow_double)
+        places, probe = target.places, target.probe
+        console = stack.enter_context(open_console(rig, places, target.halted, on_event))
+        power = open_power(rig, places, probe, stack)
+        yield OpenRig(rig, console, target.flasher, meter, target.status, power)
+
+
+@contextmanager
+def open_target(
+    rig: Rig,
+    on_event: OnEvent = ignore_event,
+    command: TwinCommand = twin_command,
+    allow_double: bool = False,
+) -> Iterator[Target]:
+    """As ``open_rig``, for a firmware that speaks another protocol on the console's port."""
+    with ExitStack() as stack:
+        yield _open_target(rig, stack, on_event, command, allow_double)[0]
+
+
+def _open_target(
+    rig: Rig, stack: ExitStack, on_event: OnEvent, command: TwinCommand, allow_double: bool
+) -> tuple[Target, Meter]:
+    places = start(rig, stack, command)
+    lock(rig, places, stack)
+    # The meter before everything that asks the board: some meters power it.
+    meter = open_meter(rig, places, stack)
+    flasher, probe = open_probe(rig, places, stack, on_event)
+    status = None if probe is None else probe.status()
+    check_twin(rig, flasher, status, allow_double)
+    if status is None:
+        check_real(rig, meter)
+    return Target(rig, places, flasher, probe, status), meter
 
 
 # -- parts ----------------------------------------------------------------------------------
@@ -167,6 +212,8 @@ def start(rig: Rig, stack: ExitStack, command: TwinCommand) -> Places:
         # A meter at a place of its own is not the twin's to host.
         hosted = "{meter_port}" in rig.meter.resource
         meter = rig.meter.kind if hosted else OWN_METER
+        if rig.virtual.data_cache:
+            command = with_option(command, "--data-cache", rig.virtual.data_cache)
         twin = TwinProcess(rig.board, rig.virtual.seed, rig.virtual.start_s, command, meter)
         stack.callback(twin.close)
         values = {

@@ -52,10 +52,17 @@ KINDS: dict[str, dict[str, Use]] = {
     "gdb": {_ANY: Use(("server",))},
     "openocd": {
         "stm32f746": Use(("serial",), may=("program",)),
+        "stm32f767": Use(("serial",), may=("program",)),
         "gap8": Use(("interface", "target"), ("serial", "location"), ("program", "memory")),
     },
-    "pyocd": {"stm32f746": Use(("serial",), may=("target", "program"))},
-    "st-flash": {"stm32f746": Use(("serial",), may=("program",))},
+    "pyocd": {
+        "stm32f746": Use(("serial",), may=("target", "program")),
+        "stm32f767": Use(("serial", "target"), may=("program",)),  # target = "stm32f767zi"
+    },
+    "st-flash": {
+        "stm32f746": Use(("serial",), may=("program",)),
+        "stm32f767": Use(("serial",), may=("program",)),
+    },
 }
 _KEYS = ("control", "server", "serial", "location", "interface", "target", "program", "memory")
 

@@ -84,11 +84,15 @@ class MeterSpec:
 
 @dataclass(frozen=True)
 class VirtualSpec:
-    """The twin to start. ``slowdown``: how many times slower than the chip's time it may run."""
+    """The twin to start. ``slowdown``: how many times slower than the chip's time it may run.
+
+    ``data_cache``: how an STM32F7 times it, "average" or "lines" (docs/virtual-bench.md).
+    """
 
     seed: int = 0
     slowdown: float = 1.0
     start_s: float = 60.0
+    data_cache: str = ""
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,11 @@ def twin_command(board: str, directory: Path, seed: int, meter: str) -> list[str
     ]  # fmt: skip
 
 
+def with_option(command: TwinCommand, *option: str) -> TwinCommand:
+    """The same with an option behind."""
+    return lambda *place: [*command(*place), *option]
+
+
 class TwinProcess:
     """A running twin. ``directory`` holds its console, sockets and twin.log.
 

@@ -17,9 +17,7 @@ STM32 = (boards.ROOT / "stm32f7" / "board.toml").read_text(encoding="utf-8")
 def test_shipped_boards_load(name: str) -> None:
     board = boards.load_board(name)
     assert board.name == name
-    folder = boards.board_folder(name)
-    for file in (*board.sources, board.toolchain.linker_script):
-        assert (folder / file).is_file()
+    assert {*board.sources, board.toolchain.linker_script} <= set(boards.board_files(name))
     spans = sorted((m.base, m.base + m.size_bytes) for m in board.memories)
     assert all(end <= start for (_, end), (start, _) in pairwise(spans))
 
@@ -31,6 +29,18 @@ def test_stm32_memories_are_those_of_the_manual() -> None:
         "sram": (0x20010000, 256 << 10),  # SRAM1 240 KB and SRAM2 16 KB
         "dtcm": (0x20000000, 64 << 10),
     }
+
+
+def test_the_f767_has_more_of_each() -> None:
+    board = boards.load_board("stm32f767")
+    assert {m.name: (m.base, m.size_bytes) for m in board.memories} == {
+        "flash": (0x08000000, 2 << 20),
+        "sram": (0x20020000, 384 << 10),  # SRAM1 368 KB and SRAM2 16 KB
+        "dtcm": (0x20000000, 128 << 10),
+    }
+    files = boards.board_files("stm32f767")
+    assert files["variant.h"].parent.name == "stm32f767"
+    assert files["clock.c"].parent.name == "stm32f7"
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from hil.nn.quantise import quantise
 # By how much the account may exceed the image: kernels that zig's linker drops, code that a
 # compiler makes shorter than the bound of its template.
 FIXED_SLACK_BYTES = 4096
-LAYER_SLACK_BYTES = {"gap8": 16, "stm32f746": 1280}
+LAYER_SLACK_BYTES = {"gap8": 16, "stm32f746": 1280, "stm32f767": 1280}
 SAME = (1, 1, 1, 1)
 
 

@@ -205,7 +205,7 @@ def test_chains_reach_every_kernel_and_way_of_tiling() -> None:
     plans = [plan for make in CHAINS for plan in generate(make(), board).plans]
     reached = {plan.context["kernel"].function for plan in plans}
     header_text = "".join(
-        (boards.board_folder("gap8") / name).read_text()
+        boards.board_files("gap8")[name].read_text()
         for name in ("conv.h", "depthwise.h", "elementwise.h")
     )
     offered = {

@@ -21,7 +21,8 @@ from hil.core.console import RunFlag
 from hil.core.network import Network, Op
 from hil.nn import reference
 from hil.nn.random_layers import random_input
-from hil.sim.socs.stm32f7 import Stm32F746
+from hil.sim.chips import make_chip
+from hil.sim.socs.stm32f7.soc import Stm32F7
 
 UNSIGNED = {"signed_out": False}
 
@@ -99,11 +100,14 @@ def others_chain() -> Network:
 CHAINS = [pointwise_chain, conv_chain, depthwise_chain, tall_depthwise, others_chain]
 
 
-def wrong_layers(network: Network, toolchain: str, folder: Path) -> list[str]:
+def wrong_layers(
+    network: Network, toolchain: str, folder: Path, name: str = "stm32f746", data_cache: str = ""
+) -> list[str]:
     """Builds and runs the network on two images; the layers whose digest is not the reference's."""
-    board = boards.load_board("stm32f746")
+    board = boards.load_board(name)
     firmware = build(generate(network, board), board, folder, toolchain)
-    chip = Stm32F746()
+    chip = make_chip(name, data_cache)
+    assert isinstance(chip, Stm32F7)
     chip.load_elf(firmware.elf)
     device = Device(chip)
     device.run_until_waiting()
@@ -130,3 +134,15 @@ def test_every_layer_is_bit_exact_with_gcc(make, tmp_path: Path) -> None:
     if not any(shutil.which(n) for n in boards.load_board("stm32f746").toolchain.gcc_names):
         pytest.skip("arm-none-eabi-gcc is not on PATH")
     assert wrong_layers(make(), "gcc", tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("make", "data_cache"),
+    [
+        (conv_chain, "lines"),
+        pytest.param(depthwise_chain, "", marks=pytest.mark.slow),
+        pytest.param(others_chain, "lines", marks=pytest.mark.slow),
+    ],
+)
+def test_the_f767_runs_them_bit_exactly(make, data_cache: str, tmp_path: Path) -> None:
+    assert wrong_layers(make(), "zig", tmp_path, "stm32f767", data_cache) == []

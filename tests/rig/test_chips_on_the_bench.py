@@ -20,7 +20,7 @@ from hil.rig.rigfile import load_rig
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("board_name", ["stm32f746", "gap8"])
+@pytest.mark.parametrize("board_name", ["stm32f746", "stm32f767", "gap8"])
 def test_outputs_cycles_and_windows_agree(board_name: str, tmp_path: Path) -> None:
     network = random_network(
         Op.POINTWISE, 12, 12, 8, 16, (1, 1), (1, 1), (0, 0, 0, 0), signed_in=True, seed=1

@@ -8,7 +8,7 @@ from hil.core.elf import ElfImage, load_segments
 from hil.core.errors import FirmwareError, FlashError
 from hil.core.firmware import Firmware
 
-MACHINES = {"stm32f746": "EM_ARM", "gap8": "EM_RISCV"}
+MACHINES = {"stm32f746": "EM_ARM", "stm32f767": "EM_ARM", "gap8": "EM_RISCV"}
 ERASED = b"\xff"
 
 

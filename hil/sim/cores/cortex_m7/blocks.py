@@ -75,7 +75,7 @@ class BlockTable:
 
     def enter(self, address: int, size: int, cost: BlockCost) -> int:
         """The block's number. The native hook finds it from now on, unless Python has to see
-        each of its runs because it may let a pending exception through."""
+        each of its runs: it may let a pending exception through, or depend on FPSCR."""
         code = self.code(address, size) or b""
         # The same code seen again: the emulator cut the block elsewhere in the meantime.
         block = self._blocks.get((address, code), len(self.known))
@@ -85,7 +85,7 @@ class BlockTable:
             self._blocks[address, code] = block
             self.known.append(cost)
             self._fill(block, cost, address, size)
-        if not cost.unmasks:
+        if not (cost.unmasks or cost.from_fixed):
             self._index[native.code_index(address)] = block
         return block
 

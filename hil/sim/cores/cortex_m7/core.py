@@ -32,6 +32,7 @@ from unicorn import (
     UcError,
 )
 from unicorn.arm_const import (
+    UC_ARM_REG_FPSCR,
     UC_ARM_REG_PC,
     UC_ARM_REG_R0,
     UC_ARM_REG_R1,
@@ -44,6 +45,7 @@ from hil.sim.chip import Fault, TraceWindow
 from hil.sim.cores.cortex_m7 import costs, exceptions, native, semihosting
 from hil.sim.cores.cortex_m7.blocks import BlockTable, MemoryRegion
 from hil.sim.cores.cortex_m7.bus import Bus, BusError
+from hil.sim.cores.cortex_m7.data_cache import Caches, DataCache
 from hil.sim.cores.cortex_m7.debug import CORE_REGISTERS, CoreDebug
 from hil.sim.cores.cortex_m7.exceptions import Cause, Exceptions, LockUpError
 from hil.sim.cores.cortex_m7.glue import Glue
@@ -58,6 +60,7 @@ BIN_CAPACITY = 1 << 16
 # QEMU's numbers, given to the interrupt hook.
 EXCP_SWI, EXCP_PREFETCH_ABORT, EXCP_BKPT, EXCP_EXCEPTION_EXIT = 2, 3, 7, 8
 PAGE = 0x1000
+ROUNDING_MODE = 3 << 22  # FPSCR.RMode
 BKPT_SEMIHOSTING, WFI, WFE, YIELD = 0xBEAB, 0xBF30, 0xBF20, 0xBF10
 
 # Plain integers for the paths that every peripheral access takes.
@@ -81,7 +84,8 @@ class CortexM7:
 
     ``peripheral_areas`` are (base, size) of address space that ``bus`` answers for.
     ``unmodelled`` names what the chip has at an address where this model has nothing, or "":
-    an access there stops the run, since a bus fault would be a lie.
+    an access there stops the run, since a bus fault would be a lie. ``caches`` gives their sizes
+    and whether every access to the data cache is simulated.
     """
 
     def __init__(
@@ -90,8 +94,10 @@ class CortexM7:
         peripheral_areas: list[tuple[int, int]],
         dwt_base: int,
         unmodelled: Callable[[int], str],
+        caches: Caches,
     ) -> None:
         self.memories = memories
+        self._caches = caches
         self._unmodelled = unmodelled
         self.bus = Bus([])
         self._dwt_base = dwt_base
@@ -134,6 +140,8 @@ class CortexM7:
         self.ints[Ints.FLOATS] = self.floats.ctypes.data
         self.ints[Ints.BINS] = self.bins.ctypes.data
         self.ints[Ints.ICACHE] = self._icache.ctypes.data
+        self.ints[Ints.ICACHE_SETS] = self._caches.sets(native.ICACHE_WAYS)
+        self.data_cache = DataCache(self.ints, self.floats, self._caches)
         self.ints[Ints.BIN_CAPACITY] = BIN_CAPACITY
         self._table = BlockTable(self.ints, self.memories, self._register)
         self.ints[Ints.BLOCK] = -1
@@ -160,6 +168,9 @@ class CortexM7:
             self._uc.mmio_map(base, size, self._on_read, base, self._on_write, base)
         self._glue.map_dwt(self._uc, self._dwt_base)
         self._glue.add_block_hook(self._uc)
+        if self._caches.simulate_data:
+            for memory in self.memories:
+                self._glue.add_access_hook(self._uc, memory.base, memory.end - 1)
 
     def look_on(self, profile: bool, window: TraceWindow | None) -> None:
         """From now on count cycles by block, and keep the instructions of ``window``."""
@@ -399,9 +410,7 @@ class CortexM7:
     def set_caches(self, instruction: bool, data: bool) -> None:
         """Switch the caches on or off."""
         self.ints[Ints.ICACHE_ON] = instruction
-        self.floats[Floats.LOAD_STALL_CYCLES] = (
-            costs.LOAD_STALL_CACHED if data else costs.LOAD_STALL_UNCACHED
-        )
+        self.data_cache.switch(data)
 
     def set_fetch(self, wait_states: int, accelerator: bool) -> None:
         """Fetch costs of a line for the flash's wait states and its accelerator."""
@@ -604,6 +613,11 @@ class CortexM7:
             return -1
         if cost.uses_fp and not self._scs.fp_enabled:
             self._fp_at = next(op.address for op in cost.ops if uses_fp(op))
+            return -1
+        if cost.from_fixed and self._uc.reg_read(UC_ARM_REG_FPSCR) & ROUNDING_MODE:
+            # The architecture rounds to nearest whatever the mode; unicorn 2.1.4 asks the mode.
+            reason = "VCVT from fixed point with FPSCR.RMode set, which the emulator rounds wrongly"
+            self._fail(reason, None, address)
             return -1
         if cost.unmasks and self._scs.nvic.pending:
             self.request_check()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from hil.sim.cores.cortex_m7.op import Kind
 
-TIMING_MODEL = "block-cost-1"
+TIMING_MODEL = "block-cost-2"
 
 # R20: 8 cycles, or 6 when the flags are old; the mean of the two.
 MISPREDICT_CYCLES = 7.0
@@ -22,8 +22,12 @@ LINE_MISS_BRIDGE_CYCLES = 6.0
 LINE_UNCACHED_CYCLES = 4.0
 # A line of code in SRAM1 with the cache off (assumed).
 SRAM_LINE_CYCLES = 4.0
-# Mean stall of a load that may leave the TCM: cache on, cache off (assumed; the data cache's
-# content is not simulated).
+# A line from SRAM into the data cache, and a modified one back (assumed: the AXI way, and four
+# beats of 64 bits); one load and one store past the cache (assumed).
+RAM_LINE_MISS_CYCLES, WRITE_BACK_CYCLES = 7.0, 4.0
+RAM_LOAD_CYCLES, RAM_STORE_CYCLES = 4.0, 2.0
+# Where the data cache is not simulated: mean stall of a load that may leave the TCM, cache on,
+# cache off (assumed).
 LOAD_STALL_CACHED, LOAD_STALL_UNCACHED = 0.10, 3.0
 
 # Peripheral accesses: AHB peripherals, APB through a bridge at a quarter of the core clock, the

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from unicorn import UC_HOOK_BLOCK, Uc
+from unicorn import UC_HOOK_BLOCK, UC_HOOK_MEM_READ, UC_HOOK_MEM_WRITE, Uc
 from unicorn.unicorn_py3.unicorn import uclib
 
 from hil.core.errors import SimulationError
@@ -70,15 +70,22 @@ class Glue:
 
     def add_block_hook(self, uc: Uc) -> None:
         """Call ``native.on_block`` before every basic block."""
+        self._add_hook(uc, UC_HOOK_BLOCK, native.on_block)
+
+    def add_access_hook(self, uc: Uc, first: int, last: int) -> None:
+        """Call ``native.on_access`` at every load and store of data from ``first`` to ``last``."""
+        self._add_hook(uc, UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, native.on_access, first, last)
+
+    def _add_hook(self, uc: Uc, kind: int, function: Any, first: int = 1, last: int = 0) -> None:
         handle = ctypes.c_size_t()
         status = uclib.uc_hook_add(
             uc._uch,
             ctypes.byref(handle),
-            UC_HOOK_BLOCK,
-            ctypes.c_void_p(native.on_block.address),
+            kind,
+            ctypes.c_void_p(function.address),
             ctypes.c_void_p(self._ints.ctypes.data),
-            ctypes.c_uint64(1),
-            ctypes.c_uint64(0),
+            ctypes.c_uint64(first),
+            ctypes.c_uint64(last),
         )
         if status != 0:
-            raise SimulationError(f"unicorn refuses the block hook: error {status}")
+            raise SimulationError(f"unicorn refuses a hook of kind {kind}: error {status}")

@@ -20,7 +20,8 @@ from numba import carray, cfunc, njit, types
 from numba.extending import intrinsic
 
 FLASH_AXI, FLASH_ITCM, ITCM, RAM = 0x08000000, 0x00200000, 0, 0x20000000
-FLASH_BYTES, ITCM_BYTES, RAM_BYTES = 1 << 20, 16 << 10, 320 << 10
+# Room for the largest chip of the family, the F76x; what a chip has of it says its memory map.
+FLASH_BYTES, ITCM_BYTES, RAM_BYTES = 2 << 20, 16 << 10, 512 << 10
 # Order of the code areas in the index table, in halfwords.
 AXI_AT, ALIAS_AT, ITCM_AT, RAM_AT = 0, FLASH_BYTES // 2, FLASH_BYTES, FLASH_BYTES + ITCM_BYTES // 2
 INDEX_ENTRIES = RAM_AT + RAM_BYTES // 2
@@ -53,9 +54,18 @@ class Ints(IntEnum):
     ALL_ACCESSES = 20  # peripheral accesses since power-on
     READ_FUNCTION = 21  # Python: (offset, size) -> word, for what on_dwt_read does not know
     COUNTER_RUNNING = 22  # CYCCNT counts
-    PROFILE = 23  # address of the profile (ProfileFloats a block), 0: none is kept
-    PROFILE_BLOCK = 24  # the last block that the profile has seen, -1: none yet
-    COUNT = 25
+    DCACHE = 23  # address of its array
+    DCACHE_ON = 24
+    ICACHE_SETS = 25
+    DCACHE_SETS = 26
+    CACHED_RAM = 27  # first address of RAM behind the AXI bus; below it is DTCM
+    WRITE_THROUGH = 28  # CACR.FORCEWT
+    DCACHE_MISSES = 29
+    DCACHE_WRITE_BACKS = 30
+    OPEN_LINE = 31  # the flash line read last with the data cache off
+    PROFILE = 32  # address of the profile (ProfileFloats a block), 0: none is kept
+    PROFILE_BLOCK = 33  # the last block that the profile has seen, -1: none yet
+    COUNT = 34
 
 
 class Floats(IntEnum):
@@ -77,8 +87,13 @@ class Floats(IntEnum):
     LOAD_STALL_CYCLES = 13  # expected stall of a load that may leave the TCM
     COUNTER_BASE = 14  # CYCCNT is CYCLES less this while it counts
     DWT_STALL = 15  # of one read of CYCCNT
-    PROFILED = 16  # cycle up to which the profile is complete
-    COUNT = 17
+    BUS_BUSY = 16  # cycle until which line fills and stores occupy the AXI bus
+    RAM_MISS_CYCLES = 17  # a line from SRAM into the data cache
+    WRITE_BACK_CYCLES = 18  # a modified line back to SRAM
+    RAM_LOAD_CYCLES = 19  # one uncached load, one store past the cache
+    RAM_STORE_CYCLES = 20
+    PROFILED = 21  # cycle up to which the profile is complete
+    COUNT = 22
 
 
 class BlockInts(IntEnum):
@@ -138,9 +153,15 @@ class Area(IntEnum):
     RAM = 3
 
 
-ICACHE_SETS, ICACHE_WAYS, LINE_SHIFT = 64, 2, 5  # 4 KB, two ways, 32-byte lines
+ICACHE_WAYS, DCACHE_WAYS, LINE_SHIFT = 2, 4, 5  # 32-byte lines
+MOST_SETS = {ICACHE_WAYS: 256, DCACHE_WAYS: 128}  # of 16 KB
 # Three words a set: the two line numbers and which of them is older.
-ICACHE_WORDS = ICACHE_SETS * 3
+ICACHE_WORDS = MOST_SETS[ICACHE_WAYS] * 3
+# Nine words a set: four line numbers, four modified flags, the way to be replaced next.
+DCACHE_SET_WORDS = 2 * DCACHE_WAYS + 1
+DCACHE_WORDS = MOST_SETS[DCACHE_WAYS] * DCACHE_SET_WORDS
+STORES_AHEAD = 4.0  # stores on their way to the bus before the core waits
+UC_MEM_WRITE = 17
 
 KNOWN_ACCESSES = 4
 CYCCNT = 4
@@ -158,6 +179,14 @@ _I_ICACHE_MISSES, _I_MISPREDICTS = int(Ints.ICACHE_MISSES), int(Ints.MISPREDICTS
 _I_BRANCHES, _I_BLOCKS = int(Ints.BRANCHES), int(Ints.BLOCKS)
 _I_ALL_ACCESSES, _I_READ = int(Ints.ALL_ACCESSES), int(Ints.READ_FUNCTION)
 _I_RUNNING = int(Ints.COUNTER_RUNNING)
+_I_DCACHE, _I_DCACHE_ON = int(Ints.DCACHE), int(Ints.DCACHE_ON)
+_I_ICACHE_SETS, _I_DCACHE_SETS = int(Ints.ICACHE_SETS), int(Ints.DCACHE_SETS)
+_I_CACHED_RAM, _I_THROUGH = int(Ints.CACHED_RAM), int(Ints.WRITE_THROUGH)
+_I_DCACHE_MISSES, _I_BACKS = int(Ints.DCACHE_MISSES), int(Ints.DCACHE_WRITE_BACKS)
+_I_OPEN_LINE = int(Ints.OPEN_LINE)
+_F_BUSY, _F_RAM_MISS = int(Floats.BUS_BUSY), int(Floats.RAM_MISS_CYCLES)
+_F_BACK, _F_RAM_LOAD = int(Floats.WRITE_BACK_CYCLES), int(Floats.RAM_LOAD_CYCLES)
+_F_RAM_STORE = int(Floats.RAM_STORE_CYCLES)
 _F_BASE, _F_DWT_STALL = int(Floats.COUNTER_BASE), int(Floats.DWT_STALL)
 _C_BEHIND = int(BlockFloats.BEHIND)
 _N_INTS, _N_FLOATS = int(Ints.COUNT), int(Floats.COUNT)
@@ -285,11 +314,11 @@ def _judge_branch(ints, blocks, previous, address):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True)
-def _cache_misses(cache, first, last):  # type: ignore[no-untyped-def]
+def _cache_misses(cache, sets, first, last):  # type: ignore[no-untyped-def]
     """Misses of lines first..last in a two-way cache that replaces the older way."""
     misses = 0
     for line in range(first, last + 1):
-        at = (line & (ICACHE_SETS - 1)) * 3
+        at = (line & (sets - 1)) * 3
         if cache[at] == line:
             cache[at + 2] = 1
         elif cache[at + 1] == line:
@@ -312,7 +341,7 @@ def _fetch_cycles(ints, floats, cache, blocks, block):  # type: ignore[no-untype
     if area == _AREA_ALIAS:
         return floats[_F_ALIAS] * (last - first + 1)
     if ints[_I_ICACHE_ON]:
-        misses = _cache_misses(cache, first, last)
+        misses = _cache_misses(cache, ints[_I_ICACHE_SETS], first, last)
         ints[_I_ICACHE_MISSES] += misses
         floats[_F_PENDING] += misses * floats[_F_MISS_J]
         return floats[_F_MISS] * misses
@@ -387,6 +416,103 @@ def on_block(engine, address_u, size_u, user):  # type: ignore[no-untyped-def]
     if floats[_F_CYCLES] >= floats[_F_EDGE]:
         bins = carray(_float_pointer(ints[_I_BINS]), (ints[_I_BIN_CAPACITY],))
         flush_bins(ints, floats, bins)
+
+
+@njit(cache=True)
+def _find_way(cache, at, line):  # type: ignore[no-untyped-def]
+    """The word of the set at ``at`` that holds ``line``, or -1."""
+    for way in range(DCACHE_WAYS):
+        if cache[at + way] == line:
+            return at + way
+    return -1
+
+
+@njit(cache=True)
+def _allocate(ints, floats, cache, at, line):  # type: ignore[no-untyped-def]
+    """Put ``line`` into its set, turn by turn; (its word, bus cycles of the line it drives out)."""
+    way = cache[at + 2 * DCACHE_WAYS]
+    cache[at + 2 * DCACHE_WAYS] = (way + 1) % DCACHE_WAYS
+    place = at + way
+    back = 0.0
+    if cache[place] >= 0 and cache[place + DCACHE_WAYS]:
+        ints[_I_BACKS] += 1
+        back = floats[_F_BACK]
+    cache[place] = line
+    cache[place + DCACHE_WAYS] = 0
+    ints[_I_DCACHE_MISSES] += 1
+    return place, back
+
+
+@njit(cache=True)
+def _load_cycles(ints, floats, cache, line, in_flash):  # type: ignore[no-untyped-def]
+    """Cycles the core waits for a load from behind the AXI bus."""
+    if not ints[_I_DCACHE_ON]:
+        if not in_flash:
+            return floats[_F_RAM_LOAD]
+        again = line == ints[_I_OPEN_LINE]
+        ints[_I_OPEN_LINE] = line
+        return floats[_F_RAM_LOAD] if again else floats[_F_AXI]
+    at = (line & (ints[_I_DCACHE_SETS] - 1)) * DCACHE_SET_WORDS
+    if _find_way(cache, at, line) >= 0:
+        return 0.0
+    _, back = _allocate(ints, floats, cache, at, line)
+    wait = max(0.0, floats[_F_BUSY] - floats[_F_CYCLES])
+    wait += floats[_F_MISS] if in_flash else floats[_F_RAM_MISS]
+    if in_flash:
+        floats[_F_PENDING] += floats[_F_MISS_J]
+    floats[_F_BUSY] = floats[_F_CYCLES] + wait + back  # the line driven out leaves behind it
+    return wait
+
+
+@njit(cache=True)
+def _store_cycles(ints, floats, cache, line):  # type: ignore[no-untyped-def]
+    """Cycles the core waits for a store to SRAM. It goes on unless the bus is behind already."""
+    now, busy = floats[_F_CYCLES], floats[_F_BUSY]
+    at = (line & (ints[_I_DCACHE_SETS] - 1)) * DCACHE_SET_WORDS
+    if ints[_I_DCACHE_ON] and not ints[_I_THROUGH]:
+        place = _find_way(cache, at, line)
+        wait = 0.0
+        if place < 0:
+            place, back = _allocate(ints, floats, cache, at, line)
+            wait = max(0.0, busy - now)
+            floats[_F_BUSY] = now + wait + floats[_F_RAM_MISS] + back
+        cache[place + DCACHE_WAYS] = 1
+        return wait
+    floats[_F_BUSY] = max(now, busy) + floats[_F_RAM_STORE]
+    return max(0.0, floats[_F_BUSY] - now - STORES_AHEAD * floats[_F_RAM_STORE])
+
+
+@cfunc(
+    types.void(
+        types.int64,
+        types.int32,
+        types.uint64,
+        types.int32,
+        types.int64,
+        types.CPointer(types.int64),
+    ),
+    cache=True,
+)
+def on_access(_engine, kind, address_u, _size, _value, user):  # type: ignore[no-untyped-def]
+    """Unicorn's hook of every load and store of data: ``void (uc_engine *, uc_mem_type,
+    uint64_t address, int size, int64_t value, void *)``. Adds what the data cache lets through."""
+    address = types.int64(address_u)
+    ints = carray(user, (_N_INTS,))
+    in_flash = FLASH_AXI <= address < FLASH_AXI + FLASH_BYTES
+    if not in_flash and not ints[_I_CACHED_RAM] <= address < RAM + RAM_BYTES:
+        return
+    floats = carray(_float_pointer(ints[_I_FLOATS]), (_N_FLOATS,))  # type: ignore[call-arg]
+    cache = carray(_int_pointer(ints[_I_DCACHE]), (DCACHE_WORDS,))
+    line = address >> LINE_SHIFT
+    if kind == UC_MEM_WRITE:
+        stall = _store_cycles(ints, floats, cache, line)
+    else:
+        stall = _load_cycles(ints, floats, cache, line, in_flash)
+    floats[_F_CYCLES] += stall
+    if ints[_I_PROFILE] and ints[_I_PROFILE_BLOCK] >= 0:
+        rows = carray(_float_pointer(ints[_I_PROFILE]), (BLOCK_CAPACITY, _N_PROFILE))  # type: ignore[call-arg]
+        rows[ints[_I_PROFILE_BLOCK], _P_DATA] += stall
+        floats[_F_PROFILED] += stall
 
 
 @cfunc(

@@ -40,6 +40,7 @@ class BlockCost:
     ops: tuple[Op, ...]
     issued: tuple[int, ...]  # cycle of each instruction, from the block's start
     unmasks: bool = False  # writes PRIMASK, FAULTMASK or BASEPRI: a pending exception may run
+    from_fixed: bool = False  # VCVT from fixed point: see CortexM7
 
 
 class Pipeline:
@@ -192,6 +193,7 @@ def analyse(code: bytes, address: int) -> BlockCost:
         ops=tuple(ops),
         issued=issued,
         unmasks=any(_writes_masks(code[op.address - address :]) for op in ops if op.kind in _RARE),
+        from_fixed=any(_from_fixed(code[op.address - address :]) for op in ops if uses_fp(op)),
     )
 
 
@@ -210,6 +212,12 @@ def _writes_masks(code: bytes) -> bool:
     if first >> 5 == 0xB660 >> 5:
         return True
     return first >> 4 == 0xF38 and code[2] in _MASK_REGISTERS
+
+
+def _from_fixed(code: bytes) -> bool:
+    """The first instruction is VCVT from a fixed-point number (A7.7.227)."""
+    first, second = int.from_bytes(code[:2], "little"), int.from_bytes(code[2:4], "little")
+    return first & 0xFFBE == 0xEEBA and second & 0x0E50 == 0x0A40
 
 
 def loads_outside_tcm(op: Op) -> int:

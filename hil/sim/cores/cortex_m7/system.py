@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from hil.sim.cores.cortex_m7 import nvic
 from hil.sim.cores.cortex_m7.bus import BusError
+from hil.sim.cores.cortex_m7.native import DCACHE_WAYS, ICACHE_WAYS
 from hil.sim.cores.cortex_m7.nvic import Nvic
 from hil.sim.cores.cortex_m7.registers import RegisterFile
 
 ALL = 0xFFFFFFFF
-CPUID_R0P1 = 0x410FC271
 VECTKEY, SYSRESETREQ, VECTRESET = 0x05FA, 2, 0
 CCR_DC, CCR_IC = 16, 17
 # Bits that would change when exceptions come, refused since the model does not look at them.
@@ -41,12 +42,34 @@ CACHE_OPERATIONS = {
     0xF78: "BPIALL",
 }
 
-# CCSIDR: write-back, read and write allocate, sets - 1, ways - 1, eight-word lines.
-CCSIDR_DATA_4K = 0xF003E019  # 32 sets of 4 ways
-CCSIDR_CODE_4K = 0xF007E009  # 64 sets of 2 ways
+FORCEWT = 2
+# Operations on data lines: name -> (by set and way, clean, invalidate).
+DATA_OPERATIONS = {
+    "DCIMVAC": (False, False, True),
+    "DCISW": (True, False, True),
+    "DCCMVAU": (False, True, False),
+    "DCCMVAC": (False, True, False),
+    "DCCSW": (True, True, False),
+    "DCCIMVAC": (False, True, True),
+    "DCCISW": (True, True, True),
+}
 
 
-def _scs_layout() -> dict[str, tuple[int, int, int]]:
+@dataclass(frozen=True)
+class Identity:
+    """What the core of a chip says of itself: CPUID, MVFR0 (FPU), the size of each cache."""
+
+    cpuid: int
+    mvfr0: int
+    cache_bytes: int
+
+    def ccsidr(self, ways: int) -> int:
+        """Write-back, read and write allocate, sets - 1, ways - 1, eight-word lines."""
+        sets = self.cache_bytes // 32 // ways
+        return 0xF0000001 | (sets - 1) << 13 | (ways - 1) << 3
+
+
+def _scs_layout(identity: Identity) -> dict[str, tuple[int, int, int]]:
     layout = {
         "ICTR": (0x004, 3, 0),
         "ACTLR": (0x008, 0, ALL),
@@ -54,7 +77,7 @@ def _scs_layout() -> dict[str, tuple[int, int, int]]:
         "SYST_RVR": (0x014, 0, 0xFFFFFF),
         "SYST_CVR": (0x018, 0, 0),
         "SYST_CALIB": (0x01C, 0, 0),
-        "CPUID": (0xD00, CPUID_R0P1, 0),
+        "CPUID": (0xD00, identity.cpuid, 0),
         "VTOR": (0xD08, 0, 0xFFFFFF80),
         "AIRCR": (0xD0C, 0xFA050000, 0x700),
         "SCR": (0xD10, 0, 0x16),
@@ -80,7 +103,7 @@ def _scs_layout() -> dict[str, tuple[int, int, int]]:
         "FPCCR": (0xF34, 0xC0000000, 0xC0000000),
         "FPCAR": (0xF38, 0, ALL),
         "FPDSCR": (0xF3C, 0, 0x07C00000),
-        "MVFR0": (0xF40, 0x10110021, 0),
+        "MVFR0": (0xF40, identity.mvfr0, 0),
         "MVFR1": (0xF44, 0x11000011, 0),
         "MVFR2": (0xF48, 0x00000040, 0),
         "ITCMCR": (0xF90, 0x1, 0x7),
@@ -106,6 +129,14 @@ class SystemEvents(Protocol):
 
     def caches_changed(self, instruction: bool, data: bool) -> None:
         """CCR's cache enable bits after a write."""
+
+    def write_through_changed(self, on: bool) -> None:
+        """CACR.FORCEWT after a write."""
+
+    def data_cache_maintained(
+        self, operand: int, by_way: bool, clean: bool, invalidate: bool
+    ) -> None:
+        """A maintenance operation on a data line was written."""
 
     def instruction_cache_invalidated(self) -> None:
         """ICIALLU was written."""
@@ -218,8 +249,9 @@ class SystemControlSpace:
 
     name = "SCS"
 
-    def __init__(self, events: SystemEvents) -> None:
-        self._file = RegisterFile(self.name, _scs_layout())
+    def __init__(self, events: SystemEvents, identity: Identity) -> None:
+        self._file = RegisterFile(self.name, _scs_layout(identity))
+        self._identity = identity
         self._events = events
         self._mpu = [(0, 0)] * 8
         self.systick = SysTick(events.now_cycles)
@@ -258,7 +290,8 @@ class SystemControlSpace:
         if register in ("SYST_CSR", "SYST_RVR", "SYST_CVR"):
             return self.systick.read(register)
         if register == "CCSIDR":
-            return CCSIDR_CODE_4K if self._file["CSSELR"] & 1 else CCSIDR_DATA_4K
+            ways = ICACHE_WAYS if self._file["CSSELR"] & 1 else DCACHE_WAYS
+            return self._identity.ccsidr(ways)
         if register in ("MPU_RBAR", "MPU_RASR"):
             region = self._mpu[self._file["MPU_RNR"]]
             return region[register == "MPU_RASR"]
@@ -282,6 +315,8 @@ class SystemControlSpace:
             self._file[register] = 0  # any write clears it
         elif register == "ICIALLU":
             self._events.instruction_cache_invalidated()
+        elif register in DATA_OPERATIONS:
+            self._events.data_cache_maintained(value, *DATA_OPERATIONS[register])
         else:
             _refuse_unmodelled(register, value)
             self._file.store(register, value)
@@ -289,6 +324,8 @@ class SystemControlSpace:
                 self._events.caches_changed(
                     self._file.bit("CCR", CCR_IC), self._file.bit("CCR", CCR_DC)
                 )
+            elif register == "CACR":
+                self._events.write_through_changed(self._file.bit("CACR", FORCEWT))
             elif register == "DEMCR":
                 self._events.trace_changed()
             elif register == "CPACR":

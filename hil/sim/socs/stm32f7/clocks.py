@@ -72,7 +72,6 @@ FLASH_LAYOUT = {
     "OPTKEYR": (0x08, 0, 0),
     "SR": (0x0C, 0, 0),
     "CR": (0x10, 0x80000000, 0),
-    "OPTCR": (0x14, 0xC0FFAAFD, 0),
     "OPTCR1": (0x18, 0x00400080, 0),
 }
 SYSCFG_LAYOUT = {
@@ -148,8 +147,9 @@ class Flash:
 
     name = "FLASH"
 
-    def __init__(self, on_change: Callable[[], None]) -> None:
-        self._file = RegisterFile(self.name, FLASH_LAYOUT)
+    def __init__(self, option_word: int, on_change: Callable[[], None]) -> None:
+        layout = {**FLASH_LAYOUT, "OPTCR": (0x14, option_word, 0)}
+        self._file = RegisterFile(self.name, layout)
         self._on_change = on_change
 
     @property

@@ -1,8 +1,8 @@
-"""The debug port of the virtual STM32F746: core, memories, and its flash by sectors.
+"""The debug port of the virtual STM32F7: core, memories, and its flash by sectors.
 
-Flash sectors as in RM0385 section 3.3.1, table 3: four of 32 KB, one of 128 KB, three of 256 KB,
-seen at 0x08000000 (AXIM) and at 0x00200000 (ITCM). Programming works as on the chip through a
-debug probe: sectors are erased to 0xFF, and only erased bytes can be written. It takes no time.
+Flash sectors as in RM0385 section 3.3.1, table 3, and for the F767 as in RM0410 with one bank, seen
+at 0x08000000 (AXIM) and at 0x00200000 (ITCM). Programming works as on the chip through a debug
+probe: sectors are erased to 0xFF, and only erased bytes can be written. It takes no time.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from hil.sim.cores.cortex_m7.bus import BusError
 from hil.sim.cores.cortex_m7.core import CortexM7
 from hil.sim.cores.cortex_m7.debug import PC_NUMBER, REGISTERS
 from hil.sim.debug import Region, check_flash, check_sectors
+from hil.sim.socs.stm32f7.variant import KB, Variant
 
-KB = 1024
-SECTORS = ((4, 32 * KB), (1, 128 * KB), (3, 256 * KB))  # (count, bytes each), in order
 ERASED = 0xFF
 
 
-def flash_regions(base: int) -> tuple[Region, ...]:
+def flash_regions(base: int, sectors: tuple[tuple[int, int], ...]) -> tuple[Region, ...]:
     """The sectors from ``base`` on, those of a size together."""
     regions, at = [], base
-    for count, size in SECTORS:
+    for count, size in sectors:
         regions.append(Region(at, count * size, "flash", size))
         at += count * size
     return tuple(regions)
@@ -48,7 +47,9 @@ class Stm32Debugger:
     program_in_ram = False
     pc_number = PC_NUMBER
 
-    def __init__(self, chip: Steps, flash: np.ndarray, base: int, alias: int) -> None:
+    def __init__(
+        self, chip: Steps, flash: np.ndarray, base: int, alias: int, variant: Variant
+    ) -> None:
         self._chip = chip
         self._flash = flash
         self._base = base
@@ -57,9 +58,9 @@ class Stm32Debugger:
         self.regions = (
             Region(0x00000000, 16 * KB, "ram"),  # ITCM
             Region(alias, len(flash), "rom"),
-            *flash_regions(base),
+            *flash_regions(base, variant.sectors),
             Region(0x1FF0F000, 4 * KB, "rom"),  # unique id and flash size
-            Region(0x20000000, 320 * KB, "ram"),
+            Region(0x20000000, variant.ram_bytes, "ram"),
             Region(0x40000000, 512 * KB, "ram"),  # peripherals
             Region(0xE0000000, 1024 * KB, "ram"),  # private peripheral bus
         )

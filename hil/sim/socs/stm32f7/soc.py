@@ -1,6 +1,7 @@
-"""The STM32F746 on a Nucleo-F746ZG: memory map, peripherals, console, marker and supply.
+"""The STM32F746 and F767 on their boards: memory map, peripherals, console, marker, supply.
 
-Implements :class:`hil.sim.chip.Chip`. Reference: RM0385 (peripherals), DS10916 (memories).
+Implements :class:`hil.sim.chip.Chip`. Reference: RM0385 (peripherals; RM0410
+says the same for the F767 in sections of its own), :mod:`.variant` (what differs).
 
 What is exact: instruction semantics (unicorn), the memory map, baud and byte times, the order of
 peripheral accesses, DWT's lock. What is a model: cycles (block costs, see
@@ -25,6 +26,7 @@ from hil.sim.cores.cortex_m7 import costs
 from hil.sim.cores.cortex_m7.blocks import MemoryRegion
 from hil.sim.cores.cortex_m7.bus import Bus, Peripheral, Window
 from hil.sim.cores.cortex_m7.core import CoreStop, CortexM7
+from hil.sim.cores.cortex_m7.data_cache import Caches
 from hil.sim.cores.cortex_m7.glue import DWT_BYTES
 from hil.sim.cores.cortex_m7.native import Floats, Ints
 from hil.sim.cores.cortex_m7.nvic import FIRST_INTERRUPT
@@ -39,11 +41,12 @@ from hil.sim.socs.stm32f7.polling import PollWatch
 from hil.sim.socs.stm32f7.timeline import Timeline
 from hil.sim.socs.stm32f7.timer import Timer
 from hil.sim.socs.stm32f7.uart import Usart
+from hil.sim.socs.stm32f7.variant import F746, F767, Variant
 from hil.sim.trace import TracedInstruction
 
-FLASH, FLASH_ALIAS, FLASH_BYTES = 0x08000000, 0x00200000, 1 << 20
+FLASH, FLASH_ALIAS = 0x08000000, 0x00200000
 ITCM, ITCM_BYTES = 0x00000000, 16 << 10
-RAM, RAM_BYTES = 0x20000000, 320 << 10  # DTCM 64 K, SRAM1 240 K, SRAM2 16 K, contiguous
+RAM = 0x20000000
 FACTORY, UNIQUE_ID, FLASH_SIZE = 0x1FF0F000, 0x1FF0F420, 0x1FF0F442
 PERIPHERALS, PERIPHERAL_BYTES = 0x40000000, 0x00080000
 PRIVATE, PRIVATE_BYTES = 0xE0000000, 0x00100000
@@ -59,7 +62,6 @@ UNMODELLED = (
     (0x60000000, 0xA0002000, "external memory and its controllers (FMC, QUADSPI)"),
     (0xC0000000, 0xE0000000, "external SDRAM"),
 )
-DBGMCU_IDCODE = 0x10010449  # revision Z of the F74x family
 
 GPIO_LETTERS = "ABCDEFGHIJK"
 MARKER_PORT, MARKER_PIN = "F", 12  # Arduino D8 of the Nucleo-144
@@ -70,6 +72,7 @@ CONSOLES = {
     "USART6": (71, ("G", 14, 8), ("G", 9, 8)),
 }
 
+DATA_CACHES = ("average", "lines")
 LONGEST_STEP_S = 0.01  # a core that sleeps for longer is reported as sleeping
 _ENDS = {CoreStop.FAULT: Stop.FAULT, CoreStop.EXIT: Stop.EXITED, CoreStop.BREAK: Stop.BREAK}
 
@@ -82,37 +85,54 @@ def _memory(size: int) -> np.ndarray:
     return np.frombuffer(mmap.mmap(-1, size), np.uint8)
 
 
-class Stm32F746:
-    """The virtual Nucleo-F746ZG. ``console`` names the USART whose pins are the wires."""
+class Stm32F7:
+    """The virtual Nucleo-144 with one of the family's chips.
 
-    name = "stm32f746"
+    ``console`` names the USART whose pins are the wires. ``data_cache``: "average" stalls a load
+    by a mean, "lines" follows every access through the cache (slower); the timing model says it.
+    """
+
+    variant: Variant
     supply_v = power.SUPPLY_V
-    timing_model = costs.TIMING_MODEL
 
-    def __init__(self, console: str = "USART3", unique_id: bytes = b"virtual-f746") -> None:
+    def __init__(
+        self,
+        console: str = "USART3",
+        unique_id: bytes | None = None,
+        data_cache: str = DATA_CACHES[0],
+    ) -> None:
+        variant = self.variant
+        unique_id = variant.unique_id if unique_id is None else unique_id
+        if data_cache not in DATA_CACHES:
+            raise SimulationError(f"data cache {data_cache!r}: there are {', '.join(DATA_CACHES)}")
         if console not in CONSOLES:
             raise SimulationError(f"console {console!r}: this chip has {', '.join(CONSOLES)}")
         if len(unique_id) != 12:
             raise SimulationError(f"unique id of {len(unique_id)} bytes; the chip's has 12")
         self._console_name = console
-        self._flash = _memory(FLASH_BYTES)
+        self._caches = Caches(
+            variant.core.cache_bytes, RAM + variant.dtcm_bytes, data_cache == "lines"
+        )
+        self.timing_model = f"{costs.TIMING_MODEL}, data cache by {data_cache}"
+        self._flash = _memory(variant.flash_bytes)
         self._flash[:] = 0xFF
         self._itcm = _memory(ITCM_BYTES)
-        self._ram = _memory(RAM_BYTES)
+        self._ram = _memory(variant.ram_bytes)
         self._factory = _memory(4096)
         self._factory[:] = 0xFF
         self._burn_factory(unique_id)
         self.image: ElfImage | None = None
         self._profiled = False
         self._window: TraceWindow | None = None
-        self.debugger = Stm32Debugger(self, self._flash, FLASH, FLASH_ALIAS)
+        self.debugger = Stm32Debugger(self, self._flash, FLASH, FLASH_ALIAS, variant)
         self.reset()
 
     def _burn_factory(self, unique_id: bytes) -> None:
         at = UNIQUE_ID - FACTORY
         self._factory[at : at + 12] = np.frombuffer(unique_id, np.uint8)
         at = FLASH_SIZE - FACTORY
-        self._factory[at : at + 2] = np.frombuffer((FLASH_BYTES >> 10).to_bytes(2, "little"), "u1")
+        size_kb = len(self._flash) >> 10
+        self._factory[at : at + 2] = np.frombuffer(size_kb.to_bytes(2, "little"), "u1")
 
     # Loading and reset
 
@@ -130,20 +150,20 @@ class Stm32F746:
         if not any(
             base <= start and start + segment.memory_size <= base + size
             for base, size in (
-                (FLASH, FLASH_BYTES),
-                (FLASH_ALIAS, FLASH_BYTES),
-                (RAM, RAM_BYTES),
+                (FLASH, len(self._flash)),
+                (FLASH_ALIAS, len(self._flash)),
+                (RAM, len(self._ram)),
                 (ITCM, ITCM_BYTES),
             )
         ):
             raise SimulationError(
                 f"{path}: segment at 0x{start:08x}, {segment.memory_size} bytes, is outside "
-                "flash, ITCM and RAM of the STM32F746; check the linker script"
+                f"flash, ITCM and RAM of the {self.variant.part}; check the linker script"
             )
         if not segment.data:
             return
         base = FLASH if segment.address >= FLASH else FLASH_ALIAS
-        if not (base <= segment.address and segment.end <= base + FLASH_BYTES):
+        if not (base <= segment.address and segment.end <= base + len(self._flash)):
             raise SimulationError(
                 f"{path}: segment of {len(segment.data)} bytes is to be stored at "
                 f"0x{segment.address:08x}, which is not flash; give it a load address (AT>FLASH)"
@@ -179,7 +199,7 @@ class Stm32F746:
             (PRIVATE, DWT_BASE - PRIVATE),
             (behind_dwt, PRIVATE + PRIVATE_BYTES - behind_dwt),
         ]
-        self._core = CortexM7(memories, areas, DWT_BASE, _unmodelled)
+        self._core = CortexM7(memories, areas, DWT_BASE, _unmodelled, self._caches)
         self.debugger.attach(self._core)
         self._core.look_on(self._profiled, self._window)
         self._core.floats[Floats.LINE_MISS_J] = power.FLASH_LINE_J
@@ -198,6 +218,7 @@ class Stm32F746:
         self._rcc.take_reset_causes(rcc)
         self._uart.counts = uart.counts
         self._core.set_caches(instruction=False, data=False)
+        self._core.data_cache.set_write_through(False)
         self._set_clock()
         self._marker_changed()
         self._boot()
@@ -212,9 +233,9 @@ class Stm32F746:
     def _make_peripherals(self) -> None:
         core, timeline = self._core, self._timeline
         self._pwr = Pwr(timeline, self._clock_changed)
-        self._flash_interface = Flash(self._clock_changed)
+        self._flash_interface = Flash(self.variant.option_word, self._clock_changed)
         self._rcc = Rcc(timeline, self._clock_changed, self._warn)
-        self._scs = SystemControlSpace(self)
+        self._scs = SystemControlSpace(self, self.variant.core)
         self._dwt = Dwt(self.now_cycles, lambda: self._scs.trace_enabled, core.set_cycle_counter)
         core.set_cycle_counter(0.0, False)
         self._ports = {
@@ -234,7 +255,7 @@ class Stm32F746:
         self._dbgmcu = PlainRegisters(
             "DBGMCU",
             {
-                "IDCODE": (0, DBGMCU_IDCODE, 0),
+                "IDCODE": (0, self.variant.idcode, 0),
                 "CR": (4, 0, 0xE7),
                 "APB1FZ": (8, 0, 0xFFFFFFFF),
                 "APB2FZ": (12, 0, 0xFFFFFFFF),
@@ -342,6 +363,16 @@ class Stm32F746:
     def caches_changed(self, instruction: bool, data: bool) -> None:
         """CCR (SystemEvents)."""
         self._core.set_caches(instruction, data)
+
+    def write_through_changed(self, on: bool) -> None:
+        """CACR (SystemEvents)."""
+        self._core.data_cache.set_write_through(on)
+
+    def data_cache_maintained(
+        self, operand: int, by_way: bool, clean: bool, invalidate: bool
+    ) -> None:
+        """DCISW and its kin (SystemEvents)."""
+        self._core.add_cycles(self._core.data_cache.maintain(operand, by_way, clean, invalidate))
 
     def trace_changed(self) -> None:
         """DEMCR (SystemEvents)."""
@@ -487,6 +518,11 @@ class Stm32F746:
     # Wires
 
     @property
+    def name(self) -> str:
+        """The board's name."""
+        return self.variant.name
+
+    @property
     def time_s(self) -> float:
         """Chip time since power-on in seconds."""
         return self._timeline.now_s
@@ -550,6 +586,7 @@ class Stm32F746:
             "branches": int(ints[Ints.BRANCHES]),
             "mispredicted_branches": int(ints[Ints.MISPREDICTS]),
             "icache_misses": int(ints[Ints.ICACHE_MISSES]),
+            **self._data_cache_counters(),
             "peripheral_accesses": self._core.accesses,
             "uart_bytes_in": self._uart.counts.bytes_in,
             "uart_bytes_out": self._uart.counts.bytes_out,
@@ -559,6 +596,15 @@ class Stm32F746:
             "warnings": sum(self.warnings.values()),
             "resets": self._resets,
             "faults_taken": self._faults_taken,
+        }
+
+    def _data_cache_counters(self) -> dict[str, int]:
+        if not self._caches.simulate_data:
+            return {}
+        ints = self._core.ints
+        return {
+            "dcache_misses": int(ints[Ints.DCACHE_MISSES]),
+            "dcache_write_backs": int(ints[Ints.DCACHE_WRITE_BACKS]),
         }
 
     # Looking on
@@ -576,16 +622,28 @@ class Stm32F746:
     def profile(self) -> tuple[CoreClassCycles, ...]:
         """Cycles by instruction since reset. SimulationError if not counted."""
         if self._core.block_profile is None:
-            raise SimulationError("stm32f746: cycles were not counted; call start_profile")
+            raise SimulationError(f"{self.name}: cycles were not counted; call start_profile")
         return (self._core.block_profile.cycles(),)
 
     def trace(self) -> list[TracedInstruction]:
         """The instructions of the window. SimulationError if none was set."""
         if self._core.trace is None:
-            raise SimulationError("stm32f746: no trace was kept; call start_trace")
+            raise SimulationError(f"{self.name}: no trace was kept; call start_trace")
         return self._core.trace.rows
 
     def positions(self) -> list[str]:
         """Where the core is, for people."""
         state = "asleep" if self._asleep else self.debugger.core_state(0)
         return [f"Cortex-M7 {state} at 0x{self._core.pc:08x}"]
+
+
+class Stm32F746(Stm32F7):
+    """The virtual Nucleo-F746ZG."""
+
+    variant = F746
+
+
+class Stm32F767(Stm32F7):
+    """The virtual Nucleo-F767ZI. Its double-precision FPU is not modelled: built for single."""
+
+    variant = F767

@@ -1,0 +1,109 @@
+"""``hil energyrunner``, and ``hil generate --protocol energyrunner``: MLPerf Tiny's protocol."""
+
+from __future__ import annotations
+
+import tempfile
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from hil.core.firmware import Firmware
+    from hil.core.network import Network
+
+EXAMPLE = "Example: hil energyrunner --rig virtual-stm32f746 --test accuracy --images 10"
+
+
+class Protocol(StrEnum):
+    """What a firmware speaks on its console."""
+
+    FRAMES = "frames"
+    ENERGYRUNNER = "energyrunner"
+    ENERGYRUNNER_ENERGY = "energyrunner-energy"
+
+
+class Test(StrEnum):
+    """The two tests of MLPerf Tiny that need no meter."""
+
+    PERFORMANCE = "performance"
+    ACCURACY = "accuracy"
+
+
+def energyrunner_firmware(
+    network: Network, board: str, protocol: Protocol, out: Path, toolchain: str
+) -> Firmware:
+    """The image that `hil generate` makes for one of the EnergyRunner protocols."""
+    from hil.core.energyrunner import Image, Mode
+    from hil.loop.energyrunner import build_image
+
+    energy = protocol is Protocol.ENERGYRUNNER_ENERGY
+    image = Image(Mode.ENERGY if energy else Mode.PERFORMANCE)
+    return build_image(network, board, image, out, toolchain)
+
+
+def energyrunner(
+    rig: Annotated[str, typer.Option(help="Rig of one board: name or TOML file.")],
+    test: Annotated[Test, typer.Option(help="What to measure.")] = Test.PERFORMANCE,
+    images: Annotated[
+        int | None, typer.Option(min=1, help="Images of the accuracy test (default: all).")
+    ] = None,
+    min_seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Shortest window (default: 10 on a board; a virtual one runs 10 inferences).",
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file for the results.")] = None,
+    model_id: Annotated[str, typer.Option(help="ic01 or vww01.")] = "ic01",
+    model: Annotated[
+        str | None, typer.Option(help="As for hil measure (default: shipped).")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Labelled images.")] = None,
+    toolchain: Annotated[str, typer.Option(help="auto, gcc or zig.")] = "auto",
+) -> None:
+    """Run MLPerf Tiny's performance or accuracy test on a rig, over the EnergyRunner protocol.
+
+    Every answer is compared with the integer reference, bit for bit.
+    """
+    from hil.core.energyrunner import Image
+    from hil.loop.energyrunner import (
+        build_image,
+        measure_accuracy,
+        measure_performance,
+        open_device,
+        save,
+    )
+    from hil.loop.subject import Subject
+    from hil.rig.rigfile import load_rig
+
+    bench, subject = load_rig(rig), Subject.load(model, data)
+    with tempfile.TemporaryDirectory() as folder:
+        image = Image(model=model_id)
+        firmware = build_image(subject.network, bench.board, image, Path(folder), toolchain)
+        with open_device(bench, subject.network, subject.images, firmware, _say) as device:
+            if test is Test.PERFORMANCE:
+                performance = measure_performance(device, min_seconds, _say)
+                if out is not None:
+                    save(performance, out)
+                _say(f"Median throughput is {performance.throughput.median:10.3f} inf./sec.")
+                if not performance.by_the_rules:
+                    _say("not by MLPerf's rules: the windows are shorter than 10 s")
+            else:
+                accuracy = measure_accuracy(device, images, _say)
+                if out is not None:
+                    save(accuracy, out)
+                _say(f"top-1 {accuracy.accuracy}")
+            origin = device.provenance
+            _say(f"{origin.board}: times {origin.times}, {origin.timing_model}")
+
+
+def register_energyrunner(app: typer.Typer) -> None:
+    """Add the verb to ``hil``."""
+    app.command("energyrunner", epilog=EXAMPLE)(energyrunner)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
