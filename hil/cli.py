@@ -21,6 +21,7 @@ from hil.cli_energyrunner import Protocol, energyrunner_firmware, register_energ
 from hil.cli_gdb import register_gdb
 from hil.cli_meter import meter_app
 from hil.cli_rig import rig_app
+from hil.cli_sim import register as register_sim
 from hil.cli_slices import slice_sizes
 from hil.cli_slicing import register_slicing
 from hil.cli_table import plain_table
@@ -54,6 +55,7 @@ register_training(app)
 register_slicing(app)
 register_compression(app)
 register_gdb(sim_app)
+register_sim(sim_app)
 register_energyrunner(app)
 terminal = Terminal()
 
@@ -354,37 +356,6 @@ def _tables(run: Path, board: str | None) -> list[CostTable]:
         known = ", ".join(t.provenance.board for t in tables) or "none"
         raise DataError(f"{run}: no costs of board {board or 'any'}; boards with costs: {known}")
     return chosen
-
-
-@sim_app.command(
-    "run",
-    epilog="Example: hil sim run firmware.elf --board gap8 --max-seconds 2 --profile",
-)
-def sim_run(
-    elf: Annotated[Path, typer.Argument(help="Bare-metal ELF.")],
-    board: Annotated[str, typer.Option(help="gap8, stm32f746 or stm32f767.")],
-    max_seconds: Annotated[float, typer.Option(help="Simulated seconds at most.")] = 10.0,
-    profile: Annotated[bool, typer.Option("--profile", help="Cycles by function (gap8).")] = False,
-    top: Annotated[int, typer.Option(min=1, help="Functions a table of --profile.")] = 20,
-) -> None:
-    """Run any ELF on a simulated chip; prints its UART output, cycles and how it ended."""
-    import shutil
-
-    from hil.sim.profile import Functions
-    from hil.sim.runner import run_elf
-
-    def write(data: bytes) -> None:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-
-    ended = run_elf(elf, board, write, max_seconds, profile)
-    for line in ended.lines():
-        _say(line)
-    if profile:
-        width = shutil.get_terminal_size().columns
-        for line in ended.profile_lines(Functions.from_elf(elf), top, width):
-            _say(line)
-    raise typer.Exit(ended.status)
 
 
 def _say(text: str) -> None:

@@ -41,6 +41,21 @@ class Fault:
 
 
 @dataclass(frozen=True)
+class TraceWindow:
+    """Which instructions a trace keeps: at most ``count``, from a cycle or an address on.
+
+    ``from_cycle`` is of the instruction's own core's clock. From ``from_address`` on: as soon as
+    any core comes to that instruction. ``inside``: only those at addresses [low, high), from
+    reset or a cycle on.
+    """
+
+    count: int
+    from_cycle: int = 0
+    from_address: int | None = None
+    inside: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
 class MarkerEdge:
     """A change of the marker pin: time in seconds since reset, and the new level."""
 
@@ -86,6 +101,10 @@ class Chip(Protocol):
     @property
     def time_s(self) -> float:
         """Chip time since reset in seconds."""
+
+    @property
+    def clock_hz(self) -> float:
+        """The first core's clock now, in Hz."""
 
     @property
     def fault(self) -> Fault | None:

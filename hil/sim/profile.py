@@ -1,7 +1,7 @@
-"""Cycles by function: what ``hil sim run --profile`` prints.
+"""Cycles by function and hot loops: what ``hil sim run --profile`` prints.
 
-A chip counts by address (``CycleProfile``); here the ELF's symbols turn addresses into functions.
-Firmware is built without debug information, so a function that was inlined counts as its caller.
+A chip counts by address (``CoreClassCycles``); here the ELF's symbols turn addresses into
+functions. Firmware is built without debug information, so an inlined function counts as its caller.
 """
 
 from __future__ import annotations
@@ -17,34 +17,53 @@ from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
-# Columns of CoreClassCycles.counts: the cycles in all, the instructions (one cycle each), and the
-# cycles in which the core could not issue, by reason.
-KINDS = ("cycles", "instructions", "load_use", "bank", "fetch", "wait", "asleep")
-CYCLES, INSTRUCTIONS, LOAD_USE, BANK, FETCH, WAIT, ASLEEP = range(len(KINDS))
+# The first two columns of every chip's counts; behind them the cycles lost, by reason.
+CYCLES, INSTRUCTIONS, FIRST_REASON = 0, 1, 2
 
-LEGEND = (
-    "IPC: instructions a cycle. The rest is % of the function's cycles: use: result of a load or",
-    "mul not there yet; bank: L1 bank taken; I$: instruction cache; wait: L2, registers, wake-up;",
-    "sleep: asleep for an event or barrier; other: taken branches, jumps, div, misaligned.",
-)
-HEADING = f"{'cycles':>14} {'share':>6} {'IPC':>5}" + "".join(
-    f"{name:>6}" for name in ("use", "bank", "I$", "wait", "sleep", "other")
-)
+# Heading and meaning of every reason that some chip counts.
+REASONS = {
+    "load_use": ("use", "waits for the result of a load, multiplication or other slow operation"),
+    "alone": ("alone", "issued without a partner: the pairing with the one before was refused"),
+    "bank": ("bank", "L1 bank taken by another core"),
+    "fetch": ("I$", "instruction fetch: cache miss, flash wait states"),
+    "data": ("D$", "load that left the core's own memory: data cache, bus"),
+    "wait": ("wait", "L2, device registers, exceptions, wake-up"),
+    "asleep": ("sleep", "asleep for an event, barrier or interrupt"),
+    "branch": ("br", "taken branches and jumps; branches foretold wrongly"),
+    "long": ("long", "more than one cycle by itself: division, misaligned, several registers"),
+}
 NARROWEST_NAME = 12
 NO_SYMBOL = "(no symbol)"
 
 
 @dataclass(frozen=True)
-class CoreClassCycles:
-    """What the ``cores`` equal cores of one class did: ``counts[i]`` (KINDS) at ``addresses[i]``.
+class CodeLine:
+    """An instruction for people. ``loop``: the first and last address of a loop it closes or sets.
 
-    ``addresses`` ascend; counts are summed over the cores, from their start to the end of the run.
+    ``note`` says why it stalls where the counts cannot (the pairing rule that refused it).
+    """
+
+    address: int
+    text: str
+    loop: tuple[int, int] | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class CoreClassCycles:
+    """What the ``cores`` equal cores of one class did: ``counts[i, k]`` at ``addresses[i]``.
+
+    Column k counts ``kinds[k]``: cycles in all, instructions, then cycles lost by reason (keys of
+    REASONS). ``addresses`` ascend and ``lines`` are their instructions; counts are summed over the
+    cores, from their start to the end of the run, and all cycles add up to the chip's own count.
     """
 
     name: str
     cores: int
     addresses: np.ndarray
     counts: np.ndarray
+    kinds: tuple[str, ...]
+    lines: tuple[CodeLine, ...]
 
 
 @runtime_checkable
@@ -60,20 +79,20 @@ class ProfiledChip(Protocol):
 
 @dataclass(frozen=True)
 class FunctionCycles:
-    """The counts (KINDS) of one function, summed over the cores of a class."""
+    """The counts of one function, summed over the cores of a class; columns as its ``kinds``."""
 
     name: str
-    counts: tuple[int, ...]
+    counts: tuple[float, ...]
 
     @property
-    def cycles(self) -> int:
+    def cycles(self) -> float:
         """All cycles, sleep included."""
         return self.counts[CYCLES]
 
     @property
-    def other(self) -> int:
-        """Cycles that are neither an instruction's first nor of a counted reason."""
-        return self.counts[CYCLES] - sum(self.counts[INSTRUCTIONS:])
+    def issue(self) -> float:
+        """Cycles that are lost to no reason: some instruction began."""
+        return self.counts[CYCLES] - sum(self.counts[FIRST_REASON:])
 
 
 class Functions:
@@ -95,6 +114,7 @@ class Functions:
         found: dict[int, tuple[int, str]] = {}
         with path.open("rb") as file:
             elf = ELFFile(file)
+            thumb = elf["e_machine"] == "EM_ARM"
             code = [bool(s["sh_flags"] & SH_FLAGS.SHF_EXECINSTR) for s in elf.iter_sections()]
             for section in elf.iter_sections():
                 if not isinstance(section, SymbolTableSection):
@@ -109,8 +129,20 @@ class Functions:
                         continue
                     entry = (int(symbol["st_size"]), symbol.name)
                     address = int(symbol["st_value"])
+                    if thumb and kind == "STT_FUNC":
+                        address &= ~1  # bit 0 marks Thumb code
                     found[address] = max(found.get(address, entry), entry)
         return cls((address, size, name) for address, (size, name) in found.items())
+
+    def span(self, name: str) -> tuple[int, int] | None:
+        """The addresses [first, behind) of the symbol ``name``; None if there is no such one."""
+        if name not in self._names:
+            return None
+        at = self._names.index(name)
+        first, size = self._starts[at], self._sizes[at]
+        if size:
+            return first, first + size
+        return first, self._starts[at + 1] if at + 1 < len(self._starts) else first + 4096
 
     def name(self, address: int) -> str:
         """The function that holds ``address``; NO_SYMBOL between functions."""
@@ -139,28 +171,40 @@ def total(rows: Iterable[FunctionCycles], name: str = "total") -> FunctionCycles
 def table(
     cores: CoreClassCycles, functions: Functions, top: int = 20, width: int = 80
 ) -> list[str]:
-    """Lines of at most ``width`` columns (not under 75): the ``top`` functions and the total."""
+    """Lines of ``width`` columns if that can be: the ``top`` functions and the total."""
     rows = by_function(cores, functions)
     plural = "core" if cores.cores == 1 else "cores, summed"
     if not rows:
         return [f"{cores.name}: never started"]
-    room = max(width - len(HEADING), NARROWEST_NAME)
+    reasons = cores.kinds[FIRST_REASON:]
+    heading = f"{'cycles':>14} {'share':>6} {'IPC':>5}"
+    heading += "".join(f"{REASONS[reason][0]:>6}" for reason in reasons)
+    room = max(width - len(heading), NARROWEST_NAME)
     shown, rest = rows[:top], rows[top:]
     everything = total(rows)
     if rest:
         shown = [*shown, total(rest, f"({len(rest)} more)")]
     title = f"{cores.name} ({cores.cores} {plural})"
-    return [title, f"{'function':<{room}}{HEADING}"] + [
+    return [title, f"{'function':<{room}}{heading}"] + [
         _line(row, everything.cycles, room) for row in [*shown, everything]
     ]
 
 
-def _line(row: FunctionCycles, all_cycles: int, room: int) -> str:
+def legend(cores: Iterable[CoreClassCycles]) -> list[str]:
+    """What the tables' columns mean."""
+    reasons = dict.fromkeys(kind for each in cores for kind in each.kinds[FIRST_REASON:])
+    return [
+        "IPC: instructions a cycle. The rest is % of the function's cycles, lost to:",
+        *(f"  {REASONS[reason][0]:<6} {REASONS[reason][1]}" for reason in reasons),
+    ]
+
+
+def _line(row: FunctionCycles, all_cycles: float, room: int) -> str:
     name = row.name if len(row.name) <= room else row.name[: room - 2] + ".."
     cycles = max(row.cycles, 1)
-    reasons = (*row.counts[LOAD_USE:], row.other)
     return (
-        f"{name:<{room}}{row.cycles:>14,} {100 * row.cycles / max(all_cycles, 1):>6.2f} "
+        f"{name:<{room}}{row.cycles:>14,.0f} {100 * row.cycles / max(all_cycles, 1):>6.2f} "
         f"{row.counts[INSTRUCTIONS] / cycles:>5.2f}"
-        + "".join(f"{100 * reason / cycles:>6.1f}" for reason in reasons)
+        # an instruction that ends the run may not have had its own cycle yet: not below 0
+        + "".join(f"{100 * max(lost, 0) / cycles:>6.1f}" for lost in row.counts[FIRST_REASON:])
     )

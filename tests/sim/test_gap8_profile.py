@@ -11,10 +11,12 @@ from xpulp_assembler import translate
 
 from hil.cli import app
 from hil.core.errors import SimulationError
-from hil.sim.chip import Stop
-from hil.sim.profile import ASLEEP, Functions, by_function, total
-from hil.sim.runner import run_elf
+from hil.sim.chip import Stop, TraceWindow
+from hil.sim.hot_loops import annotated
+from hil.sim.profile import Functions, by_function, total
+from hil.sim.runner import Limits, run_elf
 from hil.sim.socs.gap8 import Gap8
+from hil.sim.socs.gap8.profiling import ASLEEP
 
 
 def _function(name: str, body: str) -> str:
@@ -88,7 +90,7 @@ def elf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def chip(elf: Path) -> Gap8:
     chip = Gap8()
     chip.load_elf(elf)
-    chip.start_profile()
+    chip.start_trace(TraceWindow(60_000))
     for _ in range(10_000):  # slices: a core's cycles must not get lost between them
         if chip.run(2e-6) is not Stop.BUDGET:
             break
@@ -112,6 +114,8 @@ def test_the_total_is_the_chips_own_cycle_count(chip: Gap8) -> None:
         assert sums[0] - sums[ASLEEP] == own["active_cycles"]
         assert sums[1:4] == (own["instructions"], own["load_stalls"], own["tcdm_conflicts"])
     assert chip.profile()[1].counts[:, 0].sum() == cluster[0]  # looking does not count
+    for cores in chip.profile():  # every cycle is an instruction's first or has a reason
+        assert (cores.counts[:, 0] == cores.counts[:, 1:].sum(axis=1)).all()
 
 
 def test_profiled_and_plain_runs_take_the_same_cycles(chip: Gap8, elf: Path) -> None:
@@ -126,18 +130,19 @@ def test_profiled_and_plain_runs_take_the_same_cycles(chip: Gap8, elf: Path) -> 
 def test_stalls_of_known_loops(chip: Gap8, elf: Path) -> None:
     _, cluster = chip.profile()
     rows = {row.name: row.counts for row in by_function(cluster, Functions.from_elf(elf))}
-    cycles, instructions, load_use, bank, _, wait, asleep = rows["same_bank"]
+    cycles, instructions, load_use, bank, _, wait, asleep, branch, long = rows["same_bank"]
     # li, li, lp.setup, 50 x (lw, add), ret on eight cores; li 0x10000100 is two instructions
     assert instructions == 8 * (5 + 100)
     assert load_use == 8 * 50
     # eight loads take turns at the bank: of every 8 cycles a core uses 3
     assert bank == pytest.approx(8 * 50 * 5, rel=0.05)
-    assert wait == asleep == 0
-    cycles, instructions, load_use, bank, fetch, wait, asleep = rows["alone"]
+    assert wait == asleep == long == 0 and branch == 8  # the return, in 2 cycles
+    cycles, instructions, load_use, bank, fetch, wait, asleep, branch, long = rows["alone"]
     # one core: an L2 load is 9 cycles, 7 divides in 32, the return in 2 (GAP8 facts)
     assert instructions == 5 + 400
     assert (load_use, bank, wait, asleep) == (100, 0, 100 * 8, 0)
     assert cycles - fetch == instructions + 100 + 800 + 100 * 31 + 1
+    assert (branch, long) == (1, 100 * 31)
     # seven cores sleep meanwhile, in the barrier
     assert rows["barrier"][ASLEEP] > 7 * (cycles - fetch)
 
@@ -170,6 +175,61 @@ def test_command_prints_a_table_a_core_class(elf: Path, monkeypatch: pytest.Monk
     assert report.profile == () and report.profile_lines(Functions([]), 3, 80) == []
 
 
-def test_a_chip_that_cannot_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SimulationError, match="--profile: the virtual stm32f746"):
-        run_elf(tmp_path / "firmware.elf", "stm32f746", lambda _: None, profile=True)
+def test_the_hottest_loop_is_annotated(chip: Gap8, elf: Path) -> None:
+    _, cluster = chip.profile()
+    lines = annotated(cluster, Functions.from_elf(elf), 2)
+    at = next(i for i, line in enumerate(lines) if "loop in same_bank" in line)
+    assert "400 turns" in lines[at]
+    load, add = lines[at + 2 : at + 4]
+    assert load.split()[3:6] == ["lw", "t0,", "0(t2)"] and "bank 4.97" in load
+    assert "use 1.00" in add
+    assert any("loop in alone" in line for line in lines)
+
+
+def test_trace_holds_every_instruction_in_order(chip: Gap8) -> None:
+    counters = chip.counters()
+    rows = chip.trace()
+    cores = ["FC", *(f"PE{n}" for n in range(8))]
+    for core in cores:
+        own = [row for row in rows if row.core == core]
+        assert len(own) == counters[f"{core.lower()}_instructions"]
+        cycles = [row.cycle for row in own]
+        assert cycles == sorted(set(cycles))  # one instruction a cycle at most
+    text = {row.text: row for row in rows if row.core == "PE0"}
+    assert text["lp.setup x0, t5, 0x%x" % (text["lw t0, 0(t2)"].pc + 12)].writes == ()
+    assert dict(text["addi t5, zero, 0x64"].writes) == {"t5": 100}
+    seven = [row for row in rows if row.text.startswith("div t1, t0, t3")]
+    loaded = next(row for row in rows if row.core == seven[0].core and row.cycle > 0
+                  and row.text == "add t1, t0, t0" and row.cycle < seven[0].cycle
+                  and row.pc == seven[0].pc - 4)  # fmt: skip
+    t0 = dict(loaded.writes)["t1"] // 2 % 2**32
+    assert t0 >= 0 and all(dict(row.writes).keys() == {"t1"} for row in seven)
+
+
+def test_a_traced_run_takes_the_same_cycles_whatever_its_window(chip: Gap8, elf: Path) -> None:
+    everything = chip.trace()
+    span = Functions.from_elf(elf).span("alone")
+    assert span is not None
+    first = next(i for i, row in enumerate(everything) if row.pc == span[0])
+    other = Gap8()
+    other.load_elf(elf)
+    for window, expected in (
+        (TraceWindow(50), everything[:50]),
+        (TraceWindow(70, from_address=span[0]), everything[first : first + 70]),
+        (TraceWindow(9, inside=span), [r for r in everything if span[0] <= r.pc < span[1]][:9]),
+        (TraceWindow(60, from_cycle=3000), [r for r in everything if r.cycle >= 3000][:60]),
+    ):
+        other.start_trace(window)
+        assert other.run(0.1) is Stop.EXITED
+        assert other.counters() == chip.counters()
+        assert other.trace() == expected
+
+
+def test_an_endless_program_ends_at_its_limit(tmp_path: Path) -> None:
+    source = "fc_main:\n1: addi t0, t0, 1\n    j 1b\npe_main:\n    nop\n"
+    elf = assemble(tmp_path, translate(source))
+    report = run_elf(elf, "gap8", lambda _: None, Limits(cycles=5000))
+    assert report.stop is Stop.BUDGET and report.status == 0
+    assert 5000 <= report.counters["fc_clock_cycles"] <= 5003
+    assert "after 5,000 cycles (--max-cycles)" in report.lines()[0]
+    assert report.positions[0].startswith("FC running at 0x1c01")

@@ -16,7 +16,7 @@ from hil.core.errors import SimulationError
 from hil.sim.chip import Chip, Stop
 from hil.sim.chips import CHIPS, make_chip
 from hil.sim.powered_chip import PoweredChip
-from hil.sim.runner import EXIT_FAULT, run_chip, run_elf
+from hil.sim.runner import EXIT_FAULT, Limits, run_chip, run_elf
 from hil.sim.scripted_chip import IDLE_W, TOY_NETWORK, Image, ScriptedChip, frame
 from hil.sim.wires import Disturbance, NoisyWire, PtyWire
 from hil.sim.wires_lines import LineServer, Reply, Wait
@@ -257,7 +257,7 @@ class TestRunner:
         chip = ScriptedChip()
         chip.load_elf(image)
         written: list[bytes] = []
-        report = run_chip(chip, "scripted", written.append, max_time_s=1.0)
+        report = run_chip(chip, "scripted", written.append, Limits(1.0))
         assert report.stop is Stop.WAITING and report.status == 0
         assert b"toy" in b"".join(written)
         assert "waits for console input" in report.lines()[0]
@@ -265,11 +265,22 @@ class TestRunner:
     def test_time_over_and_fault(self, tmp_path: Path) -> None:
         chip = ScriptedChip()
         chip.load_elf(Image("ab" * 32, "crash_on_run").write(tmp_path / "c.elf"))
-        report = run_chip(chip, "scripted", lambda _: None, max_time_s=0.0005)
+        report = run_chip(chip, "scripted", lambda _: None, Limits(0.0005))
         assert report.stop is Stop.BUDGET and report.time_s == pytest.approx(0.0005)
         chip.uart_feed(RUN_MARKED)
-        report = run_chip(chip, "scripted", lambda _: None, max_time_s=1.0)
+        report = run_chip(chip, "scripted", lambda _: None, Limits(1.0))
         assert report.status == EXIT_FAULT and "crashes on RUN" in report.lines()[0]
+
+    def test_what_is_not_modelled_ends_the_run_with_a_report(self, image: Path) -> None:
+        class Refusing(ScriptedChip):
+            def run(self, duration_s: float) -> Stop:
+                raise SimulationError("RTC is not modelled")
+
+        chip = Refusing()
+        chip.load_elf(image)
+        report = run_chip(chip, "scripted", lambda _: None, Limits(1.0))
+        assert report.status == EXIT_FAULT
+        assert report.lines()[0] == "scripted: fault: RTC is not modelled"
 
     def test_unknown_boards_are_refused(self, image: Path) -> None:
         with pytest.raises(

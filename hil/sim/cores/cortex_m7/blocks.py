@@ -16,6 +16,7 @@ from hil.sim.cores.cortex_m7 import native
 from hil.sim.cores.cortex_m7.native import Area, BlockFloats, BlockInts, Ending, Ints
 from hil.sim.cores.cortex_m7.op import PC, Op
 from hil.sim.cores.cortex_m7.schedule import BlockCost, analyse, remaining_at
+from hil.sim.disassembly import block_texts
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class BlockTable:
         self._block_ints = np.zeros((native.BLOCK_CAPACITY, BlockInts.COUNT), np.int64)
         self._block_floats = np.zeros((native.BLOCK_CAPACITY, BlockFloats.COUNT), np.float64)
         self._block_floats[:, BlockFloats.BEHIND :] = np.nan
-        self._known: list[BlockCost] = []
+        self.known: list[BlockCost] = []
         self._blocks: dict[tuple[int, bytes], int] = {}
         self._places: dict[tuple[int, int], tuple[int, float]] = {}
         ints[Ints.INDEX] = self._index.ctypes.data
@@ -66,17 +67,23 @@ class BlockTable:
                 return bytes(memory.data[address - memory.base :][:size])
         return None
 
+    def texts(self, cost: BlockCost) -> dict[int, str]:
+        """The instructions of a block for people, by address."""
+        first, last = cost.ops[0], cost.ops[-1]
+        code = self.code(first.address, last.address + last.size - first.address) or b""
+        return block_texts(code, tuple((op.address, op.size) for op in cost.ops))
+
     def enter(self, address: int, size: int, cost: BlockCost) -> int:
         """The block's number. The native hook finds it from now on, unless Python has to see
         each of its runs: it may let a pending exception through, or depend on FPSCR."""
         code = self.code(address, size) or b""
         # The same code seen again: the emulator cut the block elsewhere in the meantime.
-        block = self._blocks.get((address, code), len(self._known))
+        block = self._blocks.get((address, code), len(self.known))
         if block >= native.BLOCK_CAPACITY:
             raise SimulationError(f"more than {native.BLOCK_CAPACITY} blocks; code rewrites itself")
-        if block == len(self._known):
+        if block == len(self.known):
             self._blocks[address, code] = block
-            self._known.append(cost)
+            self.known.append(cost)
             self._fill(block, cost, address, size)
         if not (cost.unmasks or cost.from_fixed):
             self._index[native.code_index(address)] = block
@@ -122,8 +129,12 @@ class BlockTable:
             place = self._places[key] = self._find_access(block, ordinal, target, start)
         return place
 
+    def device_accesses(self, block: int) -> set[int]:
+        """Addresses of instructions of ``block`` that have been seen to access a peripheral."""
+        return {place[0] for (number, _), place in self._places.items() if number == block}
+
     def _find_access(self, block: int, ordinal: int, target: int, start: int) -> tuple[int, float]:
-        cost = self._known[block]
+        cost = self.known[block]
         seen = self._places.get((block, ordinal - 1), (-1, 0.0))[0]
         for op in cost.ops:
             wanted = op.address > seen and op.access is not None

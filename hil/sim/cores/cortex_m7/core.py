@@ -41,7 +41,7 @@ from unicorn.arm_const import (
 )
 
 from hil.core.errors import SimulationError
-from hil.sim.chip import Fault
+from hil.sim.chip import Fault, TraceWindow
 from hil.sim.cores.cortex_m7 import costs, exceptions, native, semihosting
 from hil.sim.cores.cortex_m7.blocks import BlockTable, MemoryRegion
 from hil.sim.cores.cortex_m7.bus import Bus, BusError
@@ -50,8 +50,10 @@ from hil.sim.cores.cortex_m7.debug import CORE_REGISTERS, CoreDebug
 from hil.sim.cores.cortex_m7.exceptions import Cause, Exceptions, LockUpError
 from hil.sim.cores.cortex_m7.glue import Glue
 from hil.sim.cores.cortex_m7.native import Floats, Ints
+from hil.sim.cores.cortex_m7.profiling import BlockProfile
 from hil.sim.cores.cortex_m7.schedule import uses_fp
 from hil.sim.cores.cortex_m7.system import SystemControlSpace
+from hil.sim.cores.cortex_m7.tracing import CoreTrace
 
 NEVER = 0xFFFFFFFE  # an ``until`` address that no code reaches
 BIN_CAPACITY = 1 << 16
@@ -110,6 +112,8 @@ class CortexM7:
         self._error: Exception | None = None
         self._accessing = False
         self._access_address = 0
+        self.block_profile: BlockProfile | None = None
+        self.trace: CoreTrace | None = None
         self._make_state()
         self._make_engine(peripheral_areas)
 
@@ -167,6 +171,14 @@ class CortexM7:
         if self._caches.simulate_data:
             for memory in self.memories:
                 self._glue.add_access_hook(self._uc, memory.base, memory.end - 1)
+
+    def look_on(self, profile: bool, window: TraceWindow | None) -> None:
+        """From now on count cycles by block, and keep the instructions of ``window``."""
+        table, state = self._table, (self._fast_ints, self._fast_floats)
+        if profile:
+            self.block_profile = BlockProfile(self.ints, self.floats, table)
+        if window is not None:
+            self.trace = CoreTrace(self._uc, window, *state, table, self.request_check)
 
     # Running
 
@@ -234,6 +246,8 @@ class CortexM7:
     def _emulate(self, until: int) -> CoreStop | None:
         """Run to ``until``, a breakpoint or the limit; None as ``_run_once``."""
         self.ints[Ints.STOPPED] = 0
+        if self.trace is not None:
+            self.trace.prepare()
         blocks_before = int(self.ints[Ints.BLOCKS])
         try:
             self._uc.emu_start(self.pc | self._thumb, until)
@@ -242,6 +256,8 @@ class CortexM7:
                 if self._is_hint(error):
                     return CoreStop.SLEEP if self._halfword(self.pc - 2) == WFE else None
                 self._explain(error)
+        if self.trace is not None:
+            self.trace.settle(faulted=self._cause is not None or self.fault is not None)
         self._return_pages()
         if self._error is not None:
             raised, self._error = self._error, None

@@ -63,7 +63,9 @@ class Ints(IntEnum):
     DCACHE_MISSES = 29
     DCACHE_WRITE_BACKS = 30
     OPEN_LINE = 31  # the flash line read last with the data cache off
-    COUNT = 32
+    PROFILE = 32  # address of the profile (ProfileFloats a block), 0: none is kept
+    PROFILE_BLOCK = 33  # the last block that the profile has seen, -1: none yet
+    COUNT = 34
 
 
 class Floats(IntEnum):
@@ -90,7 +92,8 @@ class Floats(IntEnum):
     WRITE_BACK_CYCLES = 18  # a modified line back to SRAM
     RAM_LOAD_CYCLES = 19  # one uncached load, one store past the cache
     RAM_STORE_CYCLES = 20
-    COUNT = 21
+    PROFILED = 21  # cycle up to which the profile is complete
+    COUNT = 22
 
 
 class BlockInts(IntEnum):
@@ -115,6 +118,20 @@ class BlockFloats(IntEnum):
     ENERGY_J = 2  # of the instructions, above the base energy of a cycle
     REPEAT_CYCLES = 3  # when the block follows itself: hazards carried round the loop
     BEHIND = 4  # cycles behind the block's first four peripheral accesses, NaN until known
+    COUNT = 8
+
+
+class ProfileFloats(IntEnum):
+    """Columns of the profile, a row a block: how often it ran, then its cycles by reason."""
+
+    RUNS = 0
+    REPEATS = 1  # of these, runs behind itself
+    PIPELINE = 2
+    BRANCH = 3  # the branch at its end was foretold wrongly
+    FETCH = 4
+    DATA = 5
+    WAIT = 6  # added between this block's start and the next one's
+    ASLEEP = 7
     COUNT = 8
 
 
@@ -187,6 +204,13 @@ _B_FIRST, _B_LAST = int(BlockInts.FIRST_LINE), int(BlockInts.LAST_LINE)
 _B_COUNT, _C_COUNT = int(BlockInts.COUNT), int(BlockFloats.COUNT)
 _C_CYCLES, _C_LOADS = int(BlockFloats.CYCLES), int(BlockFloats.LOADS)
 _C_ENERGY, _C_REPEAT = int(BlockFloats.ENERGY_J), int(BlockFloats.REPEAT_CYCLES)
+_I_PROFILE, _I_PROFILE_BLOCK = int(Ints.PROFILE), int(Ints.PROFILE_BLOCK)
+_F_PROFILED, _N_PROFILE = int(Floats.PROFILED), int(ProfileFloats.COUNT)
+_P_RUNS, _P_REPEATS = int(ProfileFloats.RUNS), int(ProfileFloats.REPEATS)
+_P_PIPELINE, _P_BRANCH = int(ProfileFloats.PIPELINE), int(ProfileFloats.BRANCH)
+_P_FETCH, _P_DATA, _P_WAIT = (
+    int(ProfileFloats.FETCH), int(ProfileFloats.DATA), int(ProfileFloats.WAIT)
+)  # fmt: skip
 _CONDITIONAL, _INDIRECT = int(Ending.CONDITIONAL), int(Ending.INDIRECT)
 _AREA_AXI, _AREA_ALIAS, _AREA_ITCM = int(Area.AXI), int(Area.ALIAS), int(Area.ITCM)
 
@@ -327,6 +351,25 @@ def _fetch_cycles(ints, floats, cache, blocks, block):  # type: ignore[no-untype
     return floats[_F_RAM] * (last - first + 1)
 
 
+@njit(cache=True)
+def _profile(ints, floats, previous, block, pipeline, branch, fetch, data):  # type: ignore[no-untyped-def]
+    """Count a run of ``block``; what time has passed since the last one's end was its wait."""
+    rows = carray(_float_pointer(ints[_I_PROFILE]), (BLOCK_CAPACITY, _N_PROFILE))  # type: ignore[call-arg]
+    before = ints[_I_PROFILE_BLOCK]
+    if before < 0:
+        before = block
+    rows[before, _P_WAIT] += floats[_F_CYCLES] - floats[_F_PROFILED]
+    rows[block, _P_RUNS] += 1.0
+    if previous == block:
+        rows[block, _P_REPEATS] += 1.0
+    rows[block, _P_PIPELINE] += pipeline
+    rows[max(previous, 0), _P_BRANCH] += branch
+    rows[block, _P_FETCH] += fetch
+    rows[block, _P_DATA] += data
+    ints[_I_PROFILE_BLOCK] = block
+    floats[_F_PROFILED] = floats[_F_CYCLES] + (pipeline + branch + fetch + data)
+
+
 @cfunc(types.void(types.int64, types.uint64, types.uint32, types.CPointer(types.int64)), cache=True)
 def on_block(engine, address_u, size_u, user):  # type: ignore[no-untyped-def]
     """Unicorn's block hook: ``void (uc_engine *, uint64_t address, uint32_t size, void *)``."""
@@ -352,14 +395,17 @@ def on_block(engine, address_u, size_u, user):  # type: ignore[no-untyped-def]
     costs = carray(_float_pointer(ints[_I_BLOCK_FLOATS]), (BLOCK_CAPACITY, _C_COUNT))
     cache = carray(_int_pointer(ints[_I_ICACHE]), (ICACHE_WORDS,))
     previous = ints[_I_BLOCK]
-    cycles = costs[block, _C_CYCLES]
+    pipeline, branch = costs[block, _C_CYCLES], 0.0
     if previous == block:
-        cycles = costs[block, _C_REPEAT]
+        pipeline = costs[block, _C_REPEAT]
     if previous >= 0 and _judge_branch(ints, blocks, previous, address):
         ints[_I_MISPREDICTS] += 1
-        cycles += floats[_F_MISPREDICT]
-    cycles += _fetch_cycles(ints, floats, cache, blocks, block)
-    cycles += costs[block, _C_LOADS] * floats[_F_LOAD_STALL]
+        branch = floats[_F_MISPREDICT]
+    fetch = _fetch_cycles(ints, floats, cache, blocks, block)
+    data = costs[block, _C_LOADS] * floats[_F_LOAD_STALL]
+    cycles = pipeline + branch + fetch + data
+    if ints[_I_PROFILE]:
+        _profile(ints, floats, previous, block, pipeline, branch, fetch, data)
     ints[_I_BLOCK] = block
     ints[_I_BLOCK_ADDRESS] = address
     ints[_I_ACCESSES] = 0
@@ -459,9 +505,14 @@ def on_access(_engine, kind, address_u, _size, _value, user):  # type: ignore[no
     cache = carray(_int_pointer(ints[_I_DCACHE]), (DCACHE_WORDS,))
     line = address >> LINE_SHIFT
     if kind == UC_MEM_WRITE:
-        floats[_F_CYCLES] += _store_cycles(ints, floats, cache, line)
+        stall = _store_cycles(ints, floats, cache, line)
     else:
-        floats[_F_CYCLES] += _load_cycles(ints, floats, cache, line, in_flash)
+        stall = _load_cycles(ints, floats, cache, line, in_flash)
+    floats[_F_CYCLES] += stall
+    if ints[_I_PROFILE] and ints[_I_PROFILE_BLOCK] >= 0:
+        rows = carray(_float_pointer(ints[_I_PROFILE]), (BLOCK_CAPACITY, _N_PROFILE))  # type: ignore[call-arg]
+        rows[ints[_I_PROFILE_BLOCK], _P_DATA] += stall
+        floats[_F_PROFILED] += stall
 
 
 @cfunc(

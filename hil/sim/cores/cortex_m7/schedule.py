@@ -61,7 +61,7 @@ class Pipeline:
         if not paired:
             earliest = max(earliest, self.cycle + 1)
         at = earliest
-        holds = _holding_cycles(op)
+        holds = holding_cycles(op)
         self._free = at + holds if holds > 1 else 0
         self._older = None if paired or holds or op.ending is not None else op
         self.cycle = at
@@ -103,7 +103,7 @@ class Pipeline:
         latency = LATENCY.get(op.kind, costs.LATE)
         if latency is costs.EARLY and self._used_late(op, at):
             latency = costs.LATE  # R2: it had to run in the late ALU
-        done = at + max(0, _holding_cycles(op) - 1) if op.kind in costs.MANY else at
+        done = at + max(0, holding_cycles(op) - 1) if op.kind in costs.MANY else at
         self._mark(op.writes, done, latency)
         self._mark(op.base_writes, at, costs.BASE_UPDATE)
         if op.kind in costs.STORES:
@@ -123,7 +123,7 @@ class Pipeline:
             self._ready[register] = (at, latency)
 
 
-def _holding_cycles(op: Op) -> int:
+def holding_cycles(op: Op) -> int:
     """Cycles the instruction has the issue stage for itself; 0 if it may share one."""
     if op.kind in costs.MANY:
         return (op.registers + 1) // 2
@@ -132,7 +132,7 @@ def _holding_cycles(op: Op) -> int:
 
 def can_pair(older: Op, younger: Op) -> bool:
     """Whether the slot rules let the two issue together; operands are another matter."""
-    if _holding_cycles(older) or _holding_cycles(younger):
+    if holding_cycles(older) or holding_cycles(younger):
         return False  # R10, R13, R22
     kinds = {older.kind, younger.kind}
     if younger.kind is Kind.DSP:
@@ -185,7 +185,7 @@ def analyse(code: bytes, address: int) -> BlockCost:
         cycles=cycles,
         repeat_cycles=repeat,
         instructions=len(ops),
-        loads=sum(_outside_tcm(op) for op in ops),
+        loads=sum(loads_outside_tcm(op) for op in ops),
         energy_j=sum(costs.INSTRUCTION_J[op.kind] * op.registers for op in ops),
         ending=last.ending or Ending.FALL,
         backward=last.target is not None and last.target <= last.address,
@@ -220,7 +220,7 @@ def _from_fixed(code: bytes) -> bool:
     return first & 0xFFBE == 0xEEBA and second & 0x0E50 == 0x0A40
 
 
-def _outside_tcm(op: Op) -> int:
+def loads_outside_tcm(op: Op) -> int:
     """Loads that may leave the TCM: all but those from the stack, which boards keep in DTCM."""
     if op.kind in costs.LOADS and op.access is not None and op.access.base not in (SP, PC):
         return 1

@@ -210,7 +210,7 @@ def _decode_scalar(
     return _pack(op, rd, rs1, rs2, rd, MODE_REG, extra)  # F_ADDN_REG
 
 
-def _find(word: int) -> Encoding | None:
+def find_encoding(word: int) -> Encoding | None:
     """The table row a word belongs to."""
     for row in _ROWS.get(word & 0x7F, ()):
         if word & row.mask == row.match:
@@ -220,7 +220,7 @@ def _find(word: int) -> Encoding | None:
 
 def decode_long(word: int) -> int:
     """The decoded record of a 32-bit instruction word; op is ILLEGAL when no encoding matches."""
-    row = _find(word)
+    row = find_encoding(word)
     if row is None:
         return ops.ILLEGAL | (1 << LONG_BIT)
     op, form, extra = row.op, row.format, row.extra

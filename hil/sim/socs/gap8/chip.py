@@ -13,15 +13,16 @@ import numpy as np
 
 from hil.core.elf import ElfImage, load_segments
 from hil.core.errors import SimulationError
-from hil.sim.chip import EnergyBins, Fault, MarkerEdge, Stop
+from hil.sim.chip import EnergyBins, Fault, MarkerEdge, Stop, TraceWindow
 from hil.sim.cores.xpulp.decode import LONG_BIT, decode
 from hil.sim.cores.xpulp.ops import ILLEGAL
 from hil.sim.profile import CoreClassCycles
-from hil.sim.socs.gap8 import access, energy, engine, profiling
+from hil.sim.socs.gap8 import access, energy, engine, profiling, tracing
 from hil.sim.socs.gap8 import layout as L
 from hil.sim.socs.gap8.debugger import Gap8Debugger
 from hil.sim.socs.gap8.devices.bus import Bus
 from hil.sim.socs.gap8.machine import BusFault, Machine
+from hil.sim.trace import TracedInstruction
 
 # The engine's address map as a plain Python function.
 _memory_word = access.memory_word.py_func
@@ -46,7 +47,9 @@ class Gap8:
         "every rule measured on the vendor simulator or named in timing.py"
     )
 
-    def __init__(self) -> None:
+    def __init__(self, core_v: float = energy.SUPPLY_V) -> None:
+        """``core_v``: an operating point, which only the energy depends on (energy.py)."""
+        self._coefficients = energy.coefficients(core_v)
         self._state = L.new_state(BIN_ROOM)
         self._state.chip[L.PERIOD_FS : L.PERIOD_FS + 2] = 20 * 10**6
         self._machine = Machine(self._state)
@@ -55,6 +58,7 @@ class Gap8:
             self._state, self._machine, self._bus, self._run_until, self.poke_bytes
         )
         self._image: ElfImage | None = None
+        self._window: TraceWindow | None = None
         self.reset()
         # Compile (or load from numba's cache) now: half a minute must not pass inside a deadline.
         engine.run(*self._state.arrays(), None)
@@ -121,9 +125,7 @@ class Gap8:
         s.eu[:] = 0
         s.banks[:] = 0
         s.energy[:] = 0
-        s.energy[L.ENERGY_COEFFICIENT : L.ENERGY_COEFFICIENT + L.ENERGY_TERMS] = (
-            energy.coefficients()
-        )
+        s.energy[L.ENERGY_COEFFICIENT : L.ENERGY_COEFFICIENT + L.ENERGY_TERMS] = self._coefficients
         s.chip[:] = 0
         s.chip[L.PERIOD_FS : L.PERIOD_FS + 2] = 20 * 10**6
         s.chip[L.BIN_FS] = s.chip[L.BIN_DUE_FS] = round(energy.BIN_S * L.FS_PER_S)
@@ -136,6 +138,7 @@ class Gap8:
         self._bins_drained = 0
         if self._machine.profile is not None:
             self._machine.profile[:] = 0
+            tracing.start(self._machine.profile, self._window)
         self._polls: dict[tuple[int, int], tuple[int, int]] = {}
         self._polling = False
         self._copy_image()
@@ -294,6 +297,11 @@ class Gap8:
         return self._machine.now_fs / L.FS_PER_S
 
     @property
+    def clock_hz(self) -> float:
+        """The FC's clock now, in Hz."""
+        return L.FS_PER_S / self._machine.period_fs(L.DOMAIN_FC)
+
+    @property
     def fault(self) -> Fault | None:
         """The fault behind ``Stop.FAULT``."""
         return self._fault
@@ -356,17 +364,40 @@ class Gap8:
 
     def start_profile(self) -> None:
         """Reset, and count cycles by address from there on (``profile``); about twice as slow."""
-        self._machine.profile = profiling.new_profile()
+        self._machine.profile = profiling.new_profile(tracing.room(self._window))
         self.reset()
         engine.run(*self._state.arrays(), self._machine.profile)  # compile now, as in __init__
         self.reset()
+
+    def start_trace(self, window: TraceWindow) -> None:
+        """Reset, and keep instructions from there on (``trace``); as slow as a profile."""
+        self._window = window
+        self.start_profile()
 
     def profile(self) -> tuple[CoreClassCycles, ...]:
         """Cycles by address since reset: FC, then cluster. SimulationError if not counted."""
         if self._machine.profile is None:
             raise SimulationError("gap8: cycles by address were not counted; call start_profile")
         clocks = (self._machine.cycle(L.DOMAIN_FC), self._machine.cycle(L.DOMAIN_CLUSTER))
-        return profiling.core_classes(self._machine.profile, self._state.core, clocks)
+        counts = self._machine.profile[: profiling.COUNT_WORDS]
+        return profiling.core_classes(counts, self._state, clocks)
+
+    def trace(self) -> list[TracedInstruction]:
+        """The instructions of the window. SimulationError if none was set."""
+        if self._machine.profile is None or self._window is None:
+            raise SimulationError("gap8: no trace was kept; call start_trace")
+        s = self._state
+        return tracing.rows(self._machine.profile, s.regs, s.core, self._window.count)
+
+    def positions(self) -> list[str]:
+        """Where each core is now, for people: name, what it does, its program counter."""
+        debugger = self.debugger
+        states = [(name, debugger.core_state(i)) for i, name in enumerate(debugger.core_names)]
+        return [
+            f"{name} {state} at 0x{debugger.read_register(i, debugger.pc_number):08x}"
+            for i, (name, state) in enumerate(states)
+            if state != "held"
+        ]
 
     def _active_cycles(self, c: int) -> int:
         core, base = self._state.core, c * L.CORE_SPAN
@@ -389,4 +420,6 @@ _COUNTED = (
     ("l2_accesses_load", L.N_LOAD_EXT),
     ("l2_accesses_store", L.N_STORE_EXT),
     ("tcdm_conflicts", L.N_CONFLICT),
+    ("packed_instructions", L.N_PACKED),
+    ("multiplications", L.N_MULTIPLY),
 )

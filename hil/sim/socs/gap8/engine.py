@@ -21,7 +21,7 @@ from hil.sim.cores.xpulp import ops
 from hil.sim.cores.xpulp.scalar import highest_set, scalar, sx
 from hil.sim.cores.xpulp.simd import simd
 from hil.sim.cores.xpulp.source_digest import SOURCE_DIGEST
-from hil.sim.socs.gap8 import access, events, mchan, profiling, system, timing
+from hil.sim.socs.gap8 import access, events, mchan, profiling, system, timing, tracing
 from hil.sim.socs.gap8 import layout as L
 from hil.sim.socs.gap8.energy import close_bin
 
@@ -235,6 +235,7 @@ def _make_domain_stepper(digest):
                         continue
                     if profile is not None:
                         profiling.count(profile, core, base, profiling.INSTRUCTIONS, 1)
+                        tracing.begin(profile, mem, regs, core, chip, c, domain, half, record, now)
 
                     a = regs[file + rs1]
                     b = regs[file + rs2]
@@ -252,11 +253,13 @@ def _make_domain_stepper(digest):
                             b = (b & 0xFF) * 0x01010101
                         if op >= ops.SIMD:
                             regs[file + rd] = simd(op, a, b, d)
+                            core[base + L.N_PACKED] += 1
                         elif op == ops.AUIPC:
                             regs[file + rd] = (pc + imm) & WORD
                         else:
                             regs[file + rd] = scalar(op, a, b, d, imm)
                             if op >= ops.MUL:
+                                core[base + L.N_MULTIPLY] += 1
                                 if op == ops.MUL:
                                     hazard = rd - (rd == 0)
                                 elif op <= ops.MULHU:
@@ -284,6 +287,7 @@ def _make_domain_stepper(digest):
                     elif now != cycle and (op <= ops.LAST_MEMORY or op >= ops.CSRRW):
                         if profile is not None:
                             profiling.count(profile, core, base, profiling.INSTRUCTIONS, -1)
+                            tracing.undo(profile, core, c)
                         break  # wait until the others have come to this cycle
 
                     elif op <= ops.LAST_MEMORY and op > ops.ILLEGAL:
@@ -360,6 +364,7 @@ def _make_domain_stepper(digest):
                             if status == access.RETRY:
                                 if profile is not None:
                                     profiling.count(profile, core, base, profiling.INSTRUCTIONS, -1)
+                                    tracing.undo(profile, core, c)
                                 now = cycle + 1
                                 break
                             if profile is not None:

@@ -47,6 +47,8 @@ MSTATUS, MEPC, MCAUSE, MTVEC, MSCRATCH = 34, 35, 36, 37, 38
 PCER, PCMR = 39, 40
 VITERBI0, VITERBI1 = 41, 42
 PROFILE_ROW, PROFILE_TO, PROFILE_PAUSE = 43, 44, 45  # only in profiled runs, see profiling.py
+TRACE_OPEN = 46  # only in profiled runs, see tracing.py
+N_PACKED, N_MULTIPLY = 64, 65  # instructions of these classes, for the energy
 PCCR = 48  # 16 values: the count when stopped, else raw counter minus the count
 
 # MODE
@@ -180,8 +182,9 @@ def new_state(bin_room: int) -> State:
 
 # --- energy: energy[...] -------------------------------------------------------------------------
 # coefficients and the counts of the previous bin, in the order of energy.COEFFICIENTS; then bins
-ENERGY_TERMS = 8
+ENERGY_TERMS = 10
 ENERGY_COEFFICIENT, ENERGY_PREVIOUS, ENERGY_BINS = 0, ENERGY_TERMS, 2 * ENERGY_TERMS
-(E_SECONDS, E_FC_CYCLES, E_PE_CYCLES, E_L1, E_L2, E_DMA_BYTES, E_IMISS, E_CLUSTER_SECONDS) = range(
-    ENERGY_TERMS
-)
+(
+    E_SECONDS, E_FC_CYCLES, E_PE_CYCLES, E_L1, E_L2, E_DMA_BYTES, E_IMISS, E_CLUSTER_SECONDS,
+    E_PACKED, E_MULTIPLY,
+) = range(ENERGY_TERMS)  # fmt: skip

@@ -21,7 +21,7 @@ import numpy as np
 
 from hil.core.elf import ElfImage, Segment, load_segments
 from hil.core.errors import SimulationError
-from hil.sim.chip import EnergyBins, Fault, MarkerEdge, Stop
+from hil.sim.chip import EnergyBins, Fault, MarkerEdge, Stop, TraceWindow
 from hil.sim.cores.cortex_m7 import costs
 from hil.sim.cores.cortex_m7.blocks import MemoryRegion
 from hil.sim.cores.cortex_m7.bus import Bus, Peripheral, Window
@@ -31,6 +31,7 @@ from hil.sim.cores.cortex_m7.glue import DWT_BYTES
 from hil.sim.cores.cortex_m7.native import Floats, Ints
 from hil.sim.cores.cortex_m7.nvic import FIRST_INTERRUPT
 from hil.sim.cores.cortex_m7.system import Dwt, SystemControlSpace
+from hil.sim.profile import CoreClassCycles
 from hil.sim.socs.stm32f7 import power
 from hil.sim.socs.stm32f7.clocks import SYSCFG_LAYOUT, Flash, Pwr, Rcc, check_limits
 from hil.sim.socs.stm32f7.debugger import Stm32Debugger
@@ -41,6 +42,7 @@ from hil.sim.socs.stm32f7.timeline import Timeline
 from hil.sim.socs.stm32f7.timer import Timer
 from hil.sim.socs.stm32f7.uart import Usart
 from hil.sim.socs.stm32f7.variant import F746, F767, Variant
+from hil.sim.trace import TracedInstruction
 
 FLASH, FLASH_ALIAS = 0x08000000, 0x00200000
 ITCM, ITCM_BYTES = 0x00000000, 16 << 10
@@ -120,6 +122,8 @@ class Stm32F7:
         self._factory[:] = 0xFF
         self._burn_factory(unique_id)
         self.image: ElfImage | None = None
+        self._profiled = False
+        self._window: TraceWindow | None = None
         self.debugger = Stm32Debugger(self, self._flash, FLASH, FLASH_ALIAS, variant)
         self.reset()
 
@@ -197,6 +201,7 @@ class Stm32F7:
         ]
         self._core = CortexM7(memories, areas, DWT_BASE, _unmodelled, self._caches)
         self.debugger.attach(self._core)
+        self._core.look_on(self._profiled, self._window)
         self._core.floats[Floats.LINE_MISS_J] = power.FLASH_LINE_J
         self._timeline = Timeline(lambda: self._core.now_cycles)
         self._make_peripherals()
@@ -444,7 +449,8 @@ class Stm32F7:
         floats = self._core.floats
         bins = (self._core.ints[Ints.BIN_CAPACITY] - 2) * floats[Floats.BIN_CYCLES]
         end = self._timeline.cycles_at(self._end_s)
-        return min(end, floats[Floats.BIN_EDGE] + bins, self._next_interrupt())
+        trace = math.inf if self._core.trace is None else self._core.trace.start_cycle
+        return min(end, floats[Floats.BIN_EDGE] + bins, self._next_interrupt(), trace)
 
     def _next_interrupt(self) -> float:
         """Cycle at which time alone raises the next interrupt; infinite if none is on its way."""
@@ -493,6 +499,8 @@ class Stm32F7:
         cycles = max(0.0, until - self._core.cycles)
         self._set_base_power(power.SLEEP)
         self._core.add_cycles(cycles)
+        if self._core.block_profile is not None:
+            self._core.block_profile.slept(cycles)
         self._collect_energy()
         self._set_base_power(power.RUN_BASE)
         self._dwt.slept(cycles)
@@ -598,6 +606,35 @@ class Stm32F7:
             "dcache_misses": int(ints[Ints.DCACHE_MISSES]),
             "dcache_write_backs": int(ints[Ints.DCACHE_WRITE_BACKS]),
         }
+
+    # Looking on
+
+    def start_profile(self) -> None:
+        """Reset, and count cycles by instruction from there on."""
+        self._profiled = True
+        self.reset()
+
+    def start_trace(self, window: TraceWindow) -> None:
+        """Reset, and keep the instructions of ``window`` from there on."""
+        self._window = window
+        self.reset()
+
+    def profile(self) -> tuple[CoreClassCycles, ...]:
+        """Cycles by instruction since reset. SimulationError if not counted."""
+        if self._core.block_profile is None:
+            raise SimulationError(f"{self.name}: cycles were not counted; call start_profile")
+        return (self._core.block_profile.cycles(),)
+
+    def trace(self) -> list[TracedInstruction]:
+        """The instructions of the window. SimulationError if none was set."""
+        if self._core.trace is None:
+            raise SimulationError(f"{self.name}: no trace was kept; call start_trace")
+        return self._core.trace.rows
+
+    def positions(self) -> list[str]:
+        """Where the core is, for people."""
+        state = "asleep" if self._asleep else self.debugger.core_state(0)
+        return [f"Cortex-M7 {state} at 0x{self._core.pc:08x}"]
 
 
 class Stm32F746(Stm32F7):

@@ -1,0 +1,106 @@
+"""``hil sim run``: any ELF on a virtual chip, with trace and profile."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hil.core.errors import SimulationError
+
+if TYPE_CHECKING:
+    from hil.sim.profile import Functions
+
+EXAMPLE = """Examples: hil sim run firmware.elf --board gap8 --max-ms 50 --profile;
+hil sim run firmware.elf --board stm32f746 --trace trace.txt --trace-from main --trace-count 500"""
+
+
+def register(sim_app: typer.Typer) -> None:
+    """Add the verb to ``hil sim``."""
+    sim_app.command("run", epilog=EXAMPLE)(sim_run)
+
+
+def sim_run(
+    elf: Annotated[Path, typer.Argument(help="Bare-metal ELF.")],
+    board: Annotated[str, typer.Option(help="gap8, stm32f746 or stm32f767.")],
+    max_ms: Annotated[float, typer.Option(min=0, help="Milliseconds of chip time.")] = 10_000.0,
+    max_cycles: Annotated[
+        int | None, typer.Option(min=1, help="Cycles of the first core's clock.")
+    ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Cycles by function; hot loops with their stalls.")
+    ] = False,
+    top: Annotated[int, typer.Option(min=1, help="Functions a table of --profile.")] = 20,
+    trace: Annotated[
+        str | None, typer.Option(help="File for the instruction trace; - prints it.")
+    ] = None,
+    trace_from: Annotated[
+        str, typer.Option(help="Cycle (of each core's clock) or symbol to trace from.")
+    ] = "0",
+    trace_count: Annotated[int, typer.Option(min=1, max=5_000_000, help="Instructions.")] = 1000,
+    trace_inside: Annotated[
+        str | None, typer.Option(help="Trace the instructions of this function only.")
+    ] = None,
+) -> None:
+    """Run any ELF on a simulated chip; prints its UART output, cycles and how it ended.
+
+    The exit status is the firmware's own exit code, 125 after a fault, 0 when it waits for input
+    or a limit has stopped it. Neither a trace nor a profile changes a cycle count.
+    """
+    import shutil
+
+    from hil.core.elf import load_segments
+    from hil.sim.chip import TraceWindow
+    from hil.sim.profile import Functions
+    from hil.sim.runner import Limits, run_elf
+    from hil.sim.trace import trace_lines
+
+    def write(data: bytes) -> None:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+    load_segments(elf)  # an unusable file is named as such
+    functions = Functions.from_elf(elf)
+    window = None
+    if trace is not None:
+        is_cycle = trace_from.isdecimal()
+        if trace_inside is not None and not is_cycle:
+            raise SimulationError("--trace-inside: with --trace-from CYCLE only, not a symbol")
+        window = TraceWindow(
+            trace_count,
+            int(trace_from) if is_cycle else 0,
+            None if is_cycle else _span(functions, trace_from, elf)[0],
+            None if trace_inside is None else _span(functions, trace_inside, elf),
+        )
+    ended = run_elf(elf, board, write, Limits(max_ms / 1e3, max_cycles), profile, window)
+    if trace is not None:
+        _write_trace(trace, trace_lines(ended.trace))
+    for line in ended.lines():
+        print(line, flush=True)
+    if profile:
+        width = shutil.get_terminal_size().columns
+        for line in ended.profile_lines(functions, top, width):
+            print(line, flush=True)
+    raise typer.Exit(ended.status)
+
+
+def _span(functions: Functions, name: str, elf: Path) -> tuple[int, int]:
+    """First address and the one behind the symbol ``name``."""
+    span = functions.span(name)
+    if span is None:
+        raise SimulationError(f"{elf}: has no function or label {name!r} (see nm); a cycle works")
+    return span
+
+
+def _write_trace(place: str, lines: list[str]) -> None:
+    text = "\n".join(lines) + "\n"
+    if place == "-":
+        print(text, end="", flush=True)
+        return
+    try:
+        Path(place).write_text(text)
+    except OSError as error:
+        raise SimulationError(f"--trace {place}: cannot write: {error.strerror}") from error
+    print(f"trace: {len(lines):,} lines in {place}", flush=True)

@@ -1,0 +1,108 @@
+"""Compiled simulator code is kept on disk: a stale one must never be used.
+
+numba itself asks whether the file that holds a cached function has changed, whether another numba
+or Python made it, and for which processor. What that file calls elsewhere it does not see; here
+it is checked that everything compiled lies in one file, or that a digest of all sources is in
+the key.
+"""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numba
+import pytest
+
+import hil.sim
+from hil.sim.cores.xpulp.source_digest import SOURCE_DIGEST
+from hil.sim.socs.gap8 import engine
+
+SIM = Path(hil.sim.__file__).parent if hil.sim.__file__ else Path(hil.sim.__path__[0])
+GAP8_FOLDERS = ("cores/xpulp", "socs/gap8")
+PRINT = "from hil.sim.cores.xpulp.source_digest import SOURCE_DIGEST; print(SOURCE_DIGEST)"
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Our sources of the GAP8's engine in a tree of their own."""
+    root = tmp_path_factory.mktemp("sources")
+    for package in ("hil", "hil/sim"):
+        (root / package).mkdir()
+        (root / package / "__init__.py").touch()
+    for folder in GAP8_FOLDERS:
+        shutil.copytree(SIM / folder, root / "hil/sim" / folder)
+    for package in ("hil/sim/cores", "hil/sim/socs"):
+        (root / package / "__init__.py").touch()
+    return root
+
+
+def _digest(root: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", PRINT], cwd=root, check=True, capture_output=True, text=True,
+        env={"PYTHONPATH": str(root)},
+    )  # fmt: skip
+    return done.stdout.strip()
+
+
+def test_a_change_of_any_source_changes_the_digest(copy: Path) -> None:
+    assert _digest(copy) == SOURCE_DIGEST
+    for name in ("cores/xpulp/simd.py", "socs/gap8/timing.py"):
+        file = copy / "hil/sim" / name
+        text = file.read_text()
+        file.write_text(text + "\n# changed\n")
+        assert _digest(copy) != SOURCE_DIGEST
+        file.write_text(text)
+    (copy / "hil/sim/socs/gap8/new.py").write_text("X = 1\n")
+    assert _digest(copy) != SOURCE_DIGEST
+
+
+def test_the_digest_is_part_of_the_key() -> None:
+    signature = numba.types.void()
+
+    def key(digest: str) -> object:
+        run = engine._make_run(digest)
+        return run._cache._index_key(signature, run.targetctx.codegen())
+
+    assert key("one") == key("one")
+    assert key("one") != key("other")
+    assert key(SOURCE_DIGEST) == engine.run._cache._index_key(
+        signature, engine.run.targetctx.codegen()
+    )
+
+
+def test_versions_are_part_of_the_key() -> None:
+    cache = engine.run._cache
+    assert cache._cache_file._version == numba.__version__
+    python = f"py{sys.version_info.major}{sys.version_info.minor}"
+    assert python in cache._impl.filename_base
+
+
+def test_whatever_is_cached_has_the_digest_or_stands_alone() -> None:
+    """A file with cached functions calls compiled code of no other file, or knows the digest."""
+    cached = [path for path in SIM.rglob("*.py") if "cache=True" in path.read_text()]
+    assert SIM / "socs/gap8/engine.py" in cached
+    for path in cached:
+        if "SOURCE_DIGEST" in path.read_text():
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                assert not (node.module or "").startswith("hil."), (path, node.module)
+
+
+def test_sources_of_the_digest_are_all_that_the_engine_compiles() -> None:
+    """Compiled functions of the GAP8's engine come from the two folders that the digest reads."""
+    for folder in GAP8_FOLDERS:
+        for path in (SIM / folder).glob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if not isinstance(node, ast.ImportFrom) or not node.module:
+                    continue
+                if not node.module.startswith("hil.sim."):
+                    continue
+                source = SIM.parent.parent / (node.module.replace(".", "/") + ".py")
+                inside = any((SIM / each) in source.parents for each in GAP8_FOLDERS)
+                if source.is_file() and not inside:
+                    assert "njit" not in source.read_text(), (path, node.module)
