@@ -34,6 +34,8 @@ from hil.run.reader import JOURNAL, Run, list_runs
 from reports.render import render
 
 RUNS = Path("runs")
+# It times this computer, not a board: only run when it is named.
+collect_ignore = ["test_simulator_speed.py"]
 
 
 class DeviceClock:
