@@ -42,7 +42,7 @@ def checks(data: ReportData) -> list[tuple[BoardReport, str, Reconciliation]]:
 
 def section(data: ReportData) -> Section:
     found = checks(data)
-    title = "Layers against the whole network"
+    title = "Sum of the layers"
     if not found:
         return Section("checks", title, ("The whole network was not measured by itself.",))
     figure = Figure(

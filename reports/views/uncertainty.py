@@ -7,7 +7,7 @@ from reports import text
 from reports.model import BoardReport, LayerRow, ReportData
 from reports.views.parts import Cell, Row, Section, Table, columns, number, slug, whole, word
 
-TITLE = "Uncertainty of the energies"
+TITLE = "Energy uncertainty"
 
 
 def section(data: ReportData) -> Section:

@@ -99,8 +99,8 @@ def test_sections_come_in_reading_order(seen):
         "Partitions",
         "Slices",
         "Power waveform",
-        "Uncertainty of the energies",
-        "Layers against the whole network",
+        "Energy uncertainty",
+        "Sum of the layers",
         "Provenance",
     ]
 
