@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import time
 from dataclasses import dataclass
-from types import TracebackType
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from hil.cloud.wire import (
     encode_slice,
     reply_payload_bytes,
 )
+from hil.core.closing import Closing
 from hil.core.errors import ProtocolError, RigError
 
 
@@ -29,7 +29,7 @@ class Answer:
     sent_bytes: int
 
 
-class TailClient:
+class TailClient(Closing):
     """A connection to a tail server; ``deadline_s`` bounds connecting and every request."""
 
     def __init__(self, address: tuple[str, int], deadline_s: float = 5.0) -> None:
@@ -75,14 +75,3 @@ class TailClient:
 
     def close(self) -> None:
         self._socket.close()
-
-    def __enter__(self) -> TailClient:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

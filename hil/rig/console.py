@@ -10,11 +10,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 
 import serial
 
 from hil.core import console as wire
+from hil.core.closing import Closing
 from hil.core.console import ErrorCode, Message, RunFlag
 from hil.core.errors import HilError, PortLostError, ProtocolError, TargetError
 from hil.core.trial import SelfTestSample
@@ -95,7 +95,7 @@ class _Silence(TargetError):
     """No answer before the deadline."""
 
 
-class Console:
+class Console(Closing):
     """The host's end of the console on serial port ``port``. Use it as a context manager.
 
     RigError when the port is missing or busy, PortLostError when it goes away later (``reopen``
@@ -122,17 +122,6 @@ class Console:
         self._sequence = 0
         self._recent = b""
         self._serial = open_port(port, baud)
-
-    def __enter__(self) -> Console:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Give the port back."""

@@ -10,10 +10,10 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import TracebackType
 
 import serial
 
+from hil.core.closing import Closing
 from hil.core.energyrunner import DB_BYTES
 from hil.core.errors import PortLostError, ProtocolError, TargetError
 from hil.rig.console import WATCH_S, Timeouts, Watch, see_nothing
@@ -40,7 +40,7 @@ class Inference:
     results: tuple[int, ...]
 
 
-class EnergyRunnerConsole:
+class EnergyRunnerConsole(Closing):
     """The host's end of the protocol on serial port ``port``. Use it as a context manager.
 
     Every command raises TargetError when ``m-ready`` does not come before its deadline,
@@ -57,17 +57,6 @@ class EnergyRunnerConsole:
         self._watch = watch
         self._received = b""
         self._serial = open_port(port, baud)
-
-    def __enter__(self) -> EnergyRunnerConsole:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Give the port back."""

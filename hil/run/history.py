@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
+from hil.core.closing import Closing
 from hil.core.cost import Interval
 from hil.core.errors import DataError, JournalError
 from hil.core.provenance import Provenance
@@ -62,7 +62,7 @@ class Quarantine:
         return self.placed_by != BY_NIGHTLY
 
 
-class History:
+class History(Closing):
     """An open history; made when the file does not exist. Use it in a with statement.
 
     JournalError names the file when it cannot be opened, is damaged, busy or of another version.
@@ -83,17 +83,6 @@ class History:
         except BaseException:
             self._db.close()
             raise
-
-    def __enter__(self) -> History:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file."""
