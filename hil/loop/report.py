@@ -67,12 +67,12 @@ def report_data(folder: Path) -> page.ReportData:
 
 
 def cost_tables(run: Run, network: Network) -> tuple[CostTable, ...]:
-    """One table for every board with good per-layer trials, in the order of measuring."""
+    """One table for every board with good per-layer trials, in the order of their names."""
     trials = run.ok_trials()
     newest = {t.board: t.provenance for t in trials if t.kind is TrialKind.LAYERS}
     return tuple(
         cost_table(network, provenance, trials, recorded_accuracy(run, provenance.rig))
-        for provenance in newest.values()
+        for _, provenance in sorted(newest.items())
     )
 
 
