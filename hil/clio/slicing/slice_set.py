@@ -37,14 +37,6 @@ class SliceSet:
                 "be one each, not negative, and sum to 1"
             )
 
-    def check(self, of_channels: int) -> None:
-        """Raises ModelError for a slice larger than the ``of_channels`` that the cut has."""
-        if self.channels[-1] > of_channels:
-            raise ModelError(
-                f"cut {self.cut}: a slice of {self.channels[-1]} channels; the layer there has "
-                f"{of_channels}"
-            )
-
 
 def uniform(cut: str, channels: Sequence[int]) -> SliceSet:
     """All slices equally likely."""
@@ -68,7 +60,11 @@ def slice_channels(rule: str, of_channels: int) -> tuple[int, ...]:
         raise ModelError(
             f"slice rule {rule!r}: use every:N with N of at least 1, pow2, or counts as in 1,2,4"
         ) from error
-    uniform("any", counts).check(of_channels)
+    if counts[0] < 1 or counts[-1] > of_channels:
+        raise ModelError(
+            f"slice rule {rule!r}: counts must lie between 1 and the {of_channels} channels of the "
+            "cut's layer"
+        )
     return counts
 
 

@@ -79,8 +79,6 @@ def test_bad_sets():
         uniform("b", (3, 1))
     with pytest.raises(ModelError, match="sum to 1"):
         SliceSet("b", (1, 2), (0.5, 0.4))
-    with pytest.raises(ModelError, match="the layer there has 4"):
-        uniform("b", (1, 5)).check(4)
 
 
 def test_weights_count_samples_by_time():
