@@ -85,7 +85,7 @@ def compress_curve(
     data: Annotated[list[Path], typer.Option(help="Training images.")],
     test: Annotated[Path, typer.Option(help="Test images; searches never see them.")],
     out: Annotated[Path, typer.Option(help="Folder for curve.json and all states; resumes.")],
-    macs: Annotated[list[float] | None, typer.Option(help="Budgets (default: 0.5, 0.25).")] = None,
+    macs: Annotated[list[float] | None, typer.Option(help="Budgets (default: 0.5, 0.35).")] = None,
     method: Annotated[
         list[str] | None, typer.Option(help="Default: width, amc and metapruning.")
     ] = None,
@@ -117,7 +117,7 @@ def compress_curve(
         source,
         train_set,
         load_images(test, "test", source.spec.image),
-        macs or [0.5, 0.25],
+        macs or [0.5, 0.35],
         CurveSettings(epochs, amc, metapruning),
         out,
         seed,

@@ -18,7 +18,7 @@ from hil.clio.compression.amc import AmcSettings, compress_amc
 from hil.clio.compression.compressed import Compressed, save_compressed
 from hil.clio.compression.macs import Size, budget_macs, size_of
 from hil.clio.compression.metapruning import MetaPruningSettings, compress_metapruning
-from hil.clio.compression.width import compress_width
+from hil.clio.compression.width import compress_width, width_for
 from hil.core.errors import ModelError
 from hil.nn.checkpoint import Checkpoint, load_checkpoint
 from hil.nn.data.images import ImageSet, split
@@ -94,6 +94,8 @@ def compression_curve(
     if unknown:
         raise ModelError(f"no method {', '.join(sorted(unknown))}; known: {', '.join(METHODS)}")
     limits = [(share, budget_macs(checkpoint.spec, share)) for share in budgets]
+    if limits and "width" in methods:  # which has the largest smallest network: better now than after hours
+        width_for(checkpoint.spec, min(limit for _, limit in limits))
     search_set = train_set
     if settings.search_images < len(train_set):
         search_set = split(train_set, settings.search_images, seed)[1]

@@ -48,6 +48,9 @@ def test_one_row_for_every_method_and_budget(tmp_path):
         compression_curve(
             SOURCE, train, test, [0.7], settings, tmp_path, methods=("luck",), report=quiet
         )
+    with pytest.raises(ModelError, match="the narrowest network has"):
+        compression_curve(SOURCE, train, test, [0.7, 0.01], settings, tmp_path / "x", report=quiet)
+    assert not (tmp_path / "x").exists()  # before anything is trained
 
 
 @pytest.fixture(autouse=True)
