@@ -94,7 +94,7 @@ def compression_curve(
     if unknown:
         raise ModelError(f"no method {', '.join(sorted(unknown))}; known: {', '.join(METHODS)}")
     limits = [(share, budget_macs(checkpoint.spec, share)) for share in budgets]
-    if limits and "width" in methods:  # which has the largest smallest network: better now than after hours
+    if limits and "width" in methods:  # it reaches least far: better said now than after hours
         width_for(checkpoint.spec, min(limit for _, limit in limits))
     search_set = train_set
     if settings.search_images < len(train_set):
