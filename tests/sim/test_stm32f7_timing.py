@@ -11,7 +11,7 @@ import random
 import pytest
 
 from hil.sim.cores.cortex_m7.decode import decode_block
-from hil.sim.cores.cortex_m7.native import Ending
+from hil.sim.cores.cortex_m7.layout import Ending
 from hil.sim.cores.cortex_m7.op import FLAGS, Kind
 from hil.sim.cores.cortex_m7.schedule import analyse, remaining_at
 

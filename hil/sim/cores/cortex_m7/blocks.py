@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from hil.core.errors import SimulationError
-from hil.sim.cores.cortex_m7 import native
-from hil.sim.cores.cortex_m7.native import Area, BlockFloats, BlockInts, Ending, Ints
+from hil.sim.cores.cortex_m7 import layout
+from hil.sim.cores.cortex_m7.addresses import transfer
+from hil.sim.cores.cortex_m7.layout import Area, BlockFloats, BlockInts, Ending, Ints, Row
 from hil.sim.cores.cortex_m7.op import PC, Op
 from hil.sim.cores.cortex_m7.schedule import BlockCost, analyse, remaining_at
 from hil.sim.disassembly import block_texts
+
+FIRST_CAPACITY = 1 << 12  # rows; twice as many each time that they are used up
 
 
 @dataclass(frozen=True)
@@ -35,16 +39,24 @@ class MemoryRegion:
 
 
 class BlockTable:
-    """All blocks met since power-on. ``register`` reads a core register of the running program."""
+    """All blocks met since power-on. ``register`` reads a core register of the running program.
+
+    ``followed``: the data cache is, so that rows for the accesses of a block are made.
+    """
 
     def __init__(
-        self, ints: np.ndarray, memories: list[MemoryRegion], register: Callable[[int], int]
+        self,
+        ints: np.ndarray,
+        memories: list[MemoryRegion],
+        register: Callable[[int], int],
+        followed: bool,
     ) -> None:
-        self._memories = memories
+        self.memories = memories
         self._register = register
-        self._index = np.full(native.INDEX_ENTRIES, -1, np.int32)
-        self._block_ints = np.zeros((native.BLOCK_CAPACITY, BlockInts.COUNT), np.int64)
-        self._block_floats = np.zeros((native.BLOCK_CAPACITY, BlockFloats.COUNT), np.float64)
+        self._rows = RowTable(ints) if followed else None
+        self._index = np.full(layout.INDEX_ENTRIES, -1, np.int32)
+        self._block_ints = np.zeros((layout.BLOCK_CAPACITY, BlockInts.COUNT), np.int64)
+        self._block_floats = np.zeros((layout.BLOCK_CAPACITY, BlockFloats.COUNT), np.float64)
         self._block_floats[:, BlockFloats.BEHIND :] = np.nan
         self.known: list[BlockCost] = []
         self._blocks: dict[tuple[int, bytes], int] = {}
@@ -56,13 +68,13 @@ class BlockTable:
     def cost(self, address: int, size: int) -> BlockCost | None:
         """The cost of the code there; None where no program can be."""
         code = self.code(address, size)
-        if native.code_index(address) < 0 or code is None:
+        if layout.code_index(address) < 0 or code is None:
             return None
         return analyse(code, address)
 
     def code(self, address: int, size: int) -> bytes | None:
         """``size`` bytes of memory, None if not all of them are in one."""
-        for memory in self._memories:
+        for memory in self.memories:
             if memory.base <= address and address + size <= memory.end:
                 return bytes(memory.data[address - memory.base :][:size])
         return None
@@ -79,14 +91,16 @@ class BlockTable:
         code = self.code(address, size) or b""
         # The same code seen again: the emulator cut the block elsewhere in the meantime.
         block = self._blocks.get((address, code), len(self.known))
-        if block >= native.BLOCK_CAPACITY:
-            raise SimulationError(f"more than {native.BLOCK_CAPACITY} blocks; code rewrites itself")
+        if block >= layout.BLOCK_CAPACITY:
+            raise SimulationError(f"more than {layout.BLOCK_CAPACITY} blocks; code rewrites itself")
         if block == len(self.known):
             self._blocks[address, code] = block
             self.known.append(cost)
             self._fill(block, cost, address, size)
+            if self._rows is not None:
+                self._rows.enter(self._block_ints[block], _rows(code, address))
         if not (cost.unmasks or cost.from_fixed):
-            self._index[native.code_index(address)] = block
+            self._index[layout.code_index(address)] = block
         return block
 
     def end(self, block: int, address: int) -> int:
@@ -105,8 +119,8 @@ class BlockTable:
         row[BlockInts.NEXT] = address + size
         # Static prediction until the history says otherwise: backward taken, forward not.
         row[BlockInts.PREDICTOR] = 2 if cost.backward and cost.ending == Ending.CONDITIONAL else 1
-        row[BlockInts.FIRST_LINE] = address >> native.LINE_SHIFT
-        row[BlockInts.LAST_LINE] = (address + size - 1) >> native.LINE_SHIFT
+        row[BlockInts.FIRST_LINE] = address >> layout.LINE_SHIFT
+        row[BlockInts.LAST_LINE] = (address + size - 1) >> layout.LINE_SHIFT
         row[BlockInts.AREA] = _area(address)
         costs = self._block_floats[block]
         costs[BlockFloats.CYCLES] = cost.cycles
@@ -140,7 +154,7 @@ class BlockTable:
             wanted = op.address > seen and op.access is not None
             if wanted and self._effective_address(op) & 0xFFFFFFFF == target:
                 behind = remaining_at(cost, op.address)
-                if ordinal < native.KNOWN_ACCESSES:
+                if ordinal < layout.KNOWN_ACCESSES:
                     self._block_floats[block, BlockFloats.BEHIND + ordinal] = behind
                 return op.address, behind
         return start, 0.0
@@ -154,9 +168,43 @@ class BlockTable:
         return base + (self._register(access.index) << access.shift)
 
 
+class RowTable:
+    """The instructions with accesses (``layout.Row``) of all blocks, one behind the other."""
+
+    def __init__(self, ints: np.ndarray) -> None:
+        self._ints = ints
+        self._used = 0
+        self._rows = np.zeros((FIRST_CAPACITY, Row.COUNT), np.int64)
+        ints[Ints.ROWS] = self._rows.ctypes.data
+
+    def enter(self, block: np.ndarray, rows: np.ndarray) -> None:
+        """Keep the rows of a block, whose line of ``BlockInts`` then says where they are."""
+        while self._used + len(rows) > len(self._rows):
+            self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
+            self._ints[Ints.ROWS] = self._rows.ctypes.data
+        block[BlockInts.FIRST_ROW], block[BlockInts.ROWS] = self._used, len(rows)
+        self._rows[self._used :][: len(rows)] = rows
+        self._used += len(rows)
+
+
+@lru_cache(maxsize=1 << 16)
+def _rows(code: bytes, address: int) -> np.ndarray:
+    """The rows of a block; kept, since every power-on asks again."""
+    found = []
+    for op in analyse(code, address).ops:
+        access = transfer(code[op.address - address :][: op.size], op)
+        if access is not None:
+            base, index = (-1 if n is None else n for n in (access.base, access.index))
+            found.append(
+                (op.address, base, access.offset, index, access.shift, access.count, access.size,
+                 access.stores)
+            )  # fmt: skip
+    return np.array(found, np.int64).reshape(-1, Row.COUNT)
+
+
 def _area(address: int) -> Area:
-    if address >= native.RAM:
+    if address >= layout.RAM:
         return Area.RAM
-    if address >= native.FLASH_AXI:
+    if address >= layout.FLASH_AXI:
         return Area.AXI
-    return Area.ALIAS if address >= native.FLASH_ITCM else Area.ITCM
+    return Area.ALIAS if address >= layout.FLASH_ITCM else Area.ITCM

@@ -42,14 +42,15 @@ from unicorn.arm_const import (
 
 from hil.core.errors import SimulationError
 from hil.sim.chip import Fault, TraceWindow
-from hil.sim.cores.cortex_m7 import costs, exceptions, native, semihosting
+from hil.sim.cores.cortex_m7 import costs, exceptions, layout, native, semihosting
 from hil.sim.cores.cortex_m7.blocks import BlockTable, MemoryRegion
 from hil.sim.cores.cortex_m7.bus import Bus, BusError
 from hil.sim.cores.cortex_m7.data_cache import Caches, DataCache
 from hil.sim.cores.cortex_m7.debug import CORE_REGISTERS, CoreDebug
 from hil.sim.cores.cortex_m7.exceptions import Cause, Exceptions, LockUpError
 from hil.sim.cores.cortex_m7.glue import Glue
-from hil.sim.cores.cortex_m7.native import Floats, Ints
+from hil.sim.cores.cortex_m7.layout import Floats, Ints
+from hil.sim.cores.cortex_m7.live_registers import LiveRegisters
 from hil.sim.cores.cortex_m7.profiling import BlockProfile
 from hil.sim.cores.cortex_m7.schedule import uses_fp
 from hil.sim.cores.cortex_m7.system import SystemControlSpace
@@ -126,7 +127,7 @@ class CortexM7:
         self._fast_ints: Any = self.ints.data
         self._fast_floats: Any = self.floats.data
         self.bins = np.zeros(BIN_CAPACITY, np.float64)
-        self._icache = np.zeros(native.ICACHE_WORDS, np.int64)
+        self._icache = np.zeros(layout.ICACHE_WORDS, np.int64)
         self._full_bins: list[np.ndarray] = []
         self.forget_icache()
         self._glue = Glue(
@@ -140,10 +141,11 @@ class CortexM7:
         self.ints[Ints.FLOATS] = self.floats.ctypes.data
         self.ints[Ints.BINS] = self.bins.ctypes.data
         self.ints[Ints.ICACHE] = self._icache.ctypes.data
-        self.ints[Ints.ICACHE_SETS] = self._caches.sets(native.ICACHE_WAYS)
+        self.ints[Ints.ICACHE_SETS] = self._caches.sets(layout.ICACHE_WAYS)
         self.data_cache = DataCache(self.ints, self.floats, self._caches)
         self.ints[Ints.BIN_CAPACITY] = BIN_CAPACITY
-        self._table = BlockTable(self.ints, self.memories, self._register)
+        simulated = self._caches.simulate_data
+        self._table = BlockTable(self.ints, self.memories, self._register, simulated)
         self.ints[Ints.BLOCK] = -1
         self.floats[Floats.BIN_EDGE] = self.floats[Floats.BIN_CYCLES] = np.inf
         self.floats[Floats.DWT_STALL] = costs.PRIVATE_STALL
@@ -169,8 +171,8 @@ class CortexM7:
         self._glue.map_dwt(self._uc, self._dwt_base)
         self._glue.add_block_hook(self._uc)
         if self._caches.simulate_data:
-            for memory in self.memories:
-                self._glue.add_access_hook(self._uc, memory.base, memory.end - 1)
+            self._registers = LiveRegisters(self._uc, self.ints)
+            self._glue.add_instruction_hook(self._uc)
 
     def look_on(self, profile: bool, window: TraceWindow | None) -> None:
         """From now on count cycles by block, and keep the instructions of ``window``."""

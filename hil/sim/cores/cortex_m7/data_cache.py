@@ -2,7 +2,7 @@
 
 Only costs are kept here; the data themselves are in memory at all times, so a program that
 forgets maintenance around DMA works here and not on the chip. Loads and stores are followed by
-``native.on_access``. Attributes are those of the default memory map (Armv7-M ARM B3.1): SRAM is
+:mod:`.native_data`. Attributes are those of the default memory map (Armv7-M ARM B3.1): SRAM is
 write-back with write allocation, or write-through while CACR.FORCEWT is set; flash is only read.
 A line is replaced in turn, where the core chooses at random.
 """
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hil.sim.cores.cortex_m7 import costs, native
-from hil.sim.cores.cortex_m7.native import DCACHE_SET_WORDS, DCACHE_WAYS, Floats, Ints
+from hil.sim.cores.cortex_m7 import costs, layout
+from hil.sim.cores.cortex_m7.layout import DCACHE_SET_WORDS, DCACHE_WAYS, Floats, Ints
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Caches:
 
     def sets(self, ways: int) -> int:
         """Sets of a cache of that many ways."""
-        return self.size_bytes // ways >> native.LINE_SHIFT
+        return self.size_bytes // ways >> layout.LINE_SHIFT
 
 
 class DataCache:
@@ -67,7 +67,7 @@ class DataCache:
 
         ``operand``: an address, or ``by_way`` as in DCISW (way from bit 30, set from bit 5).
         """
-        line = operand >> native.LINE_SHIFT
+        line = operand >> layout.LINE_SHIFT
         row = self._lines[line & (len(self._lines) - 1)]
         ways = [operand >> 30] if by_way else [w for w in range(DCACHE_WAYS) if row[w] == line]
         return sum(self._maintain_way(row, way, clean, invalidate) for way in ways)

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from unicorn import UC_HOOK_BLOCK, UC_HOOK_MEM_READ, UC_HOOK_MEM_WRITE, Uc
+from unicorn import UC_HOOK_BLOCK, UC_HOOK_CODE, Uc
 from unicorn.unicorn_py3.unicorn import uclib
 
 from hil.core.errors import SimulationError
-from hil.sim.cores.cortex_m7 import native
-from hil.sim.cores.cortex_m7.native import Ints
+from hil.sim.cores.cortex_m7 import native, native_data
+from hil.sim.cores.cortex_m7.layout import Ints
 
 DWT_BYTES = 0x1000
 
@@ -53,6 +53,7 @@ class Glue:
         ints[Ints.STOP_FUNCTION] = _address(uclib.uc_emu_stop)
         ints[Ints.RESOLVE_FUNCTION] = _address(self._resolve)
         ints[Ints.READ_FUNCTION] = _address(self._dwt_read)
+        ints[Ints.READ_BATCH_FUNCTION] = _address(uclib.uc_reg_read_batch)
 
     def map_dwt(self, uc: Uc, base: int) -> None:
         """The DWT page: native reads, writes through Python like everything else."""
@@ -72,11 +73,11 @@ class Glue:
         """Call ``native.on_block`` before every basic block."""
         self._add_hook(uc, UC_HOOK_BLOCK, native.on_block)
 
-    def add_access_hook(self, uc: Uc, first: int, last: int) -> None:
-        """Call ``native.on_access`` at every load and store of data from ``first`` to ``last``."""
-        self._add_hook(uc, UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, native.on_access, first, last)
+    def add_instruction_hook(self, uc: Uc) -> None:
+        """Call ``native_data.on_instruction`` before every instruction that is executed."""
+        self._add_hook(uc, UC_HOOK_CODE, native_data.on_instruction)
 
-    def _add_hook(self, uc: Uc, kind: int, function: Any, first: int = 1, last: int = 0) -> None:
+    def _add_hook(self, uc: Uc, kind: int, function: Any) -> None:
         handle = ctypes.c_size_t()
         status = uclib.uc_hook_add(
             uc._uch,
@@ -84,8 +85,8 @@ class Glue:
             kind,
             ctypes.c_void_p(function.address),
             ctypes.c_void_p(self._ints.ctypes.data),
-            ctypes.c_uint64(first),
-            ctypes.c_uint64(last),
+            ctypes.c_uint64(1),
+            ctypes.c_uint64(0),
         )
         if status != 0:
             raise SimulationError(f"unicorn refuses a hook of kind {kind}: error {status}")

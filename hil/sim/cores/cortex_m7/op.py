@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum, unique
 from typing import NamedTuple
 
-from hil.sim.cores.cortex_m7.native import Ending
+from hil.sim.cores.cortex_m7.layout import Ending
 
 SP, LR, PC = 13, 14, 15
 FLAGS = 1 << 48

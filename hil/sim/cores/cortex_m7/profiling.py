@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from hil.sim.cores.cortex_m7 import native
+from hil.sim.cores.cortex_m7 import layout
 from hil.sim.cores.cortex_m7.blocks import BlockTable
-from hil.sim.cores.cortex_m7.native import Ending, Floats, Ints, ProfileFloats
+from hil.sim.cores.cortex_m7.layout import Ending, Floats, Ints, ProfileFloats
 from hil.sim.cores.cortex_m7.op import Op
 from hil.sim.cores.cortex_m7.schedule import BlockCost, loads_outside_tcm
 from hil.sim.cores.cortex_m7.stalls import explain
@@ -24,7 +24,7 @@ class BlockProfile:
 
     def __init__(self, ints: np.ndarray, floats: np.ndarray, table: BlockTable) -> None:
         self._ints, self._floats, self._table = ints, floats, table
-        self._counts = np.zeros((native.BLOCK_CAPACITY, ProfileFloats.COUNT), np.float64)
+        self._counts = np.zeros((layout.BLOCK_CAPACITY, ProfileFloats.COUNT), np.float64)
         ints[Ints.PROFILE] = self._counts.ctypes.data
         ints[Ints.PROFILE_BLOCK] = -1
         floats[Floats.PROFILED] = floats[Floats.CYCLES]

@@ -21,7 +21,7 @@ from functools import lru_cache
 from hil.sim.cores.cortex_m7 import costs
 from hil.sim.cores.cortex_m7.costs import LATENCY, Latency
 from hil.sim.cores.cortex_m7.decode import FP_REGISTERS, decode_block
-from hil.sim.cores.cortex_m7.native import Ending
+from hil.sim.cores.cortex_m7.layout import Ending
 from hil.sim.cores.cortex_m7.op import PC, SP, Kind, Op
 
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from hil.sim.cores.cortex_m7 import nvic
 from hil.sim.cores.cortex_m7.bus import BusError
-from hil.sim.cores.cortex_m7.native import DCACHE_WAYS, ICACHE_WAYS
+from hil.sim.cores.cortex_m7.layout import DCACHE_WAYS, ICACHE_WAYS
 from hil.sim.cores.cortex_m7.nvic import Nvic
 from hil.sim.cores.cortex_m7.registers import RegisterFile
 

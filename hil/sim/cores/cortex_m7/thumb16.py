@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hil.sim.cores.cortex_m7.native import Ending
+from hil.sim.cores.cortex_m7.layout import Ending
 from hil.sim.cores.cortex_m7.op import (
     FLAGS,
     LR,

@@ -18,7 +18,7 @@ from unicorn.arm_const import UC_ARM_REG_S0, UC_ARM_REG_XPSR
 from hil.sim.chip import TraceWindow
 from hil.sim.cores.cortex_m7.blocks import BlockTable
 from hil.sim.cores.cortex_m7.debug import CORE_REGISTERS
-from hil.sim.cores.cortex_m7.native import Floats, Ints
+from hil.sim.cores.cortex_m7.layout import Floats, Ints
 from hil.sim.cores.cortex_m7.op import FLAGS, PC, Op
 from hil.sim.cores.cortex_m7.schedule import remaining_at
 from hil.sim.trace import ARM_CORE, TracedInstruction

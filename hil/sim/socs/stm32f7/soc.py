@@ -28,7 +28,7 @@ from hil.sim.cores.cortex_m7.bus import Bus, Peripheral, Window
 from hil.sim.cores.cortex_m7.core import CoreStop, CortexM7
 from hil.sim.cores.cortex_m7.data_cache import Caches
 from hil.sim.cores.cortex_m7.glue import DWT_BYTES
-from hil.sim.cores.cortex_m7.native import Floats, Ints
+from hil.sim.cores.cortex_m7.layout import Floats, Ints
 from hil.sim.cores.cortex_m7.nvic import FIRST_INTERRUPT
 from hil.sim.cores.cortex_m7.system import Dwt, SystemControlSpace
 from hil.sim.profile import CoreClassCycles
