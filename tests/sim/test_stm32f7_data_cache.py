@@ -11,6 +11,7 @@ import struct
 
 import numpy as np
 import pytest
+from second_cache import SecondCache
 
 from hil.core.errors import SimulationError
 from hil.sim.chip import Stop
@@ -95,31 +96,15 @@ def test_modified_lines_go_back_unless_written_through(name: str) -> None:
 
 
 def test_random_accesses_agree_with_a_second_model() -> None:
-    """Sets by address bits, four ways replaced in turn, allocation on loads and stores."""
     draw = random.Random(3)
     table, accesses = DTCM + 0x1000, []
     for _ in range(3000):
         base = draw.choice((0x20010000, 0x2001A000, 0x2004C000))
         accesses.append((base + 4 * draw.randrange(900), draw.getrandbits(1)))
-    ways: dict[int, list[int]] = {}
-    modified: set[int] = set()
-    turn: dict[int, int] = {}
-    misses = backs = 0
+    second = SecondCache(4 * KB // 4 // 32)
     for address, stores in accesses:
-        line = address // 32
-        lines = ways.setdefault(line % 32, [])
-        if line not in lines:
-            misses += 1
-            if len(lines) < 4:
-                lines.append(line)
-            else:
-                at = turn.get(line % 32, 0)
-                backs += lines[at] in modified
-                modified.discard(lines[at])
-                lines[at] = line
-                turn[line % 32] = (at + 1) % 4
-        if stores:
-            modified.add(line)
+        second.access(address, bool(stores))
+    misses, backs = second.misses, second.write_backs
     chip = chip_of(Stm32F746)
     chip.debugger.write_memory(table, np.array(accesses, "<u4").tobytes())
     assert run(chip, LISTED, table, len(accesses))[1:] == (misses, backs)
