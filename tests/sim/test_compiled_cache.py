@@ -2,8 +2,7 @@
 
 numba itself asks whether the file that holds a cached function has changed, whether another numba
 or Python made it, and for which processor. What that file calls elsewhere it does not see; here
-it is checked that everything compiled lies in one file, or that a digest of all sources is in
-the key.
+it is checked that a digest of all sources is in the key.
 """
 
 from __future__ import annotations
@@ -18,6 +17,8 @@ import numba
 import pytest
 
 import hil.sim
+from hil.sim.cores.cortex_m7 import native, native_data
+from hil.sim.cores.cortex_m7 import source_digest as cortex_m7
 from hil.sim.cores.xpulp.source_digest import SOURCE_DIGEST
 from hil.sim.socs.gap8 import engine
 
@@ -106,3 +107,33 @@ def test_sources_of_the_digest_are_all_that_the_engine_compiles() -> None:
                 inside = any((SIM / each) in source.parents for each in GAP8_FOLDERS)
                 if source.is_file() and not inside:
                     assert "njit" not in source.read_text(), (path, node.module)
+
+
+def test_the_digest_of_the_cortex_m7_covers_all_that_it_compiles() -> None:
+    """What is compiled there, and what that imports, is in the list of files."""
+    folder = SIM / "cores/cortex_m7"
+    for path in folder.glob("*.py"):
+        if "numba" not in path.read_text() and path.name not in cortex_m7.COMPILED:
+            continue
+        if path.name == "source_digest.py":
+            continue
+        assert path.name in cortex_m7.COMPILED
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("hil."):
+                names = [f"{(node.module or '').split('.')[-1]}.py"]
+                if names == ["cortex_m7.py"]:
+                    names = [f"{alias.name}.py" for alias in node.names]
+                assert set(names) <= {*cortex_m7.COMPILED, "source_digest.py"}, (path, names)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [native.on_block._pyfunc, native.on_dwt_read._pyfunc, native.flush_bins.py_func,
+     native_data.on_instruction._pyfunc],
+)  # fmt: skip
+def test_the_hooks_of_the_cortex_m7_are_bound_to_their_digest(function: object) -> None:
+    """numba's key has what a function is bound to, as shown above for the GAP8."""
+    cells = function.__closure__  # type: ignore[attr-defined]
+    assert [cell.cell_contents for cell in cells if isinstance(cell.cell_contents, str)] == [
+        cortex_m7.SOURCE_DIGEST
+    ]

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Any
 
 import numpy as np
 from unicorn import (
@@ -42,10 +41,11 @@ from unicorn.arm_const import (
 
 from hil.core.errors import SimulationError
 from hil.sim.chip import Fault, TraceWindow
-from hil.sim.cores.cortex_m7 import costs, exceptions, layout, native, semihosting
+from hil.sim.cores.cortex_m7 import costs, exceptions, semihosting
 from hil.sim.cores.cortex_m7.blocks import BlockTable, MemoryRegion
+from hil.sim.cores.cortex_m7.books import Books
 from hil.sim.cores.cortex_m7.bus import Bus, BusError
-from hil.sim.cores.cortex_m7.data_cache import Caches, DataCache
+from hil.sim.cores.cortex_m7.data_cache import Caches
 from hil.sim.cores.cortex_m7.debug import CORE_REGISTERS, CoreDebug
 from hil.sim.cores.cortex_m7.exceptions import Cause, Exceptions, LockUpError
 from hil.sim.cores.cortex_m7.glue import Glue
@@ -57,7 +57,6 @@ from hil.sim.cores.cortex_m7.system import SystemControlSpace
 from hil.sim.cores.cortex_m7.tracing import CoreTrace
 
 NEVER = 0xFFFFFFFE  # an ``until`` address that no code reaches
-BIN_CAPACITY = 1 << 16
 # QEMU's numbers, given to the interrupt hook.
 EXCP_SWI, EXCP_PREFETCH_ABORT, EXCP_BKPT, EXCP_EXCEPTION_EXIT = 2, 3, 7, 8
 PAGE = 0x1000
@@ -65,7 +64,7 @@ ROUNDING_MODE = 3 << 22  # FPSCR.RMode
 BKPT_SEMIHOSTING, WFI, WFE, YIELD = 0xBEAB, 0xBF30, 0xBF20, 0xBF10
 
 # Plain integers for the paths that every peripheral access takes.
-_CYCLES, _BIN_EDGE = int(Floats.CYCLES), int(Floats.BIN_EDGE)
+_CYCLES = int(Floats.CYCLES)
 _BLOCK, _BLOCK_ADDRESS = int(Ints.BLOCK), int(Ints.BLOCK_ADDRESS)
 _ACCESSES, _ALL_ACCESSES = int(Ints.ACCESSES), int(Ints.ALL_ACCESSES)
 
@@ -80,8 +79,8 @@ class CoreStop(Enum):
     FAULT = "see fault"
 
 
-class CortexM7:
-    """The core with its cycle and energy books. One instance lives from one power-on to the next.
+class CortexM7(Books):
+    """The core. One instance lives from one power-on to the next.
 
     ``peripheral_areas`` are (base, size) of address space that ``bus`` answers for.
     ``unmodelled`` names what the chip has at an address where this model has nothing, or "":
@@ -97,8 +96,8 @@ class CortexM7:
         unmodelled: Callable[[int], str],
         caches: Caches,
     ) -> None:
+        super().__init__(caches)
         self.memories = memories
-        self._caches = caches
         self._unmodelled = unmodelled
         self.bus = Bus([])
         self._dwt_base = dwt_base
@@ -115,49 +114,14 @@ class CortexM7:
         self._access_address = 0
         self.block_profile: BlockProfile | None = None
         self.trace: CoreTrace | None = None
-        self._make_state()
-        self._make_engine(peripheral_areas)
+        self._table = BlockTable(self.ints, memories, self._register, caches.simulate_data)
+        self._make_engine(peripheral_areas, caches.simulate_data)
 
-    # State shared with the native hook
-
-    def _make_state(self) -> None:
-        self.ints = np.zeros(Ints.COUNT, np.int64)
-        self.floats = np.zeros(Floats.COUNT, np.float64)
-        # Views of the same memory that read and write one element several times faster.
-        self._fast_ints: Any = self.ints.data
-        self._fast_floats: Any = self.floats.data
-        self.bins = np.zeros(BIN_CAPACITY, np.float64)
-        self._icache = np.zeros(layout.ICACHE_WORDS, np.int64)
-        self._full_bins: list[np.ndarray] = []
-        self.forget_icache()
-        self._glue = Glue(
-            self.ints,
-            self._resolve_block,
-            self._read_dwt,
-            lambda offset, size, value: self._on_write(
-                self._uc, offset, size, value, self._dwt_base
-            ),
-        )
-        self.ints[Ints.FLOATS] = self.floats.ctypes.data
-        self.ints[Ints.BINS] = self.bins.ctypes.data
-        self.ints[Ints.ICACHE] = self._icache.ctypes.data
-        self.ints[Ints.ICACHE_SETS] = self._caches.sets(layout.ICACHE_WAYS)
-        self.data_cache = DataCache(self.ints, self.floats, self._caches)
-        self.ints[Ints.BIN_CAPACITY] = BIN_CAPACITY
-        simulated = self._caches.simulate_data
-        self._table = BlockTable(self.ints, self.memories, self._register, simulated)
-        self.ints[Ints.BLOCK] = -1
-        self.floats[Floats.BIN_EDGE] = self.floats[Floats.BIN_CYCLES] = np.inf
-        self.floats[Floats.DWT_STALL] = costs.PRIVATE_STALL
-        self.floats[Floats.MISPREDICT_CYCLES] = costs.MISPREDICT_CYCLES
-        self.set_caches(False, False)
-        self.set_fetch(0, False)
-
-    def _make_engine(self, peripheral_areas: list[tuple[int, int]]) -> None:
+    def _make_engine(self, peripheral_areas: list[tuple[int, int]], followed: bool) -> None:
         self._uc = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
         self._uc.ctl_set_cpu_model(UC_CPU_ARM_CORTEX_M7)
         self.debug = CoreDebug(self._uc)
-        # Memory hooks must exist before the first translation to be compiled in.
+        # Hooks must exist before the first translation to be compiled in.
         self._uc.hook_add(UC_HOOK_MEM_INVALID, self._on_invalid)
         self._uc.hook_add(UC_HOOK_INTR, self._on_exception)
         # RAM before flash: with flash mapped first unicorn 2.1.4 takes some stores to RAM for
@@ -168,9 +132,17 @@ class CortexM7:
             self._uc.mem_map_ptr(memory.base, len(memory.data), rights, memory.data.ctypes.data)
         for base, size in peripheral_areas:
             self._uc.mmio_map(base, size, self._on_read, base, self._on_write, base)
+        self._glue = Glue(
+            self.ints,
+            self._resolve_block,
+            self._read_dwt,
+            lambda offset, size, value: self._on_write(
+                self._uc, offset, size, value, self._dwt_base
+            ),
+        )
         self._glue.map_dwt(self._uc, self._dwt_base)
         self._glue.add_block_hook(self._uc)
-        if self._caches.simulate_data:
+        if followed:
             self._registers = LiveRegisters(self._uc, self.ints)
             self._glue.add_instruction_hook(self._uc)
 
@@ -386,12 +358,7 @@ class CortexM7:
         while self._swallowed:
             self._uc.mem_unmap(self._swallowed.pop(), PAGE)
 
-    # Time and energy
-
-    @property
-    def cycles(self) -> float:
-        """Core clock cycles since power-on, the current block counted whole."""
-        return self._fast_floats[_CYCLES]
+    # Where the run is, and its end
 
     @property
     def pc(self) -> int:
@@ -409,67 +376,10 @@ class CortexM7:
         if not self._stop_asked and not self._check_asked:
             self.floats[Floats.LIMIT] = limit_cycles
 
-    def set_caches(self, instruction: bool, data: bool) -> None:
-        """Switch the caches on or off."""
-        self.ints[Ints.ICACHE_ON] = instruction
-        self.data_cache.switch(data)
-
-    def set_fetch(self, wait_states: int, accelerator: bool) -> None:
-        """Fetch costs of a line for the flash's wait states and its accelerator."""
-        uncached = wait_states + costs.LINE_UNCACHED_CYCLES
-        self.floats[Floats.LINE_MISS_CYCLES] = wait_states + costs.LINE_MISS_BRIDGE_CYCLES
-        self.floats[Floats.AXI_LINE_CYCLES] = uncached
-        self.floats[Floats.ALIAS_LINE_CYCLES] = 0.0 if accelerator else uncached
-        self.floats[Floats.RAM_LINE_CYCLES] = costs.SRAM_LINE_CYCLES
-
-    def book_base_energy(self) -> None:
-        """Book base energy up to now, before its rate or the clock changes."""
-        self._flush_all()
-        floats = self.floats
-        since = floats[Floats.BASE_SINCE]
-        floats[Floats.PENDING_J] += floats[Floats.BASE_J] * (floats[Floats.CYCLES] - since)
-        floats[Floats.BASE_SINCE] = floats[Floats.CYCLES]
-
-    def drain_bins(self) -> list[np.ndarray]:
-        """The complete energy bins since the last call, in joules."""
-        self._flush_all()
-        full, self._full_bins = self._full_bins, []
-        return full
-
-    def _flush_all(self) -> None:
-        """Close all bins that have ended, however many there are."""
-        while True:
-            native.flush_bins(self.ints, self.floats, self.bins)
-            count = int(self.ints[Ints.BIN_COUNT])
-            if count == 0:
-                return
-            self._full_bins.append(self.bins[:count].copy())
-            self.ints[Ints.BIN_COUNT] = 0
-
     def request_stop(self) -> None:
         """Let ``run`` return before the next block."""
         self._stop_asked = True
         self.floats[Floats.LIMIT] = -1.0
-
-    def add_cycles(self, cycles: float) -> None:
-        """Let time pass without instructions (stalls, skipped polling, sleep)."""
-        self._fast_floats[_CYCLES] += cycles
-        if self._fast_floats[_CYCLES] >= self._fast_floats[_BIN_EDGE]:
-            native.flush_bins(self.ints, self.floats, self.bins)
-
-    def forget_icache(self) -> None:
-        """Invalidate the instruction cache."""
-        self._icache.reshape(-1, 3)[:] = (-1, -1, 0)
-
-    @property
-    def accesses(self) -> int:
-        """Peripheral accesses since power-on."""
-        return self._fast_ints[_ALL_ACCESSES]
-
-    def set_cycle_counter(self, base: float, running: bool) -> None:
-        """CYCCNT is the cycle count less ``base`` while it runs; else the DWT is asked."""
-        self.floats[Floats.COUNTER_BASE] = base
-        self.ints[Ints.COUNTER_RUNNING] = running
 
     def read_word(self, address: int) -> int:
         """A word of memory, not of a peripheral; SimulationError where nothing is mapped."""

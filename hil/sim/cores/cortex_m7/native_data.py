@@ -2,8 +2,9 @@
 
 Unicorn calls ``on_instruction`` before every instruction. Those that access memory are rows of
 their block: the addresses come from the registers as they are then, and go through the cache in
-their order. (Unicorn's own hooks of memory restore the core's state at each access: that takes three times as
-long, and behind one inside an IT block unicorn 2.1.4 goes on with that block's conditions.)
+their order. Unicorn's own hooks of memory are not used: they restore the core's state at each
+access, which takes three times as long, and behind an access inside an IT block unicorn 2.1.4 goes
+on with that block's conditions.
 """
 
 from __future__ import annotations
