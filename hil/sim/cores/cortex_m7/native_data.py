@@ -60,12 +60,12 @@ _R_SIZE, _R_STORES, _R_COUNT = int(Row.SIZE), int(Row.STORES), int(Row.COUNT)
 # The cache
 
 
-@njit
+@njit(inline="always")
 def _find_way(cache, at, line):  # type: ignore[no-untyped-def]
     """The word of the set at ``at`` that holds ``line``, or -1."""
-    for way in range(DCACHE_WAYS):
-        if cache[at + way] == line:
-            return at + way
+    for place in range(at, at + DCACHE_WAYS):
+        if cache[place] == line:
+            return place
     return -1
 
 
@@ -182,6 +182,16 @@ def _registers(ints, engine):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
+def _is_free(ints, address, accesses, stores):  # type: ignore[no-untyped-def]
+    """It is one load of a line that the cache has: nothing to wait for, nothing to change."""
+    if stores or accesses != 1 or not ints[_I_DCACHE_ON]:
+        return False
+    line, cache = address >> LINE_SHIFT, int_pointer(ints[_I_DCACHE])
+    at = (line & (ints[_I_DCACHE_SETS] - 1)) * DCACHE_SET_WORDS
+    return _find_way(cache, at, line) >= 0
+
+
+@njit(inline="always")
 def _execute(ints, engine, address):  # type: ignore[no-untyped-def]
     """Count the accesses of the instruction at ``address``. Those before it that were expected have
     been skipped by their condition."""
@@ -200,7 +210,9 @@ def _execute(ints, engine, address):  # type: ignore[no-untyped-def]
     target &= WORD
     size, accesses = table[row + _R_SIZE], table[row + _R_ACCESSES]
     if _is_cached(ints, target) or _is_cached(ints, target + size * (accesses - 1)):
-        _charge(ints, target, size, accesses, table[row + _R_STORES])
+        stores = table[row + _R_STORES]
+        if not _is_free(ints, target, accesses, stores):
+            _charge(ints, target, size, accesses, stores)
     _expect(ints, table, row + _R_COUNT)
 
 
