@@ -123,8 +123,8 @@ def prepared(elf: Path, data_cache: str) -> Stm32F746:
     return chip
 
 
-def finish(chip: Stm32F746) -> dict[str, int]:
-    while (stop := chip.run(0.1)) is Stop.BUDGET:
+def finish(chip: Stm32F746, slice_s: float = 0.1) -> dict[str, int]:
+    while (stop := chip.run(slice_s)) is Stop.BUDGET:
         pass
     assert stop is Stop.EXITED and chip.exit_code == 0, f"{chip.fault}, {chip.taken_fault}"
     return chip.counters()
@@ -181,6 +181,11 @@ def test_a_million_accesses(harness: Path, tmp_path: Path, floats: bool) -> None
         image = program(1000 + seed, 100, 12, 11, floats).image
         compared += compare(with_program(harness, image, tmp_path / "program.elf"))
         seed += 1
+
+
+def test_slicing_a_run_changes_nothing(harness: Path, tmp_path: Path) -> None:
+    elf = with_program(harness, program(9, 60, 10, 4, False).image, tmp_path / "program.elf")
+    assert finish(prepared(elf, "lines"), 3e-5) == finish(prepared(elf, "lines"))
 
 
 def test_registers_that_are_asked_for_say_the_same(

@@ -2,7 +2,7 @@
 
 Where time is exact and where not: a block's whole cost is added when it starts. A peripheral
 access inside a block sees the cycle of its own instruction: the cost of the rest of the block
-is taken off (``cycles_at_access``). A run ends before the first block at or behind its limit.
+is taken off (:mod:`.device_access`). A run ends before the first block at or behind its limit.
 
 Exceptions are taken between two calls of the emulator (:mod:`.exceptions`): faults and SVC at
 their instruction, everything else before the next block.
@@ -44,9 +44,10 @@ from hil.sim.chip import Fault, TraceWindow
 from hil.sim.cores.cortex_m7 import costs, exceptions, semihosting
 from hil.sim.cores.cortex_m7.blocks import BlockTable, MemoryRegion
 from hil.sim.cores.cortex_m7.books import Books
-from hil.sim.cores.cortex_m7.bus import Bus, BusError
+from hil.sim.cores.cortex_m7.bus import Bus
 from hil.sim.cores.cortex_m7.data_cache import Caches
 from hil.sim.cores.cortex_m7.debug import CORE_REGISTERS, CoreDebug
+from hil.sim.cores.cortex_m7.device_access import DeviceAccess
 from hil.sim.cores.cortex_m7.exceptions import Cause, Exceptions, LockUpError
 from hil.sim.cores.cortex_m7.glue import Glue
 from hil.sim.cores.cortex_m7.layout import Floats, Ints
@@ -63,10 +64,8 @@ PAGE = 0x1000
 ROUNDING_MODE = 3 << 22  # FPSCR.RMode
 BKPT_SEMIHOSTING, WFI, WFE, YIELD = 0xBEAB, 0xBF30, 0xBF20, 0xBF10
 
-# Plain integers for the paths that every peripheral access takes.
-_CYCLES = int(Floats.CYCLES)
+# Plain integers: enum members are slower.
 _BLOCK, _BLOCK_ADDRESS = int(Ints.BLOCK), int(Ints.BLOCK_ADDRESS)
-_ACCESSES, _ALL_ACCESSES = int(Ints.ACCESSES), int(Ints.ALL_ACCESSES)
 
 
 class CoreStop(Enum):
@@ -99,7 +98,6 @@ class CortexM7(Books):
         super().__init__(caches)
         self.memories = memories
         self._unmodelled = unmodelled
-        self.bus = Bus([])
         self._dwt_base = dwt_base
         self.fault: Fault | None = None
         self.exit_code: int | None = None
@@ -110,8 +108,6 @@ class CortexM7(Books):
         self._fp_at: int | None = None  # FP instruction ahead that the FPU's switch forbids
         self._swallowed: list[int] = []  # pages lent to stores that go nowhere
         self._error: Exception | None = None
-        self._accessing = False
-        self._access_address = 0
         self.block_profile: BlockProfile | None = None
         self.trace: CoreTrace | None = None
         self._table = BlockTable(self.ints, memories, self._register, caches.simulate_data)
@@ -120,6 +116,7 @@ class CortexM7(Books):
     def _make_engine(self, peripheral_areas: list[tuple[int, int]], followed: bool) -> None:
         self._uc = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
         self._uc.ctl_set_cpu_model(UC_CPU_ARM_CORTEX_M7)
+        self._devices = DeviceAccess(self, self._table, self._uc, self._fail)
         self.debug = CoreDebug(self._uc)
         # Hooks must exist before the first translation to be compiled in.
         self._uc.hook_add(UC_HOOK_MEM_INVALID, self._on_invalid)
@@ -131,12 +128,13 @@ class CortexM7(Books):
             rights = UC_PROT_ALL if memory.writable else UC_PROT_READ | UC_PROT_EXEC
             self._uc.mem_map_ptr(memory.base, len(memory.data), rights, memory.data.ctypes.data)
         for base, size in peripheral_areas:
-            self._uc.mmio_map(base, size, self._on_read, base, self._on_write, base)
+            read, write = self._devices.on_read, self._devices.on_write
+            self._uc.mmio_map(base, size, read, base, write, base)
         self._glue = Glue(
             self.ints,
             self._resolve_block,
             self._read_dwt,
-            lambda offset, size, value: self._on_write(
+            lambda offset, size, value: self._devices.on_write(
                 self._uc, offset, size, value, self._dwt_base
             ),
         )
@@ -145,6 +143,15 @@ class CortexM7(Books):
         if followed:
             self._registers = LiveRegisters(self._uc, self.ints)
             self._glue.add_instruction_hook(self._uc)
+
+    @property
+    def bus(self) -> Bus:
+        """Who answers in ``peripheral_areas``."""
+        return self._devices.bus
+
+    @bus.setter
+    def bus(self, bus: Bus) -> None:
+        self._devices.bus = bus
 
     def look_on(self, profile: bool, window: TraceWindow | None) -> None:
         """From now on count cycles by block, and keep the instructions of ``window``."""
@@ -368,7 +375,7 @@ class CortexM7(Books):
     @property
     def now_cycles(self) -> float:
         """Cycles at this instant: at the present peripheral access, else at the block's end."""
-        return self.cycles_at_access() if self._accessing else self.cycles
+        return self._devices.cycles_at_access() if self._devices.accessing else self.cycles
 
     def set_limit(self, limit_cycles: float) -> None:
         """Move the end of the present run, unless a stop was asked for."""
@@ -442,70 +449,16 @@ class CortexM7(Books):
         if self.exit_code is None:
             self._fail(f"semihosting call 0x{operation:x} (only exit is modelled)", None)
 
-    def _on_read(self, uc: Uc, offset: int, size: int, base: int) -> int:
-        self._begin_access(base + offset)
-        try:
-            value, stall = self.bus.read(base + offset, size)
-        except BusError as error:
-            self._fail(f"read of {size} bytes: {error}", base + offset, self.access_pc())
-            uc.emu_stop()
-            return 0
-        finally:
-            self._end_access()
-        self.add_cycles(stall)
-        return value
-
-    def _on_write(self, uc: Uc, offset: int, size: int, value: int, base: int) -> None:
-        self._begin_access(base + offset)
-        try:
-            stall = self.bus.write(base + offset, size, value)
-        except BusError as error:
-            self._fail(f"write of 0x{value:x}: {error}", base + offset, self.access_pc())
-            uc.emu_stop()
-            return
-        finally:
-            self._end_access()
-        self.add_cycles(stall)
-
-    def _begin_access(self, address: int) -> None:
-        self._accessing = True
-        self._access_address = address
-        self._access_cycles: float | None = None
-
-    def _end_access(self) -> None:
-        self._accessing = False
-        self._fast_ints[_ALL_ACCESSES] += 1
-        self._fast_ints[_ACCESSES] += 1
-
     def _read_dwt(self, offset: int, size: int) -> int:
         """Called by the native callback of the DWT page for what it does not know."""
         try:
-            return self._on_read(self._uc, offset, size, self._dwt_base)
+            return self._devices.on_read(self._uc, offset, size, self._dwt_base)
         except Exception as error:  # noqa: BLE001 - ctypes would print and drop it; run() raises it
             self._error = error
             self._uc.emu_stop()
             return 0
 
     # Blocks
-
-    def access_pc(self) -> int:
-        """Address of the instruction that accesses a peripheral now."""
-        if self._fast_ints[_BLOCK] < 0:
-            return self.pc
-        return self._access_place()[0]
-
-    def cycles_at_access(self) -> float:
-        """The cycle at which the instruction now accessing a peripheral was issued."""
-        if self._access_cycles is None:
-            behind = 0.0 if self._fast_ints[_BLOCK] < 0 else self._access_place()[1]
-            self._access_cycles = self._fast_floats[_CYCLES] - behind
-        return self._access_cycles
-
-    def _access_place(self) -> tuple[int, float]:
-        ints = self._fast_ints
-        return self._table.access_place(
-            ints[_BLOCK], ints[_ACCESSES], self._access_address, ints[_BLOCK_ADDRESS]
-        )
 
     def _register(self, number: int) -> int:
         return int(self._uc.reg_read(CORE_REGISTERS[number]))
