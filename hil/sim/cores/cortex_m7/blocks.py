@@ -51,7 +51,7 @@ class BlockTable:
         register: Callable[[int], int],
         followed: bool,
     ) -> None:
-        self.memories = memories
+        self._memories = memories
         self._register = register
         self._rows = RowTable(ints) if followed else None
         self._index = np.full(layout.INDEX_ENTRIES, -1, np.int32)
@@ -74,7 +74,7 @@ class BlockTable:
 
     def code(self, address: int, size: int) -> bytes | None:
         """``size`` bytes of memory, None if not all of them are in one."""
-        for memory in self.memories:
+        for memory in self._memories:
             if memory.base <= address and address + size <= memory.end:
                 return bytes(memory.data[address - memory.base :][:size])
         return None
