@@ -93,7 +93,7 @@ def test_random_programs(harness: Path, tmp_path: Path, seed: int, floats: bool)
 
 
 def test_random_programs_while_the_data_cache_is_followed(harness: Path, tmp_path: Path) -> None:
-    """Unicorn's memory hooks would get the third body wrong that loads in an IT block."""
+    """With unicorn's memory hooks eight of these runs go wrong, behind loads in IT blocks."""
     compare(harness, program(2, 100, 10, 8, True), tmp_path, "lines")
 
 
