@@ -217,7 +217,8 @@ def partition_trials(bench: Bench, board: str, layers: int) -> list[Trial]:
 def partition_samples_s(bench: Bench, board: str, layers: int) -> list[float]:
     """Seconds of every timed pass over a partition."""
     trials = partition_trials(bench, board, layers)
-    return [cycles / bench.table(board).clock_hz for cycles in partition_cycles(trials, layers)]
+    table = bench.table(board)
+    return [c / table.clock_hz for c in partition_cycles(trials, layers, table.overhead)]
 
 
 def board_output(bench: Bench, board: str, layers: int) -> tuple[int, np.ndarray]:

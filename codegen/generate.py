@@ -26,7 +26,7 @@ NAME_BYTES = 32  # network name field of the console's identity, with its closin
 class Console(Enum):
     """Which console an image has; ``value`` are its own files of boards/common."""
 
-    FRAMES = ("console.c", "runner.c")
+    FRAMES = ("console.c", "runner.c", "timing.c")
     ENERGYRUNNER = ("energyrunner.c",)
 
 

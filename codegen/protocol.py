@@ -45,6 +45,8 @@ STRUCTURES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("LAYER_CYCLES", "Cycles of one layer", ("total", "compute", "copy")),
     ("READ_TENSOR", "READ_TENSOR", ("tensor", "offset", "length")),
     ("REPEAT_LAYERS", "REPEAT_LAYERS; a u16 count a layer follows", ("first", "gap_us")),
+    ("EMPTY_WINDOWS", "EMPTY_WINDOWS", ("count", "gap_us")),
+    ("EMPTY_WINDOW", "Cycles of one empty window", ("rise", "pass", "fall", "layer")),
     ("FAULT", "Answer to READ_FAULT", ("present", "cause", "pc", "address", "words")),
     ("ERROR", "ERROR", ("code", "detail")),
 )

@@ -16,6 +16,7 @@ import numpy as np
 from hil.core.cost import Interval
 from hil.core.errors import DataError
 from hil.core.firmware import MemoryUse
+from hil.core.overhead import Overhead
 from hil.core.provenance import Origin, Provenance
 from hil.core.trial import Event
 from hil.core.uncertainty import UncertaintyBudget
@@ -123,7 +124,8 @@ class BoardReport:
 
     ``cycles_check`` and ``energy_check`` compare the sum of layers with the whole network,
     measured by itself; None where one of the two is missing. ``meter_accuracy`` names the source
-    of the meter's limits, without which there are no budgets.
+    of the meter's limits, without which there are no budgets. ``overhead`` of measuring is
+    subtracted from all costs; None: it was not measured.
     """
 
     name: str
@@ -135,6 +137,7 @@ class BoardReport:
     network_energy_uj: Interval | None = None
     network_budget: UncertaintyBudget | None = None
     meter_accuracy: str = ""
+    overhead: Overhead | None = None
     cycles_check: Reconciliation | None = None
     energy_check: Reconciliation | None = None
     memory: tuple[MemoryUse, ...] = ()

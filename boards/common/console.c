@@ -17,6 +17,7 @@ static uint8_t *const reply = frame + PAYLOAD_AT;
 static uint16_t partition; /* layers that RUN runs */
 static run_job_t run_job;
 static repeat_job_t repeat_job;
+static empty_job_t empty_job;
 static uint16_t digest_count; /* layers in run_job.digests, 0 before the first RUN with DIGEST */
 
 /* ------------------------------------------------------------------------------------------
@@ -236,6 +237,21 @@ static int32_t repeat_layers(void)
     return (int32_t)bytes;
 }
 
+static int32_t empty_windows(void)
+{
+    console_empty_windows_t ask;
+    memcpy(&ask, request, sizeof ask);
+    if (ask.count < 1 || ask.count > RUNNER_MAX_WINDOWS) {
+        return refuse(ask.count);
+    }
+    empty_job.count = ask.count;
+    empty_job.gap_us = ask.gap_us;
+    board_offload(runner_empty, &empty_job);
+    uint32_t bytes = ask.count * sizeof empty_job.windows[0];
+    memcpy(reply, empty_job.windows, bytes);
+    return (int32_t)bytes;
+}
+
 static int32_t read_fault(void)
 {
     const fault_record_t *fault = board_last_fault();
@@ -281,6 +297,8 @@ static const request_kind_t kinds[] = {
      sizeof(console_repeat_layers_t) + sizeof repeat_job.repeats, repeat_layers},
     {MESSAGE_READ_FAULT, 0, 0, read_fault},
     {MESSAGE_RESET, 0, 0, reset},
+    {MESSAGE_EMPTY_WINDOWS, sizeof(console_empty_windows_t), sizeof(console_empty_windows_t),
+     empty_windows},
 };
 
 static const request_kind_t *find_kind(uint8_t type)

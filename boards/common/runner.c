@@ -3,29 +3,25 @@
 #include "board.h"
 #include "crc32.h"
 #include "network.h"
+#include "timing.h"
 
-static void run_layer(uint16_t index)
+static void run_layer(void *layer)
 {
     layer_probe_t ignored = {0, 0};
-    network_layers[index].run(&ignored);
+    ((const layer_t *)layer)->run(&ignored);
 }
 
 static void run_layers(uint16_t layers)
 {
     for (uint16_t i = 0; i < layers; i++) {
-        run_layer(i);
+        run_layer((void *)&network_layers[i]);
     }
 }
 
 static void time_layers(uint16_t layers, console_layer_cycles_t *cycles)
 {
     for (uint16_t i = 0; i < layers; i++) {
-        layer_probe_t probe = {0, 0};
-        uint32_t start = board_cycles();
-        network_layers[i].run(&probe);
-        cycles[i].total = board_cycles() - start;
-        cycles[i].compute = probe.compute;
-        cycles[i].copy = probe.copy;
+        timing_layer(&network_layers[i], &cycles[i]);
     }
 }
 
@@ -39,13 +35,14 @@ static uint32_t output_digest(uint16_t index)
 static void digest_layers(uint16_t layers, uint32_t *digests)
 {
     for (uint16_t i = 0; i < layers; i++) {
-        run_layer(i);
+        run_layer((void *)&network_layers[i]);
         digests[i] = output_digest(i);
     }
 }
 
-static void run_iteration(run_job_t *job)
+static void run_iteration(void *run_job)
 {
+    run_job_t *job = run_job;
     if (job->flags & RUN_FLAG_TOTAL_ONLY) {
         run_layers(job->layers);
     } else {
@@ -62,39 +59,13 @@ void runner_run(void *run_job)
     for (uint16_t i = 0; i < job->warmup; i++) {
         run_iteration(job);
     }
-    job->total_cycles = 0;
-    if (job->flags & RUN_FLAG_MARKER) {
-        board_marker(1);
-    }
-    uint32_t last = board_cycles();
-    for (uint16_t i = 0; i < job->iterations; i++) {
-        run_iteration(job);
-        uint32_t now = board_cycles();
-        job->total_cycles += now - last; /* one iteration must be shorter than 2^32 cycles */
-        last = now;
-    }
-    if (job->flags & RUN_FLAG_MARKER) {
-        board_marker(0);
-    }
+    window_t window;
+    timing_window(run_iteration, job, job->iterations, job->flags & RUN_FLAG_MARKER, &window);
+    job->total_cycles = window.passes;
     if (job->flags & RUN_FLAG_DIGEST) {
         /* The output that the host will believe is the timed iterations' own. */
         job->digests[job->layers - 1] = output_digest(job->layers - 1);
     }
-}
-
-static uint64_t marked_window(uint16_t index, uint16_t repeats)
-{
-    uint64_t cycles = 0;
-    board_marker(1);
-    uint32_t last = board_cycles();
-    for (uint16_t i = 0; i < repeats; i++) {
-        run_layer(index);
-        uint32_t now = board_cycles();
-        cycles += now - last;
-        last = now;
-    }
-    board_marker(0);
-    return cycles;
 }
 
 void runner_repeat(void *repeat_job)
@@ -102,16 +73,42 @@ void runner_repeat(void *repeat_job)
     repeat_job_t *job = repeat_job;
     run_layers(job->first);
     for (uint16_t i = 0; i < job->count; i++) {
-        uint16_t index = job->first + i;
+        void *layer = (void *)&network_layers[job->first + i];
         if (job->repeats[i] == 0) {
-            run_layer(index);
+            run_layer(layer);
             job->window_cycles[i] = 0;
         } else {
+            window_t window;
             board_delay_us(job->gap_us);
-            job->window_cycles[i] = marked_window(index, job->repeats[i]);
+            timing_window(run_layer, layer, job->repeats[i], 1, &window);
+            job->window_cycles[i] = window.passes;
         }
     }
     board_delay_us(job->gap_us); /* the last window gets a quiet end too */
+}
+
+static void do_nothing(layer_probe_t *probe)
+{
+    (void)probe;
+}
+
+static const layer_t empty_layer = {"", do_nothing, NULL, 0};
+
+void runner_empty(void *empty_job)
+{
+    empty_job_t *job = empty_job;
+    for (uint16_t i = 0; i < job->count; i++) {
+        window_t window;
+        console_layer_cycles_t layer;
+        board_delay_us(job->gap_us);
+        timing_window(run_layer, (void *)&empty_layer, 1, 1, &window);
+        timing_layer(&empty_layer, &layer);
+        job->windows[i].rise = window.rise;
+        job->windows[i].pass = (uint32_t)window.passes;
+        job->windows[i].fall = window.fall;
+        job->windows[i].layer = layer.total;
+    }
+    board_delay_us(job->gap_us);
 }
 
 void runner_self_test(void *self_test)

@@ -8,6 +8,8 @@
 
 /* The tables below are static; the generator refuses a network with more layers. */
 #define RUNNER_MAX_LAYERS 128
+/* Empty windows of one request: their answer fills a frame. */
+#define RUNNER_MAX_WINDOWS (CONSOLE_MAX_PAYLOAD / sizeof(console_empty_window_t))
 
 /* What RUN asks for and brings back. */
 typedef struct {
@@ -29,8 +31,16 @@ typedef struct {
     uint64_t window_cycles[RUNNER_MAX_LAYERS];
 } repeat_job_t;
 
+/* What EMPTY_WINDOWS asks for and brings back. */
+typedef struct {
+    uint16_t count; /* 1 to RUNNER_MAX_WINDOWS */
+    uint32_t gap_us;
+    console_empty_window_t windows[RUNNER_MAX_WINDOWS];
+} empty_job_t;
+
 void runner_run(void *run_job);
 void runner_repeat(void *repeat_job);
+void runner_empty(void *empty_job);
 void runner_self_test(void *self_test);
 
 #endif

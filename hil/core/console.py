@@ -1,4 +1,4 @@
-"""The console protocol, version 1: frame layout, message numbers, payload structures.
+"""The console protocol, version 2: frame layout, message numbers, payload structures.
 
 The one source for both ends: the C header is rendered from the names below
 (docs/console-protocol.md explains them). All integers are little-endian.
@@ -14,7 +14,8 @@ from __future__ import annotations
 import struct
 from enum import IntEnum, IntFlag
 
-PROTOCOL_VERSION = 1
+# 1: first; 2: EMPTY_WINDOWS, without which the marker's overhead stays in every energy.
+PROTOCOL_VERSION = 2
 SYNC = b"\xa5\x5a"
 HEADER = struct.Struct("<BBH")  # type, sequence, length
 CRC = struct.Struct("<I")
@@ -36,6 +37,7 @@ class Message(IntEnum):
     REPEAT_LAYERS = 0x08
     READ_FAULT = 0x09
     RESET = 0x0A
+    EMPTY_WINDOWS = 0x0B
     ERROR = 0x7F
 
 
@@ -82,6 +84,14 @@ READ_TENSOR = struct.Struct("<HIH")
 # times with the marker high (0: runs once, unmarked). Response: one u64 a listed layer, the
 # cycles of its window.
 REPEAT_LAYERS = struct.Struct("<HI")
+# EMPTY_WINDOWS request: windows (1..MAX_EMPTY_WINDOWS), gap before each and after the last in
+# microseconds. Each is the window of one pass of a layer that does nothing, then such a layer is
+# timed as RUN does. Response: EMPTY_WINDOW for each.
+EMPTY_WINDOWS = struct.Struct("<HI")
+# Cycles between the looks at the counter before and behind the marker's rise, of the pass inside
+# (what a window's count tells), around the marker's fall; and the layer's total as RUN tells it.
+EMPTY_WINDOW = struct.Struct("<IIII")
+MAX_EMPTY_WINDOWS = MAX_PAYLOAD // EMPTY_WINDOW.size
 # READ_FAULT response: 1 if a record is present, cause register, pc, address, 4 board-specific
 # words.
 FAULT = struct.Struct("<B7I")

@@ -13,15 +13,16 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hil.core.errors import DataError
+from hil.core.overhead import Overhead
 from hil.core.provenance import Provenance
 from hil.core.uncertainty import UncertaintyBudget
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Version of CostTable.to_dict. 1: first; 2: with uncertainty budgets.
-SCHEMA = 2
-READABLE = (1, SCHEMA)
+# Version of CostTable.to_dict. 1: first; 2: with uncertainty budgets; 3: with the overhead.
+SCHEMA = 3
+READABLE = (1, 2, SCHEMA)
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,9 @@ class Samples:
 class WindowInfo:
     """How an energy was measured: a marked window of ``iterations`` passes, seen ``n`` times.
 
-    ``window_s`` and ``meter_samples`` are medians over the windows. ``base_power_w`` is the
-    median power between windows; it is part of the energy and not subtracted.
+    ``window_s`` (of the work) and ``meter_samples`` are medians over the windows.
+    ``base_power_w`` is the median power between windows; it is part of the energy and not
+    subtracted. ``overhead_uj`` of marker and counter was subtracted a pass; None: not measured.
     """
 
     iterations: int
@@ -155,6 +157,7 @@ class WindowInfo:
     meter_samples: float
     base_power_w: float
     n: int
+    overhead_uj: float | None = None
 
 
 @dataclass(frozen=True)
@@ -219,7 +222,8 @@ class CostTable:
     """Costs of consecutive layers from layer 0, and of the whole network measured by itself.
 
     ``network_cycles`` comes from runs without per-layer counter reads; it checks the rows'
-    sum. Every number has the same ``provenance``.
+    sum. Every number has the same ``provenance``. ``overhead`` of measuring is subtracted from all
+    of them; None: nobody measured it, nothing is subtracted.
     """
 
     rows: tuple[CostRow, ...]
@@ -227,6 +231,7 @@ class CostTable:
     network_energy_uj: Interval | None
     provenance: Provenance
     network_budget: UncertaintyBudget | None = None
+    overhead: Overhead | None = None
 
     def __post_init__(self) -> None:
         indices = [row.index for row in self.rows]
@@ -257,6 +262,7 @@ class CostTable:
             other.network_energy_uj or self.network_energy_uj,
             self.provenance,
             other.network_budget or self.network_budget,
+            other.overhead or self.overhead,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -268,6 +274,7 @@ class CostTable:
             "network_energy_uj": None if energy is None else energy.to_dict(),
             "provenance": self.provenance.to_dict(),
             "network_budget": None if budget is None else budget.to_dict(),
+            "overhead": None if self.overhead is None else self.overhead.to_dict(),
         }
 
     @classmethod
@@ -277,22 +284,25 @@ class CostTable:
             raise DataError(f"cost table of schema {data.get('schema')}, this reads {SCHEMA}")
         try:
             cycles, energy = data["network_cycles"], data["network_energy_uj"]
+            overhead = data.get("overhead")
             return cls(
                 tuple(CostRow.from_dict(row) for row in data["rows"]),
                 None if cycles is None else Interval.from_dict(cycles),
                 None if energy is None else Interval.from_dict(energy),
                 Provenance.from_dict(data["provenance"]),
                 _budget(data.get("network_budget")),
+                None if overhead is None else Overhead.from_dict(overhead),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"damaged cost table: {error!r}") from error
 
     def to_frame(self) -> pd.DataFrame:
-        """One line a layer, numbers only; the provenance goes into ``frame.attrs``."""
+        """One line a layer, numbers only; provenance and overhead go into ``frame.attrs``."""
         import pandas as pd  # half a second that only notebooks and reports should pay
 
         frame = pd.DataFrame([_flat(row, self.clock_hz) for row in self.rows])
         frame.attrs["provenance"] = self.provenance.to_dict()
+        frame.attrs["overhead"] = None if self.overhead is None else self.overhead.to_dict()
         return frame.set_index("layer") if self.rows else frame
 
 
@@ -306,9 +316,12 @@ def refuse_merge(a: Provenance, b: Provenance) -> NoReturn:
     )
 
 
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
 def _flat(row: CostRow, clock_hz: int) -> dict[str, Any]:
     energy, window, budget = row.energy_uj, row.window, row.energy_budget
-    base_uj = row.base_energy_uj
     return {
         "layer": row.index,
         "name": row.name,
@@ -329,7 +342,8 @@ def _flat(row: CostRow, clock_hz: int) -> dict[str, Any]:
         "energy_n": energy.n if energy else 0,
         "energy_standard_uj": budget.combined_uj if budget else math.nan,
         "energy_expanded_uj": budget.expanded_uj if budget else math.nan,
-        "base_energy_uj": math.nan if base_uj is None else base_uj,
+        "base_energy_uj": _or_nan(row.base_energy_uj),
+        "overhead_uj": _or_nan(window.overhead_uj if window else None),
         "iterations": window.iterations if window else 0,
         "window_s": window.window_s if window else math.nan,
         "base_power_w": window.base_power_w if window else math.nan,

@@ -30,8 +30,9 @@ from hil.core.errors import (
 )
 from hil.core.provenance import Provenance
 
-# Layer number of a window around the whole network.
+# Layer numbers of a window around the whole network, and of one around a layer that does nothing.
 WHOLE_NETWORK = -1
+EMPTY_WINDOW = -2
 
 
 class TrialKind(StrEnum):
@@ -40,6 +41,7 @@ class TrialKind(StrEnum):
     LAYERS = "layers"  # cycles of every layer, one full pass
     NETWORK = "network"  # the whole partition's cycles, no counter reads in between
     ENERGY = "energy"  # energy of marked windows
+    OVERHEAD = "overhead"  # of the marker and the counter: windows with nothing in them
     SELF_TEST = "self_test"  # the cycle counter against an independent timer
 
 
@@ -144,6 +146,21 @@ class WindowSample:
 
 
 @dataclass(frozen=True)
+class EmptyWindow:
+    """Cycles of a window around one pass of a layer that does nothing, by the board's counter.
+
+    ``rise`` and ``fall`` lie between the looks at the counter around each change of the marker,
+    ``passed`` between those inside (what a window's ``cycles`` are). ``layer`` is the total of
+    such a layer when it is timed by itself.
+    """
+
+    rise: int
+    passed: int
+    fall: int
+    layer: int
+
+
+@dataclass(frozen=True)
 class SelfTestSample:
     """Cycles of a loop by the cycle counter and by an independent timer."""
 
@@ -221,7 +238,8 @@ class Trial:
     """One workload on one firmware and rig. Times are ISO 8601 in UTC.
 
     Only the samples of its kind are filled: ``runs`` for layers and network, ``windows`` for
-    energy, ``self_tests`` for the self-test. A void trial keeps what it got before it failed.
+    energy, ``self_tests`` for the self-test, ``empties`` for the overhead (with ``windows`` where
+    the meter could see them). A void trial keeps what it got before it failed.
     """
 
     key: str
@@ -233,6 +251,7 @@ class Trial:
     runs: tuple[RunSample, ...] = ()
     windows: tuple[WindowSample, ...] = ()
     self_tests: tuple[SelfTestSample, ...] = ()
+    empties: tuple[EmptyWindow, ...] = ()
     events: tuple[Event, ...] = ()
     attachments: tuple[Attachment, ...] = ()
 
@@ -288,6 +307,7 @@ class Trial:
             "runs": [run.to_dict() for run in self.runs],
             "windows": [asdict(window) for window in self.windows],
             "self_tests": [asdict(sample) for sample in self.self_tests],
+            "empties": [asdict(sample) for sample in self.empties],
             "events": [asdict(event) for event in self.events],
             "attachments": [asdict(attachment) for attachment in self.attachments],
         }
@@ -303,6 +323,8 @@ class Trial:
                 "runs": tuple(RunSample.from_dict(x) for x in data["runs"]),
                 "windows": tuple(WindowSample(**x) for x in data["windows"]),
                 "self_tests": tuple(SelfTestSample(**x) for x in data["self_tests"]),
+                # Journals of before protocol 2 have none.
+                "empties": tuple(EmptyWindow(**x) for x in data.get("empties", ())),
                 "events": tuple(Event(**x) for x in data["events"]),
                 "attachments": tuple(Attachment(**x) for x in data["attachments"]),
             }

@@ -31,6 +31,7 @@ from hil.loop.session import Report, Session
 from hil.loop.settings import Settings
 from hil.loop.subject import Subject, measure_tails
 from hil.loop.workloads import (
+    empty_windows,
     energy_sweeps,
     layer_passes,
     network_windows,
@@ -365,7 +366,7 @@ def _measure(
     sample_interval_s: float,
 ) -> None:
     layers, inputs = prepared.firmware.layers, session.expected.inputs
-    session.run([self_test(layers, settings)])
+    session.run([self_test(layers, settings), empty_windows(layers, settings)])
     session.run(layer_passes(inputs, layers, settings))
     session.run(partition_passes(subject.network, inputs, layers, settings))
     session.run(energy_sweeps(session.table(), inputs, sample_interval_s, settings))

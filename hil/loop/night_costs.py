@@ -37,7 +37,7 @@ def _layers(table: CostTable) -> Iterator[NightCost]:
 def _partitions(run: Run, network: Network, table: CostTable) -> Iterator[NightCost]:
     trials = [t for t in run.ok_trials() if t.provenance == table.provenance]
     for cut in network.cuts:
-        samples = tuple(partition_cycles(trials, cut.layers))
+        samples = tuple(partition_cycles(trials, cut.layers, table.overhead))
         if not samples:
             continue
         part = f"partition {cut.name}"

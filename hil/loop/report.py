@@ -91,6 +91,7 @@ def _board(run: Run, network: Network, table: CostTable) -> page.BoardReport:
         network_energy_uj=table.network_energy_uj,
         network_budget=table.network_budget,
         meter_accuracy="" if accuracy is None else accuracy.source,
+        overhead=table.overhead,
         cycles_check=_cycles_check(table),
         energy_check=_energy_check(table),
         memory=tuple(MemoryUse(**use) for use in facts["memory"]),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 
 from hil.core.console import RunFlag
 from hil.core.cost import CostTable
@@ -25,9 +26,11 @@ from hil.core.network import Network
 from hil.core.provenance import Provenance
 from hil.core.secrets import masked
 from hil.core.trial import (
+    EMPTY_WINDOW,
     OK,
     WHOLE_NETWORK,
     Attachment,
+    EmptyWindow,
     Event,
     RunSample,
     SelfTestSample,
@@ -44,6 +47,7 @@ from hil.loop.settings import Settings
 from hil.loop.workloads import is_network_window, label
 from hil.measure.clock import ClockRatio, clock_ratio
 from hil.measure.energy import PlannedWindow, measure_windows
+from hil.measure.overhead import meter_sees, overhead_of
 from hil.measure.table import cost_table
 from hil.rig import recovery
 from hil.rig.bench import OpenRig
@@ -72,6 +76,7 @@ class _Parts:
     runs: list[RunSample] = field(default_factory=list)
     windows: list[WindowSample] = field(default_factory=list)
     self_tests: list[SelfTestSample] = field(default_factory=list)
+    empties: list[EmptyWindow] = field(default_factory=list)
     attachments: list[Attachment] = field(default_factory=list)
 
 
@@ -169,6 +174,7 @@ class Session:
                 runs=tuple(parts.runs),
                 windows=tuple(parts.windows),
                 self_tests=tuple(parts.self_tests),
+                empties=tuple(parts.empties),
                 events=tuple(self._events),
                 attachments=tuple(parts.attachments),
             )
@@ -181,6 +187,9 @@ class Session:
     def _perform(self, workload: Workload, parts: _Parts) -> None:
         if workload.kind is TrialKind.SELF_TEST:
             self._self_test(workload, parts)
+            return
+        if workload.kind is TrialKind.OVERHEAD:
+            self._empty_windows(workload, parts)
             return
         self._load(workload.image)
         self.rig.console.set_partition(workload.layers)
@@ -209,6 +218,23 @@ class Session:
                     f"timer {reference} cycles for the same loop; the counter is off or its clock "
                     "is not what the firmware says. No cost from this board can be trusted"
                 )
+
+    def _empty_windows(self, workload: Workload, parts: _Parts) -> None:
+        """Count what marker and counter add; let the meter look where it is fast enough."""
+        count, console, meter = workload.repeats, self.rig.console, self.rig.meter
+        parts.empties += console.empty_windows(count, self.settings.gap_us)
+        clock_hz, interval_s = self.provenance.clock_hz, meter.sample_interval_s
+        cycles = median(empty.fall + empty.passed for empty in parts.empties)
+        if not meter_sees(cycles, clock_hz, interval_s):
+            return
+        with meter.acquisition(count * (cycles / clock_hz + self.settings.gap_us * 1e-6)) as seen:
+            empties = console.empty_windows(count, self.settings.gap_us)
+            waveform = seen.read()
+        parts.empties += empties
+        self._keep(waveform, "empty", parts)
+        plans = [PlannedWindow(EMPTY_WINDOW, 1, empty.passed) for empty in empties]
+        marker_cycles = median(empty.fall for empty in parts.empties)
+        parts.windows += measure_windows(waveform, plans, clock_hz, 0, marker_cycles=marker_cycles)
 
     def _passes(self, workload: Workload, parts: _Parts) -> None:
         """Timed passes; the outputs of each are checked before the next."""
@@ -253,7 +279,9 @@ class Session:
             waveform = acquisition.read()
         self._keep(waveform, "network", parts)
         window = PlannedWindow(WHOLE_NETWORK, passes, result.cycles)
-        parts.windows += measure_windows(waveform, (window,), self.provenance.clock_hz, 0)
+        parts.windows += measure_windows(
+            waveform, (window,), self.provenance.clock_hz, 0, marker_cycles=self._marker_cycles()
+        )
         self._check_output(workload)
 
     def _sweep(self, workload: Workload, parts: _Parts) -> None:
@@ -272,16 +300,23 @@ class Session:
         windows = tuple(map(PlannedWindow, range(len(counts)), counts, cycles))
         ratio = self._clock_ratio(waveform, cycles)
         clock_hz = self.provenance.clock_hz
-        parts.windows += measure_windows(waveform, windows, clock_hz, 0, ratio=ratio)
+        parts.windows += measure_windows(
+            waveform, windows, clock_hz, 0, ratio=ratio, marker_cycles=self._marker_cycles()
+        )
         self._check_output(workload)
 
     def _clock_ratio(self, waveform: Waveform, cycles: Sequence[int]) -> ClockRatio | None:
         """The meter's clock to the board's; a single window would only confirm itself."""
         if len(cycles) < 2:
             return None
-        ratio = clock_ratio(waveform, cycles, self.provenance.clock_hz)
+        ratio = clock_ratio(waveform, cycles, self.provenance.clock_hz, self._marker_cycles())
         ratio.check()
         return ratio
+
+    def _marker_cycles(self) -> float:
+        """What lies between the marker's edges beside the board's count, as far as measured."""
+        overhead = overhead_of(self.journal.finished.values(), self.provenance)
+        return 0.0 if overhead is None else overhead.marker_cycles
 
     def _check_output(self, workload: Workload) -> bytes:
         size = self.network.tensors[workload.layers].size_bytes

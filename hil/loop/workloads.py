@@ -28,6 +28,11 @@ def self_test(layers: int, settings: Settings) -> Workload:
     return Workload(TrialKind.SELF_TEST, layers, 0, "", repeats=settings.self_tests)
 
 
+def empty_windows(layers: int, settings: Settings) -> Workload:
+    """Windows around nothing: what marker and counter add to all others; no input."""
+    return Workload(TrialKind.OVERHEAD, layers, 0, "", repeats=settings.empty_windows)
+
+
 def layer_passes(inputs: np.ndarray, layers: int, settings: Settings) -> Iterator[Workload]:
     """One pass an image with every layer's cycles and every output checked."""
     for image in range(settings.images):
@@ -97,6 +102,8 @@ def label(workload: Workload) -> str:
     """The workload in words, for progress lines and lists of missing trials."""
     if workload.kind is TrialKind.SELF_TEST:
         return "counter self-test"
+    if workload.kind is TrialKind.OVERHEAD:
+        return f"overhead of marker and counter, {workload.repeats} empty windows"
     if workload.kind is TrialKind.LAYERS:
         return f"cycles of {workload.layers} layers, image {workload.image}"
     if workload.kind is TrialKind.NETWORK:

@@ -17,7 +17,7 @@ from hil.core.errors import DataError
 from hil.core.trial import WindowSample
 from hil.core.uncertainty import COVERAGE, Term, UncertaintyBudget
 from hil.measure.clock import ClockRatio
-from hil.measure.energy import WindowEnergy
+from hil.measure.energy import WindowEnergy, per_pass
 from hil.measure.overhead import MarkerOverhead
 
 UNIFORM = math.sqrt(3)
@@ -112,7 +112,7 @@ def energy_budget(
         note = f"meter to board {clock.ratio:.6f}, from {clock.windows} windows"
         terms.append(Term("clock ratio", size_uj * clock.uncertainty / clock.ratio, "normal", note))
     if overhead is not None:
-        note = f"{overhead.energy_uj:.3g} uJ were subtracted"
+        note = f"{overhead.energy_uj:.3g} uJ of marker and counter subtracted"
         terms.append(Term("marker overhead", overhead.uncertainty_uj, "normal", note))
     if placing_uj:
         terms.append(uniform("nominal clock", placing_uj, "window placed without a clock ratio"))
@@ -122,9 +122,13 @@ def energy_budget(
 
 
 def budget_of_pass(
-    windows: Sequence[WindowSample], accuracy: MeterAccuracy
+    windows: Sequence[WindowSample],
+    accuracy: MeterAccuracy,
+    overhead: MarkerOverhead | None = None,
 ) -> UncertaintyBudget | None:
     """The budget of one pass from windows of several passes; None below 2 windows.
+
+    ``overhead``: what was subtracted from each, as the share of one pass.
 
     Windows of older runs have no supply voltage recorded: DataError, they cannot be budgeted.
     """
@@ -135,20 +139,12 @@ def budget_of_pass(
             "windows without a supply voltage are of an older run and have no uncertainty budget; "
             "measure again"
         )
-    each = [
-        WindowEnergy(
-            window.energy_uj / window.iterations,
-            window.duration_s / window.iterations,
-            window.edge_uncertainty_uj / window.iterations,
-            window.base_power_w,
-        )
-        for window in windows
-    ]
     return energy_budget(
-        each,
+        [per_pass(window) for window in windows],
         accuracy,
         fmean(w.supply_v for w in windows),
         _clock(windows),
+        overhead,
         placing_uj=fmean(_placing_uj(w) for w in windows),
     )
 

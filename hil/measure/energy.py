@@ -65,6 +65,17 @@ class WindowEnergy:
         return self.energy_uj - self.base_energy_uj
 
 
+def per_pass(window: WindowSample) -> WindowEnergy:
+    """The share of one of a window's passes."""
+    passes = window.iterations
+    return WindowEnergy(
+        window.energy_uj / passes,
+        window.duration_s / passes,
+        window.edge_uncertainty_uj / passes,
+        window.base_power_w,
+    )
+
+
 def shortest_gap_s(sample_interval_s: float) -> float:
     """The gap to leave before each window: two border samples and enough to see the base."""
     return (2 + 2 * OUTSIDE_SAMPLES) * sample_interval_s
@@ -125,18 +136,22 @@ def measure_windows(
     warmup: bool = False,
     ratio: ClockRatio | None = None,
     max_lost: int = 0,
+    marker_cycles: float = 0.0,
 ) -> tuple[WindowSample, ...]:
     """Samples for a trial from one acquisition, in the order in which the board ran them.
 
     InstrumentError when the waveform does not show exactly these windows, whole and unclipped,
-    each as long as the board has counted. With a ``ratio`` the board's time is turned into the
-    meter's first and they must agree within its uncertainty. With ``max_lost`` above 0 the lost
-    samples, at the window's power, are added to the edges' uncertainty.
+    each as long as the board has counted and ``marker_cycles`` more. With a ``ratio`` the board's
+    time is turned into the meter's first and they must agree within its uncertainty. With
+    ``max_lost`` above 0 the lost samples, at the window's power, are added to the edges'
+    uncertainty.
     """
     scale = 1.0 if ratio is None else ratio.ratio
     tolerance = CLOCK_TOLERANCE if ratio is None else ratio.tolerance
     found = [
-        fit_duration(window, number, scale * plan.cycles / clock_hz, waveform, tolerance)
+        fit_duration(
+            window, number, scale * (plan.cycles + marker_cycles) / clock_hz, waveform, tolerance
+        )
         for number, (window, plan) in enumerate(
             zip(find_windows(waveform, len(planned), max_lost=max_lost), planned, strict=True)
         )

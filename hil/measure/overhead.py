@@ -1,32 +1,49 @@
 """What a marked window holds beside the work: the marker's own stores and the counter's reads.
 
-It comes once a window, however often the work is repeated in it. Its length is stated by the
-firmware in cycles, or measured with windows that have nothing in them.
+Measured with windows around a layer that does nothing. In time:
+
+    edge | marker's return | look | pass, look | ... | pass, look | marker's call | edge
+         |<-- outside ---->|<----- the board's count ------------>|<-- outside -->|
+
+Outside lies once a window what one change of the marker takes from look to look: its return at
+the rise and its call at the fall. The span around the fall is that sum but for an instruction,
+wherever inside the call the pin changes. The span around the rise differs by what the compiler
+puts in front of it, and the first window finds empty caches; how far any span lies from the
+median bounds what a window among layers may have.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from statistics import median, stdev
 
 import numpy as np
 
 from hil.core.errors import InstrumentError
-from hil.measure.energy import WindowEnergy
+from hil.core.overhead import Overhead
+from hil.core.provenance import Provenance
+from hil.core.trial import Trial, TrialKind, WindowSample
+from hil.measure.energy import WindowEnergy, per_pass
+
+# The meter tells an empty window's energy when it takes at least so many samples of it.
+MIN_SAMPLES = 10
 
 
 @dataclass(frozen=True)
 class MarkerOverhead:
-    """Time and energy of the marker in one window; the uncertainty is a standard one."""
+    """Time and energy that are not work in one window; the uncertainty is a standard one."""
 
     duration_s: float
     energy_uj: float
     uncertainty_uj: float
 
     @classmethod
-    def stated(cls, cycles: float, clock_hz: float, window: WindowEnergy) -> MarkerOverhead:
-        """From the firmware's cycles, for one window.
+    def stated(
+        cls, cycles: float, clock_hz: float, window: WindowEnergy, uncertainty: float = 0.0
+    ) -> MarkerOverhead:
+        """From ``cycles``, known to a standard ``uncertainty`` of cycles, for one window.
 
         What the board draws meanwhile lies between its base and the window's power: the middle
         of both, uniform in between.
@@ -36,9 +53,9 @@ class MarkerOverhead:
         duration_s = cycles / clock_hz
         middle_w = (window.power_w + window.base_power_w) / 2
         half_w = abs(window.power_w - window.base_power_w) / 2
-        return cls(
-            duration_s, middle_w * duration_s * 1e6, half_w / math.sqrt(3) * duration_s * 1e6
-        )
+        power_uj = half_w / math.sqrt(3) * duration_s * 1e6
+        cycles_uj = middle_w * uncertainty / clock_hz * 1e6
+        return cls(duration_s, middle_w * duration_s * 1e6, math.hypot(power_uj, cycles_uj))
 
     @classmethod
     def measured(cls, empty: Sequence[WindowEnergy]) -> MarkerOverhead:
@@ -56,6 +73,12 @@ class MarkerOverhead:
         duration_s = float(np.mean([window.duration_s for window in empty]))
         return cls(duration_s, float(energies.mean()), uncertainty)
 
+    def scaled(self, factor: float) -> MarkerOverhead:
+        """As much of it; the uncertainty is that of one cause and scales as well."""
+        return MarkerOverhead(
+            self.duration_s * factor, self.energy_uj * factor, self.uncertainty_uj * factor
+        )
+
     def subtracted(self, window: WindowEnergy) -> WindowEnergy:
         """``window`` without the marker. InstrumentError when nothing would be left."""
         left = replace(
@@ -69,3 +92,70 @@ class MarkerOverhead:
                 f"{self.duration_s:.3g} s; repeat the work more often in it"
             )
         return left
+
+
+def meter_sees(cycles: float, clock_hz: float, sample_interval_s: float) -> bool:
+    """Whether an empty window of ``cycles`` is long enough for the meter."""
+    return cycles / clock_hz >= MIN_SAMPLES * sample_interval_s
+
+
+def overhead_of(trials: Iterable[Trial], provenance: Provenance) -> Overhead | None:
+    """From all good trials with empty windows of ``provenance``; None where there is none.
+
+    Journals of before console protocol 2 have none: nothing is known, nothing subtracted.
+    """
+    ours = [
+        t for t in trials if t.ok and t.kind is TrialKind.OVERHEAD and t.provenance == provenance
+    ]
+    empties = [empty for trial in ours for empty in trial.empties]
+    if not empties:
+        return None
+    marker = median(empty.fall for empty in empties)
+    farthest = max(abs(span - marker) for empty in empties for span in (empty.rise, empty.fall))
+    warm = [empty.passed for trial in ours for empty in trial.empties[1:]]
+    seen = [window for trial in ours for window in trial.timed_windows()]
+    metered = MarkerOverhead.measured([per_pass(window) for window in seen]) if seen else None
+    return Overhead(
+        marker_cycles=marker,
+        pass_cycles=median(empty.passed for empty in empties),
+        layer_cycles=median(empty.layer for empty in empties),
+        marker_uncertainty=farthest / math.sqrt(3),
+        pass_uncertainty=stdev(warm) if len(warm) > 1 else 0.0,
+        windows=len(empties),
+        energy_uj=None if metered is None else metered.energy_uj,
+        energy_uncertainty_uj=0.0 if metered is None else metered.uncertainty_uj,
+    )
+
+
+def in_window(overhead: Overhead, window: WindowSample, clock_hz: float) -> MarkerOverhead:
+    """What is not work in ``window``: the marker once, a look at the counter a pass.
+
+    The energy is the meter's of empty windows in proportion to the cycles, or else that of the
+    cycles at a power between base and window.
+    """
+    passes = window.iterations
+    cycles = overhead.marker_cycles + passes * overhead.pass_cycles
+    uncertainty = math.hypot(overhead.marker_uncertainty, passes * overhead.pass_uncertainty)
+    whole = WindowEnergy(window.energy_uj, window.duration_s, 0.0, window.base_power_w)
+    if overhead.energy_uj is None:
+        return MarkerOverhead.stated(cycles, clock_hz, whole, uncertainty)
+    empty_cycles = overhead.marker_cycles + overhead.pass_cycles
+    seen = MarkerOverhead(
+        empty_cycles / clock_hz, overhead.energy_uj, overhead.energy_uncertainty_uj
+    ).scaled(cycles / empty_cycles)
+    cycles_uj = overhead.energy_uj * uncertainty / empty_cycles
+    return replace(seen, uncertainty_uj=math.hypot(seen.uncertainty_uj, cycles_uj))
+
+
+def without(window: WindowSample, overhead: Overhead, clock_hz: float) -> WindowSample:
+    """``window`` with the cycles, time and energy of its work alone."""
+    marker = in_window(overhead, window, clock_hz)
+    left = marker.subtracted(
+        WindowEnergy(window.energy_uj, window.duration_s, 0.0, window.base_power_w)
+    )
+    return replace(
+        window,
+        cycles=round(window.cycles - window.iterations * overhead.pass_cycles),
+        duration_s=left.duration_s,
+        energy_uj=left.energy_uj,
+    )

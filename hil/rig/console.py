@@ -17,12 +17,13 @@ from hil.core import console as wire
 from hil.core.closing import Closing
 from hil.core.console import ErrorCode, Message, RunFlag
 from hil.core.errors import HilError, PortLostError, ProtocolError, TargetError
-from hil.core.trial import SelfTestSample
+from hil.core.trial import EmptyWindow, SelfTestSample
 from hil.rig.frames import OVERHEAD_BYTES, Damage, Frame, FrameParser, encode, shown
 from hil.rig.messages import (
     FaultRecord,
     Identity,
     RunResult,
+    decode_empty_windows,
     decode_error,
     decode_fault,
     decode_identity,
@@ -33,8 +34,8 @@ from hil.rig.messages import (
 )
 from hil.rig.ports import open_port
 
-# Asked again once when a CRC was wrong. RUN and REPEAT_LAYERS are not among them: the meter
-# would see their windows twice. A RESET that got lost is better known than repeated.
+# Asked again once when a CRC was wrong. RUN, REPEAT_LAYERS and EMPTY_WINDOWS are not among them:
+# the meter would see their windows twice. A RESET that got lost is better known than repeated.
 IDEMPOTENT = frozenset(
     {
         Message.IDENTIFY,
@@ -233,6 +234,16 @@ class Console(Closing):
             answer_bytes=8 * len(counts),
         )
         return decode_words(payload, len(counts), "Q", "the answer to REPEAT_LAYERS")
+
+    def empty_windows(self, count: int, gap_us: int) -> tuple[EmptyWindow, ...]:
+        """Mark ``count`` windows (at most MAX_EMPTY_WINDOWS) around a layer that does nothing."""
+        payload = self._ask(
+            Message.EMPTY_WINDOWS,
+            wire.EMPTY_WINDOWS.pack(count, gap_us),
+            expected_s=gap_us * 1e-6 * (count + 1),
+            answer_bytes=wire.EMPTY_WINDOW.size * count,
+        )
+        return decode_empty_windows(payload, count)
 
     def read_fault(self) -> FaultRecord | None:
         """The fault that the board kept over its last reset, if there was one."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from hil.core import console as wire
 from hil.core.errors import ProtocolError
-from hil.core.trial import LayerCycles, SelfTestSample
+from hil.core.trial import EmptyWindow, LayerCycles, SelfTestSample
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,12 @@ def decode_run(payload: bytes, total_only: bool) -> RunResult:
 def decode_words(payload: bytes, count: int, layout: str, name: str) -> tuple[int, ...]:
     """``count`` little-endian integers, ``layout`` "I" (32 bit) or "Q" (64 bit)."""
     return tuple(_unpack(struct.Struct(f"<{count}{layout}"), payload, name))
+
+
+def decode_empty_windows(payload: bytes, count: int) -> tuple[EmptyWindow, ...]:
+    """The answer to EMPTY_WINDOWS."""
+    words = decode_words(payload, 4 * count, "I", "the answer to EMPTY_WINDOWS")
+    return tuple(EmptyWindow(*words[at : at + 4]) for at in range(0, len(words), 4))
 
 
 def decode_fault(payload: bytes) -> FaultRecord | None:

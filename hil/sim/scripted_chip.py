@@ -52,6 +52,17 @@ class ToyLayer:
         return ((taken * self.factor + 1) & 0xFF).astype(np.uint8).tobytes()
 
 
+@dataclass(frozen=True)
+class ToyOverhead:
+    """Cycles of one change of the marker (a quarter of them before the pin changes), of the look
+    at the counter that ends every pass, and of a layer's own."""
+
+    marker: int = 0
+    look: int = 0
+    layer: int = 0
+    power_w: float = 0.1
+
+
 CLOCK_HZ = 100_000_000
 IDLE_W = 0.033
 INPUT_BYTES = 3000
@@ -135,11 +146,18 @@ class ScriptedChip:
     is_double = True
     timing_model = "firmware double: numbers written by hand, not a chip"
 
-    def __init__(self, board: str = "scripted", baud: int = 1_000_000, bin_s: float = 2e-6) -> None:
+    def __init__(
+        self,
+        board: str = "scripted",
+        baud: int = 1_000_000,
+        bin_s: float = 2e-6,
+        overhead: ToyOverhead = ToyOverhead(),
+    ) -> None:
         self.name = "scripted"
         self.board = board
         self.supply_v = 3.3
         self.reset_cause = 0
+        self.overhead = overhead
         self._byte_s = BYTE_BITS / baud
         self._bin_s = bin_s
         self._image: Image | None = None
@@ -366,9 +384,11 @@ def _answer(
 ) -> Generator[Action, int, bytes | tuple[int, int]]:
     """The answer's payload, or code and detail of an ERROR."""
     if type_ == Message.RUN:
-        return (yield from _run(memory, *wire.RUN.unpack(request)))
+        return (yield from _run(chip.overhead, memory, *wire.RUN.unpack(request)))
     if type_ == Message.REPEAT_LAYERS:
-        return (yield from _repeat(memory, request))
+        return (yield from _repeat(chip.overhead, memory, request))
+    if type_ == Message.EMPTY_WINDOWS:
+        return (yield from _empty(chip.overhead, *wire.EMPTY_WINDOWS.unpack(request)))
     if type_ == Message.SELF_TEST:
         yield Work(0.01, 0.1)
         return wire.SELF_TEST.pack(1_000_000, 1_000_010, 5000)
@@ -435,32 +455,71 @@ def _layer(memory: Memory, index: int) -> Generator[Action, int, None]:
     yield Work(layer.cycles / CLOCK_HZ, layer.power_w)
 
 
+def _cycles(cycles: int, power_w: float) -> Work:
+    return Work(cycles / CLOCK_HZ, power_w)
+
+
+def _mark(overhead: ToyOverhead, level: bool) -> Generator[Action, int, None]:
+    """One change of the marker."""
+    before = overhead.marker // 4
+    yield _cycles(before, overhead.power_w)
+    yield Pin(level)
+    yield _cycles(overhead.marker - before, overhead.power_w)
+
+
+def _empty(
+    overhead: ToyOverhead, count: int, gap_us: int
+) -> Generator[Action, int, bytes | tuple[int, int]]:
+    if not 1 <= count <= wire.MAX_EMPTY_WINDOWS:
+        return ErrorCode.BAD_ARGUMENT, count
+    for _ in range(count):
+        yield Work(gap_us * 1e-6, IDLE_W)
+        yield from _mark(overhead, True)
+        yield _cycles(overhead.look, overhead.power_w)
+        yield from _mark(overhead, False)
+        yield _cycles(overhead.layer, overhead.power_w)
+    yield Work(gap_us * 1e-6, IDLE_W)
+    window = (overhead.marker, overhead.look, overhead.marker, overhead.layer)
+    return count * wire.EMPTY_WINDOW.pack(*window)
+
+
+def _pass(overhead: ToyOverhead, memory: Memory, layers: range) -> Generator[Action, int, None]:
+    """One pass of a window: the layers, and a look at the counter."""
+    for index in layers:
+        yield from _layer(memory, index)
+    yield _cycles(overhead.look, overhead.power_w)
+
+
 def _run(
-    memory: Memory, warmup: int, iterations: int, flags: int
+    overhead: ToyOverhead, memory: Memory, warmup: int, iterations: int, flags: int
 ) -> Generator[Action, int, bytes | tuple[int, int]]:
     if iterations == 0:
         return ErrorCode.BAD_ARGUMENT, 0
-    active = range(memory.partition)
-    for pass_ in range(warmup + iterations):
-        if pass_ == warmup and flags & RunFlag.MARKER:
-            yield Pin(True)
-        for index in active:
-            yield from _layer(memory, index)
-    if flags & RunFlag.MARKER:
-        yield Pin(False)
+    active, marked = range(memory.partition), flags & RunFlag.MARKER
+    for _ in range(warmup):
+        yield from _pass(overhead, memory, active)
+    if marked:
+        yield from _mark(overhead, True)
+    for _ in range(iterations):
+        yield from _pass(overhead, memory, active)
+    if marked:
+        yield from _mark(overhead, False)
     if flags & RunFlag.DIGEST:
         memory.digests = b"".join(
             struct.pack("<I", zlib.crc32(memory.tensors[i + 1])) for i in active
         )
-    total = iterations * sum(TOY_NETWORK[i].cycles for i in active)
-    table = b"".join(
-        wire.LAYER_CYCLES.pack(TOY_NETWORK[i].cycles, TOY_NETWORK[i].compute, TOY_NETWORK[i].copy)
-        for i in active
-    )
+    total = iterations * (sum(TOY_NETWORK[i].cycles for i in active) + overhead.look)
+    table = b"".join(_layer_cycles(overhead, TOY_NETWORK[i]) for i in active)
     return wire.RUN_DONE.pack(iterations, total) + (b"" if flags & RunFlag.TOTAL_ONLY else table)
 
 
-def _repeat(memory: Memory, request: bytes) -> Generator[Action, int, bytes | tuple[int, int]]:
+def _layer_cycles(overhead: ToyOverhead, layer: ToyLayer) -> bytes:
+    return wire.LAYER_CYCLES.pack(layer.cycles + overhead.layer, layer.compute, layer.copy)
+
+
+def _repeat(
+    overhead: ToyOverhead, memory: Memory, request: bytes
+) -> Generator[Action, int, bytes | tuple[int, int]]:
     first, gap_us = wire.REPEAT_LAYERS.unpack_from(request)
     counts = [c for (c,) in struct.iter_unpack("<H", request[wire.REPEAT_LAYERS.size :])]
     if first + len(counts) > len(TOY_NETWORK):
@@ -469,13 +528,14 @@ def _repeat(memory: Memory, request: bytes) -> Generator[Action, int, bytes | tu
         yield from _layer(memory, index)
     cycles = []
     for index, count in enumerate(counts, first):
-        if count:
-            yield Work(gap_us * 1e-6, IDLE_W)
-            yield Pin(True)
-        for _ in range(max(1, count)):
+        cycles.append(count * (TOY_NETWORK[index].cycles + overhead.look))
+        if count == 0:
             yield from _layer(memory, index)
-        if count:
-            yield Pin(False)
-        cycles.append(count * TOY_NETWORK[index].cycles)
+            continue
+        yield Work(gap_us * 1e-6, IDLE_W)
+        yield from _mark(overhead, True)
+        for _ in range(count):
+            yield from _pass(overhead, memory, range(index, index + 1))
+        yield from _mark(overhead, False)
     yield Work(gap_us * 1e-6, IDLE_W)
     return struct.pack(f"<{len(cycles)}Q", *cycles)

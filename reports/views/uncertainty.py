@@ -11,7 +11,7 @@ TITLE = "Energy uncertainty"
 
 
 def section(data: ReportData) -> Section:
-    lead = tuple(_says(board) for board in data.boards)
+    lead = tuple(says(board) for board in data.boards for says in (_says, _overhead))
     tables = [table for board in data.boards for table in _tables(board)]
     return Section("uncertainty", TITLE, lead, tables=tuple(tables))
 
@@ -30,6 +30,27 @@ def _says(board: BoardReport) -> str:
         f"{told} The network takes {text.energy(budget.energy_uj, 4)} ± "
         f"{_percent(budget)} (k = {COVERAGE:g}, about 95 %), uncertain mostly by "
         f"{budget.largest.name}."
+    )
+
+
+def _overhead(board: BoardReport) -> str:
+    """What measuring adds, and whether the costs still hold it."""
+    overhead = board.overhead
+    if overhead is None:
+        return (
+            f"{board.title}: no empty windows were measured, so what marker and counter add is "
+            "unknown and still in every cost."
+        )
+    energy = (
+        "a meter sample is longer than an empty window, so their energy follows from the cycles "
+        "and a power between base and window"
+        if overhead.energy_uj is None
+        else f"the meter saw {text.energy(overhead.energy_uj, 3)} in an empty window"
+    )
+    return (
+        f"{board.title}: {text.digits(overhead.marker_cycles, 3)} cycles a window (marker) and "
+        f"{text.digits(overhead.pass_cycles, 3)} a pass (call and counter) are subtracted, by "
+        f"{overhead.windows} empty windows; {energy}."
     )
 
 

@@ -91,6 +91,23 @@ class Device:
         assert count == iterations
         return cycles, np.frombuffer(answer[console.RUN_DONE.size :], "<u4").reshape(-1, 3)
 
+    def empty_windows(self, count: int, gap_us: int) -> np.ndarray:
+        """Rows of (rise, pass, fall, layer) cycles."""
+        answer = self.ask(console.Message.EMPTY_WINDOWS, console.EMPTY_WINDOWS.pack(count, gap_us))
+        return np.frombuffer(answer, "<u4").reshape(count, 4).astype(int)
+
+    def repeat_layers(self, counts: list[int], gap_us: int) -> list[int]:
+        """Cycles of a window a layer, from layer 0 on."""
+        ask = console.REPEAT_LAYERS.pack(0, gap_us) + np.array(counts, "<u2").tobytes()
+        return np.frombuffer(self.ask(console.Message.REPEAT_LAYERS, ask), "<u8").tolist()
+
+    def marked_cycles(self, clock_hz: float) -> list[float]:
+        """How long the marker was high each time since the last call, by the chip's own time."""
+        edges = self.chip.marker_drain()
+        assert [edge.level for edge in edges] == [True, False] * (len(edges) // 2)
+        pairs = zip(edges[::2], edges[1::2], strict=True)
+        return [(fall.time_s - rise.time_s) * clock_hz for rise, fall in pairs]
+
     def set_partition(self, layers: int) -> int:
         answer = self.ask(console.Message.SET_PARTITION, console.SET_PARTITION.pack(layers))
         return console.PARTITION_SET.unpack(answer)[0]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from chains import Step, chain
 from device import Device, Refused, encode
+from overhead import check_overhead
 
 import boards
 from codegen.build import build
@@ -17,6 +18,7 @@ from hil.core.console import ErrorCode, Message, RunFlag
 from hil.core.network import Op
 from hil.nn import reference
 from hil.nn.random_layers import random_input
+from hil.sim.chips import make_chip
 from hil.sim.socs.stm32f7 import Stm32F746
 
 NETWORK = chain(
@@ -123,6 +125,22 @@ def test_repeated_layers_mark_a_window_each(device: Device) -> None:
     assert np.array_equal(device.tensor(NETWORK, last), EXPECTED[last])
 
 
+def test_empty_windows_tell_what_marker_and_counter_add(device: Device) -> None:
+    check_overhead(device, len(NETWORK.layers), 216e6)
+
+
+@pytest.mark.slow
+def test_the_same_on_the_larger_chip(tmp_path) -> None:
+    board = boards.load_board("stm32f767")
+    chip = make_chip("stm32f767", "")
+    chip.load_elf(build(generate(NETWORK, board), board, tmp_path).elf)
+    device = Device(chip)
+    device.run_until_waiting()
+    device.take()
+    device.load_input(IMAGE)
+    check_overhead(device, len(NETWORK.layers), board.compute_clock_hz)
+
+
 def test_input_may_come_in_pieces(device: Device) -> None:
     other = random_input(NETWORK, 9)
     data = other.tobytes()
@@ -149,6 +167,9 @@ def test_input_may_come_in_pieces(device: Device) -> None:
         (Message.READ_TENSOR, console.READ_TENSOR.pack(9, 0, 1), ErrorCode.BAD_ARGUMENT, 9),
         (Message.READ_TENSOR, console.READ_TENSOR.pack(0, 80, 11), ErrorCode.BAD_ARGUMENT, 80),
         (Message.READ_TENSOR, console.READ_TENSOR.pack(0, 0, 2049), ErrorCode.BAD_ARGUMENT, 2049),
+        (Message.EMPTY_WINDOWS, console.EMPTY_WINDOWS.pack(0, 9), ErrorCode.BAD_ARGUMENT, 0),
+        (Message.EMPTY_WINDOWS, console.EMPTY_WINDOWS.pack(129, 9), ErrorCode.BAD_ARGUMENT, 129),
+        (Message.EMPTY_WINDOWS, b"", ErrorCode.BAD_LENGTH, 0),
         (Message.REPEAT_LAYERS, console.REPEAT_LAYERS.pack(4, 0), ErrorCode.BAD_ARGUMENT, 4),
         (Message.REPEAT_LAYERS, console.REPEAT_LAYERS.pack(0, 0) + b"x", ErrorCode.BAD_ARGUMENT, 1),
     ],

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from device import encode
+from overhead import check_overhead
 from test_gap8_kernels import boot, wrong_layers
 
 from hil.core import console
@@ -54,6 +55,11 @@ def test_marker_is_high_for_the_counted_cycles(device) -> None:
     rise, fall = device.chip.marker_drain()
     assert rise.level and not fall.level
     assert (fall.time_s - rise.time_s) * CLOCK_HZ == pytest.approx(cycles, rel=1e-2)
+
+
+def test_empty_windows_tell_what_marker_and_counter_add(device) -> None:
+    device.load_input(random_input(NETWORK, 1))
+    check_overhead(device, 1, CLOCK_HZ)
 
 
 def test_restart_gives_the_same_board_again(device) -> None:

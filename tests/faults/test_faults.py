@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hil.core.console import LAYER_CYCLES, RESPONSE, RUN_DONE, Message
+from hil.core.console import EMPTY_WINDOW, LAYER_CYCLES, RESPONSE, RUN_DONE, Message
 from hil.core.errors import DataError
 from hil.core.trial import Trial, Verdict
 from hil.loop.faults import check
@@ -80,6 +80,14 @@ class TestItWouldBeFound:
             runs = [replace(trial.runs[0], cycles=trial.runs[0].cycles + 1), *trial.runs[1:]]
             return replace(trial, runs=tuple(runs))
 
+        (found,) = self._wrong(undisturbed, base, 2, change)
+        assert "the chip never sent" in found
+
+    def test_an_empty_window_nobody_sent(self, undisturbed: Path, base: Baseline) -> None:
+        def change(trial: Trial) -> Trial:
+            first, *others = trial.empties
+            return replace(trial, empties=(replace(first, fall=first.fall + 1000), *others))
+
         (found,) = self._wrong(undisturbed, base, 1, change)
         assert "the chip never sent" in found
 
@@ -95,8 +103,8 @@ class TestItWouldBeFound:
 
     def test_another_partitions_passes(self, undisturbed: Path, base: Baseline) -> None:
         """Cycles that were really sent, in the wrong trial."""
-        others = Run.load(undisturbed).trials[3]
-        found = self._wrong(undisturbed, base, 2, lambda t: replace(t, runs=others.runs))
+        others = Run.load(undisturbed).trials[4]
+        found = self._wrong(undisturbed, base, 3, lambda t: replace(t, runs=others.runs))
         assert len(found) == 2 and all("far from the undisturbed" in text for text in found)
 
     def test_a_failure_put_down_to_somebody_else(self, undisturbed: Path, base: Baseline) -> None:
@@ -134,6 +142,9 @@ def _sent_of(trials: tuple[Trial, ...]) -> bytes:
         if trial.windows:
             words = b"".join(window.cycles.to_bytes(8, "little") for window in trial.windows)
             out += encode(Message.REPEAT_LAYERS | RESPONSE, 1, words)
+        empties = [EMPTY_WINDOW.pack(x.rise, x.passed, x.fall, x.layer) for x in trial.empties]
+        if empties:
+            out += encode(Message.EMPTY_WINDOWS | RESPONSE, 1, b"".join(empties))
     return out
 
 

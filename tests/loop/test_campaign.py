@@ -36,6 +36,7 @@ def test_every_kind_of_trial_is_there_and_good(measured, subject):
     kinds = [trial.kind for trial in run.trials]
     cuts = len([cut for cut in subject.network.cuts if cut.layers])
     assert kinds.count(TrialKind.SELF_TEST) == 1
+    assert kinds.count(TrialKind.OVERHEAD) == 1
     assert kinds.count(TrialKind.LAYERS) == SETTINGS.images
     assert kinds.count(TrialKind.NETWORK) == cuts
     assert kinds.count(TrialKind.ENERGY) == SETTINGS.energy_sweeps + SETTINGS.network_windows
@@ -56,6 +57,22 @@ def test_every_energy_has_a_budget(measured, subject):
     assert board.meter_accuracy == "docs/virtual-meter.md"
     assert board.network_budget == table.network_budget
     assert CostTable.from_dict(table.to_dict()) == table
+
+
+def test_what_measuring_adds_is_subtracted(measured, subject):
+    run = Run.load(measured)
+    (table,) = cost_tables(run, subject.network)
+    overhead = table.overhead
+    assert 10 < overhead.marker_cycles < 100 and 10 < overhead.pass_cycles < 100
+    assert overhead.windows == SETTINGS.empty_windows
+    passes = [t.runs[-1].layers[0].total for t in run.trials if t.kind is TrialKind.LAYERS]
+    assert table.row(0).cycles.median == np.median(passes) - overhead.layer_cycles
+    for row in table.rows:
+        # A look at the counter a pass and the marker once a window, at some 0.35 W.
+        cycles = overhead.pass_cycles + overhead.marker_cycles / row.window.iterations
+        assert row.window.overhead_uj == pytest.approx(cycles / 216e6 * 0.35e6, rel=0.4)
+        assert "marker overhead" in {term.name for term in row.energy_budget.terms}
+    assert report_data(measured).boards[0].overhead == overhead
 
 
 def test_the_meters_limits_are_recorded_by_rig(measured):
@@ -108,7 +125,7 @@ def test_a_killed_run_resumes_with_what_is_missing(tmp_path, subject, rigs):
     first = Run.load(tmp_path)
     assert first.status is Status.ABORT
     done = first.finished_keys
-    assert len(done) == 2  # the self-test and one image
+    assert len(done) == 3  # the self-test, the empty windows and one image
     run = run_campaign(rigs, subject, tmp_path, SETTINGS, resume=True, report=silent)
     assert run.status is Status.SUCCESS
     keys = [trial.key for trial in run.trials]

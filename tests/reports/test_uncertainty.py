@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from hil.core.overhead import Overhead
 from hil.core.uncertainty import Term, UncertaintyBudget
 from reports.model import BoardReport, ReportData
 from reports.views import uncertainty
@@ -47,12 +48,27 @@ def test_a_meter_without_limits_is_said(data: ReportData) -> None:
     boards = tuple(_bare(board) for board in data.boards)
     made = uncertainty.section(replace(data, boards=boards))
     assert made.tables == ()
-    assert all("does not state the meter's accuracy" in sentence for sentence in made.lead)
+    assert all("does not state the meter's accuracy" in sentence for sentence in made.lead[::2])
 
 
 def _bare(board: BoardReport) -> BoardReport:
     layers = tuple(replace(row, energy_budget=None) for row in board.layers)
     return replace(board, meter_accuracy="", network_budget=None, layers=layers)
+
+
+def test_what_measuring_adds_is_said(data: ReportData) -> None:
+    first, *others = data.boards
+    slow = Overhead(42, 34, 22, 12.7, 0.8, 20)
+    for overhead, says in (
+        (None, "no empty windows were measured"),
+        (slow, "42.0 cycles a window (marker) and 34.0 a pass (call and counter) are subtracted"),
+        (slow, "a meter sample is longer than an empty window"),
+        (replace(slow, energy_uj=5.0), "the meter saw 5.00 µJ in an empty window"),
+    ):
+        boards = (replace(first, overhead=overhead), *others)
+        told = replace(data, boards=boards)
+        assert says in uncertainty.section(told).lead[1].replace("\u00a0", " ")
+        assert ReportData.from_dict(told.to_dict()).boards[0].overhead == overhead
 
 
 def test_budgets_survive_json(data: ReportData) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from scripted_bench import Bench
 
-from hil.core.console import ErrorCode, RunFlag
+from hil.core.console import PROTOCOL_VERSION, ErrorCode, RunFlag
 from hil.core.errors import ProtocolError, RigError, TargetError
 from hil.core.trial import LayerCycles, SelfTestSample
 from hil.rig.console import BoardRefusal, Console, Timeouts
@@ -31,7 +31,7 @@ class TestMessages:
         identity = console.identify()
         assert (identity.board, identity.network, identity.layers) == ("gap8", "toy", 3)
         assert identity.build_id == "ab" * 32 and len(identity.chip_id) == 32
-        assert identity.compute_clock_hz == 100_000_000 and identity.protocol == 1
+        assert identity.compute_clock_hz == 100_000_000 and identity.protocol == PROTOCOL_VERSION
 
     def test_self_test(self, console: Console) -> None:
         assert console.self_test() == SelfTestSample(1_000_000, 1_000_010, 5000)
@@ -249,8 +249,8 @@ def answering(console: Console, answer: bytes) -> None:
         (encode(0x81, 77, bytes(112)), "sequence 77"),
         (encode(0x85, 2, b""), "type 0x85"),
         (encode(0x81, 2, bytes(20)), "protocol 0"),
-        (encode(0x81, 2, b"\x01\x00" + bytes(20)), "22 payload bytes, 112 belong"),
-        (encode(0x81, 2, b"\x02\x00" + bytes(200)), "protocol 2, this host speaks 1"),
+        (encode(0x81, 2, b"\x02\x00" + bytes(20)), "22 payload bytes, 112 belong"),
+        (encode(0x81, 2, b"\x03\x00" + bytes(200)), "protocol 3, this host speaks 2"),
         (encode(0x7F, 2, b"\x02\x01\x00\x00\x00"), "UNKNOWN_MESSAGE"),
         (encode(0x7F, 2, b"\x63\x01\x00\x00\x00"), "code 99"),
         (encode(0x7F, 2, b"\x02"), "an ERROR has 1 payload bytes"),

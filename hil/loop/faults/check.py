@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from hil.core.console import LAYER_CYCLES, RESPONSE, RUN_DONE, Message
+from hil.core.console import EMPTY_WINDOW, LAYER_CYCLES, RESPONSE, RUN_DONE, Message
 from hil.core.errors import HilError
 from hil.core.trial import RunSample, Trial, TrialKind, WindowSample
 from hil.loop.faults.kinds import CULPRIT_OF, Plan
@@ -51,19 +51,22 @@ def wrong_costs(run: Run, reference: Reference, sent: bytes) -> Iterator[str]:
             continue
         yield from _wrong_runs(name, trial, expected, counted)
         yield from _wrong_windows(name, trial, expected, counted)
+        yield from _wrong_empties(name, trial, counted)
         yield from _lost_attachments(name, trial, run)
 
 
 @dataclass(frozen=True)
 class _Counted:
-    """What the chip has sent: answers to RUN, and cycles of all windows of a REPEAT_LAYERS."""
+    """What the chip has sent: answers to RUN, and cycles of all windows of a REPEAT_LAYERS and
+    of each empty window."""
 
     runs: frozenset[tuple[int, int, tuple[tuple[int, ...], ...]]]
     sweeps: frozenset[tuple[int, ...]]
+    empties: frozenset[tuple[int, ...]]
 
     @classmethod
     def of(cls, sent: bytes) -> _Counted:
-        runs, sweeps = set(), set()
+        runs, sweeps, empties = set(), set(), set()
         for item in FrameParser().feed(sent):
             if not isinstance(item, Frame):
                 continue
@@ -72,7 +75,9 @@ class _Counted:
                 runs.add((*RUN_DONE.unpack(head), tuple(LAYER_CYCLES.iter_unpack(table))))
             elif item.type == Message.REPEAT_LAYERS | RESPONSE:
                 sweeps.add(struct.unpack(f"<{len(item.payload) // 8}Q", item.payload))
-        return cls(frozenset(runs), frozenset(sweeps))
+            elif item.type == Message.EMPTY_WINDOWS | RESPONSE:
+                empties |= set(EMPTY_WINDOW.iter_unpack(item.payload))
+        return cls(frozenset(runs), frozenset(sweeps), frozenset(empties))
 
 
 def _wrong_runs(name: str, trial: Trial, expected: Trial, counted: _Counted) -> Iterator[str]:
@@ -115,6 +120,12 @@ def _wrong_windows(name: str, trial: Trial, expected: Trial, counted: _Counted) 
                 f"{window.iterations} passes, undisturbed {right.energy_uj:.4f} uJ in "
                 f"{right.iterations}"
             )
+
+
+def _wrong_empties(name: str, trial: Trial, counted: _Counted) -> Iterator[str]:
+    for empty in trial.empties:
+        if (empty.rise, empty.passed, empty.fall, empty.layer) not in counted.empties:
+            yield f"{name}: the chip never sent {empty}"
 
 
 def _agrees(window: WindowSample, right: WindowSample) -> bool:

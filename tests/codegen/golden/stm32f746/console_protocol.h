@@ -1,11 +1,11 @@
-/* Console protocol, version 1. Generated from hil/core/console.py; do not edit. */
+/* Console protocol, version 2. Generated from hil/core/console.py; do not edit. */
 #ifndef CONSOLE_PROTOCOL_H
 #define CONSOLE_PROTOCOL_H
 
 #include <stdint.h>
 
 /* Frame: SYNC, header, payload, CRC-32 of header and payload. Little-endian, as both boards. */
-#define CONSOLE_PROTOCOL_VERSION 1
+#define CONSOLE_PROTOCOL_VERSION 2
 #define CONSOLE_MAX_PAYLOAD 2048
 #define CONSOLE_RESPONSE 0x80
 
@@ -23,6 +23,7 @@ enum console_message {
     MESSAGE_REPEAT_LAYERS = 0x08,
     MESSAGE_READ_FAULT = 0x09,
     MESSAGE_RESET = 0x0A,
+    MESSAGE_EMPTY_WINDOWS = 0x0B,
     MESSAGE_ERROR = 0x7F,
 };
 
@@ -125,6 +126,22 @@ typedef struct __attribute__((packed)) {
     uint32_t gap_us;
 } console_repeat_layers_t;
 _Static_assert(sizeof(console_repeat_layers_t) == 6, "as in hil/core/console.py");
+
+/* EMPTY_WINDOWS. */
+typedef struct __attribute__((packed)) {
+    uint16_t count;
+    uint32_t gap_us;
+} console_empty_windows_t;
+_Static_assert(sizeof(console_empty_windows_t) == 6, "as in hil/core/console.py");
+
+/* Cycles of one empty window. */
+typedef struct __attribute__((packed)) {
+    uint32_t rise;
+    uint32_t pass;
+    uint32_t fall;
+    uint32_t layer;
+} console_empty_window_t;
+_Static_assert(sizeof(console_empty_window_t) == 16, "as in hil/core/console.py");
 
 /* Answer to READ_FAULT. */
 typedef struct __attribute__((packed)) {
