@@ -119,13 +119,23 @@ class VoidedTrial:
 
 
 @dataclass(frozen=True)
+class Loss:
+    """An acquisition with ``samples`` lost: what it was, and the most a window may be off by it."""
+
+    label: str
+    samples: int
+    limit_uj: float
+
+
+@dataclass(frozen=True)
 class BoardReport:
     """All that was measured on one board, and under which conditions.
 
     ``cycles_check`` and ``energy_check`` compare the sum of layers with the whole network,
     measured by itself; None where one of the two is missing. ``meter_accuracy`` names the source
     of the meter's limits, without which there are no budgets. ``overhead`` of measuring is
-    subtracted from all costs; None: it was not measured.
+    subtracted from all costs; None: it was not measured. ``losses``: acquisitions with lost
+    samples that were accepted.
     """
 
     name: str
@@ -138,6 +148,7 @@ class BoardReport:
     network_budget: UncertaintyBudget | None = None
     meter_accuracy: str = ""
     overhead: Overhead | None = None
+    losses: tuple[Loss, ...] = ()
     cycles_check: Reconciliation | None = None
     energy_check: Reconciliation | None = None
     memory: tuple[MemoryUse, ...] = ()

@@ -150,6 +150,7 @@ class WindowInfo:
     ``window_s`` (of the work) and ``meter_samples`` are medians over the windows.
     ``base_power_w`` is the median power between windows; it is part of the energy and not
     subtracted. ``overhead_uj`` of marker and counter was subtracted a pass; None: not measured.
+    ``lost_samples`` of their acquisitions were lost and accepted.
     """
 
     iterations: int
@@ -158,6 +159,7 @@ class WindowInfo:
     base_power_w: float
     n: int
     overhead_uj: float | None = None
+    lost_samples: int = 0
 
 
 @dataclass(frozen=True)
@@ -344,6 +346,7 @@ def _flat(row: CostRow, clock_hz: int) -> dict[str, Any]:
         "energy_expanded_uj": budget.expanded_uj if budget else math.nan,
         "base_energy_uj": _or_nan(row.base_energy_uj),
         "overhead_uj": _or_nan(window.overhead_uj if window else None),
+        "lost_samples": window.lost_samples if window else 0,
         "iterations": window.iterations if window else 0,
         "window_s": window.window_s if window else math.nan,
         "base_power_w": window.base_power_w if window else math.nan,

@@ -126,7 +126,8 @@ class WindowSample:
     ``edge_uncertainty_uj`` is what the unknown place of the edges within a meter sample can
     change. ``cycles`` are the board's own count of the window. ``supply_v`` is the board's
     voltage (0 in older journals). ``clock_ratio`` is the meter's clock to the board's, from
-    ``clock_windows`` windows of the same acquisition; 0 of them: not estimated.
+    ``clock_windows`` windows of the same acquisition; 0 of them: not estimated. ``lost_samples``
+    were lost in the acquisition and accepted; the energy may be off by ``lost_limit_uj`` for it.
     """
 
     warmup: bool
@@ -143,6 +144,8 @@ class WindowSample:
     clock_ratio: float = 1.0
     clock_uncertainty: float = 0.0
     clock_windows: int = 0
+    lost_samples: int = 0
+    lost_limit_uj: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -241,6 +241,7 @@ def _environment(
             rig.name: None if rig.meter.accuracy is None else asdict(rig.meter.accuracy)
             for rig in rigs
         },
+        "lost_samples_per_million": {rig.name: rig.meter.lost_samples_per_million for rig in rigs},
         "settings": asdict(settings),
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,7 @@ def _board(run: Run, network: Network, table: CostTable) -> page.BoardReport:
         network_budget=table.network_budget,
         meter_accuracy="" if accuracy is None else accuracy.source,
         overhead=table.overhead,
+        losses=tuple(_losses(trials)),
         cycles_check=_cycles_check(table),
         energy_check=_energy_check(table),
         memory=tuple(MemoryUse(**use) for use in facts["memory"]),
@@ -129,6 +130,14 @@ def _block(network: Network, index: int) -> str:
     return next(name for layers, name in ends if layers > index)
 
 
+def _losses(trials: Iterable[Trial]) -> Iterator[page.Loss]:
+    for trial in trials:
+        windows = [window for window in trial.timed_windows() if window.lost_samples]
+        if windows:
+            limit_uj = max(window.lost_limit_uj / window.iterations for window in windows)
+            yield page.Loss(label(trial.workload), windows[0].lost_samples, limit_uj)
+
+
 def _cycles_check(table: CostTable) -> Reconciliation | None:
     if table.network_cycles is None:
         return None
@@ -150,7 +159,8 @@ def _waveform(run: Run, network: Network, trials: list[Trial]) -> page.WaveformV
     attachment = trial.attachments[0]
     waveform = Waveform.from_bytes(run.attachment(attachment))
     interval = waveform.sample_interval_s
-    found = find_windows(waveform, len(trial.windows))
+    # What was lost was accepted when it was measured.
+    found = find_windows(waveform, len(trial.windows), max_lost=waveform.lost_samples)
     windows = tuple(
         page.LayerWindow(
             layer=sample.layer,

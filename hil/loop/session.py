@@ -47,6 +47,7 @@ from hil.loop.settings import Settings
 from hil.loop.workloads import is_network_window, label
 from hil.measure.clock import ClockRatio, clock_ratio
 from hil.measure.energy import PlannedWindow, measure_windows
+from hil.measure.losses import accepted_losses
 from hil.measure.overhead import meter_sees, overhead_of
 from hil.measure.table import cost_table
 from hil.rig import recovery
@@ -234,7 +235,10 @@ class Session:
         self._keep(waveform, "empty", parts)
         plans = [PlannedWindow(EMPTY_WINDOW, 1, empty.passed) for empty in empties]
         marker_cycles = median(empty.fall for empty in parts.empties)
-        parts.windows += measure_windows(waveform, plans, clock_hz, 0, marker_cycles=marker_cycles)
+        max_lost = self._max_lost(waveform)
+        parts.windows += measure_windows(
+            waveform, plans, clock_hz, 0, max_lost=max_lost, marker_cycles=marker_cycles
+        )
 
     def _passes(self, workload: Workload, parts: _Parts) -> None:
         """Timed passes; the outputs of each are checked before the next."""
@@ -280,7 +284,12 @@ class Session:
         self._keep(waveform, "network", parts)
         window = PlannedWindow(WHOLE_NETWORK, passes, result.cycles)
         parts.windows += measure_windows(
-            waveform, (window,), self.provenance.clock_hz, 0, marker_cycles=self._marker_cycles()
+            waveform,
+            (window,),
+            self.provenance.clock_hz,
+            0,
+            max_lost=self._max_lost(waveform),
+            marker_cycles=self._marker_cycles(),
         )
         self._check_output(workload)
 
@@ -301,7 +310,13 @@ class Session:
         ratio = self._clock_ratio(waveform, cycles)
         clock_hz = self.provenance.clock_hz
         parts.windows += measure_windows(
-            waveform, windows, clock_hz, 0, ratio=ratio, marker_cycles=self._marker_cycles()
+            waveform,
+            windows,
+            clock_hz,
+            0,
+            ratio=ratio,
+            max_lost=self._max_lost(waveform),
+            marker_cycles=self._marker_cycles(),
         )
         self._check_output(workload)
 
@@ -309,9 +324,19 @@ class Session:
         """The meter's clock to the board's; a single window would only confirm itself."""
         if len(cycles) < 2:
             return None
-        ratio = clock_ratio(waveform, cycles, self.provenance.clock_hz, self._marker_cycles())
+        ratio = clock_ratio(
+            waveform,
+            cycles,
+            self.provenance.clock_hz,
+            self._marker_cycles(),
+            self._max_lost(waveform),
+        )
         ratio.check()
         return ratio
+
+    def _max_lost(self, waveform: Waveform) -> int:
+        """Lost samples that the rig file accepts."""
+        return accepted_losses(waveform, self.rig.rig.meter.lost_samples_per_million)
 
     def _marker_cycles(self) -> float:
         """What lies between the marker's edges beside the board's count, as far as measured."""

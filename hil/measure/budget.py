@@ -71,13 +71,13 @@ def energy_budget(
     supply_v: float,
     clock: ClockRatio | None = None,
     overhead: MarkerOverhead | None = None,
-    lost_s: float = 0.0,
+    lost_uj: float = 0.0,
     placing_uj: float = 0.0,
 ) -> UncertaintyBudget:
     """The budget of the mean energy of the same window in ``repeats`` (at least 2).
 
     ``clock``: the ratio by which the windows were placed. ``overhead``: what was subtracted from
-    each. ``lost_s``: the time of lost samples that were accepted. ``placing_uj``: what a
+    each. ``lost_uj``: what accepted lost samples may change. ``placing_uj``: what a
     window placed by the board's nominal clock may be off. DataError with fewer repeats: one window
     says nothing about its noise.
     """
@@ -88,7 +88,6 @@ def energy_budget(
     energies = [window.energy_uj for window in repeats]
     energy_uj, n = fmean(energies), len(energies)
     duration_s = fmean(window.duration_s for window in repeats)
-    power_uw = fmean(window.power_w for window in repeats) * 1e6
     edges_uj = math.sqrt(fmean(window.edge_uncertainty_uj**2 for window in repeats) / n)
     noise_uj = few_repeats_factor(n) * stdev(energies) / math.sqrt(n)
     size_uj = abs(energy_uj)
@@ -116,8 +115,8 @@ def energy_budget(
         terms.append(Term("marker overhead", overhead.uncertainty_uj, "normal", note))
     if placing_uj:
         terms.append(uniform("nominal clock", placing_uj, "window placed without a clock ratio"))
-    if lost_s:
-        terms.append(uniform("lost samples", power_uw * lost_s, f"{lost_s:.3g} s accepted"))
+    if lost_uj:
+        terms.append(uniform("lost samples", lost_uj, "accepted; what they may have been"))
     return UncertaintyBudget(energy_uj, tuple(terms))
 
 
@@ -145,6 +144,8 @@ def budget_of_pass(
         fmean(w.supply_v for w in windows),
         _clock(windows),
         overhead,
+        # Estimates of the same kind may err to the same side: they do not average out.
+        lost_uj=fmean(w.lost_limit_uj / w.iterations for w in windows),
         placing_uj=fmean(_placing_uj(w) for w in windows),
     )
 

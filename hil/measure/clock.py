@@ -21,6 +21,7 @@ from hil.core.errors import InstrumentError
 from hil.core.waveform import Waveform
 from hil.measure.windows import CLOCK_TOLERANCE, EDGE_SAMPLES, find_windows
 
+EDGE_PAIR_MOST = 1.0  # samples by which both edges of a window may be off together
 EDGE_PAIR_SD = 1 / math.sqrt(6)  # of the difference of two uniform edges, in samples
 COVERAGE = 3.0  # standard uncertainties within which two clocks agree
 
@@ -62,7 +63,8 @@ def clock_ratio(
     """The ratio from all windows of one acquisition; ``cycles`` are the board's counts in order.
 
     ``overhead_cycles`` pass between the marker's edges beside those counted. InstrumentError
-    when the windows are not there, or one does not fit to the others.
+    when the windows are not there, or one does not fit to the others. Accepted losses leave
+    the ratio within limits only.
     """
     found = find_windows(waveform, len(cycles), max_lost=max_lost)
     meter = np.array([window.samples for window in found])  # in samples
@@ -70,6 +72,8 @@ def clock_ratio(
     weight = float(counted @ counted)
     if not weight > 0:
         raise InstrumentError(f"{waveform.meter}: no window in which the board counted cycles")
+    if waveform.lost_samples:
+        return _with_losses(waveform, meter, counted)
     ratio = float(meter @ counted) / weight
     misfit = np.abs(meter - ratio * counted)
     worst = int(np.argmax(misfit))
@@ -80,3 +84,25 @@ def clock_ratio(
             "wrong"
         )
     return ClockRatio(ratio, EDGE_PAIR_SD / math.sqrt(weight), len(found))
+
+
+def _with_losses(waveform: Waveform, meter: np.ndarray, counted: np.ndarray) -> ClockRatio:
+    """The ratio by what losses leave possible: the middle of its limits, uniform between them.
+
+    Losses only shorten: no window is longer than ``ratio * counted`` by more than its edges, and
+    together they lack no more than was lost.
+    """
+    lost, timed = waveform.lost_samples, counted > 0
+    meter, counted = meter[timed], counted[timed]
+    edges = COVERAGE * EDGE_PAIR_SD * math.sqrt(len(meter))  # of all together
+    low = float(np.max((meter - EDGE_PAIR_MOST) / counted))
+    high = min(
+        float(np.min((meter + lost + EDGE_PAIR_MOST) / counted)),
+        float((meter.sum() + lost + edges) / counted.sum()),
+    )
+    if low > high:
+        raise InstrumentError(
+            f"{waveform.meter}: windows lack more than the {lost} samples that were lost; a cycle "
+            "count is wrong, or the meter loses more than it tells"
+        )
+    return ClockRatio((low + high) / 2, (high - low) / 2 / math.sqrt(3), len(meter))

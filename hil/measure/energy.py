@@ -12,7 +12,7 @@ working, and is part of the window's energy.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from hil.core.errors import InstrumentError
 from hil.core.trial import WindowSample
 from hil.core.waveform import Waveform
 from hil.measure.clock import ClockRatio
+from hil.measure.losses import Missing
 from hil.measure.windows import CLOCK_TOLERANCE, Window, find_windows, fit_duration
 
 # Samples before a window, without the border sample, that tell the base power.
@@ -143,21 +144,25 @@ def measure_windows(
     InstrumentError when the waveform does not show exactly these windows, whole and unclipped,
     each as long as the board has counted and ``marker_cycles`` more. With a ``ratio`` the board's
     time is turned into the meter's first and they must agree within its uncertainty. With
-    ``max_lost`` above 0 the lost samples, at the window's power, are added to the edges'
-    uncertainty.
+    ``max_lost`` above 0 what a window lacks is added at its mean power (hil.measure.losses).
     """
     scale = 1.0 if ratio is None else ratio.ratio
     tolerance = CLOCK_TOLERANCE if ratio is None else ratio.tolerance
-    found = [
-        fit_duration(
-            window, number, scale * (plan.cycles + marker_cycles) / clock_hz, waveform, tolerance
-        )
-        for number, (window, plan) in enumerate(
-            zip(find_windows(waveform, len(planned), max_lost=max_lost), planned, strict=True)
+    windows, missing = [], []
+    for number, (window, plan) in enumerate(
+        zip(find_windows(waveform, len(planned), max_lost=max_lost), planned, strict=True)
+    ):
+        duration_s = scale * (plan.cycles + marker_cycles) / clock_hz
+        counted = duration_s / waveform.sample_interval_s
+        lack = Missing.of(window, counted, waveform.lost_samples, ratio)
+        windows.append(fit_duration(window, number, duration_s, waveform, tolerance, lack.samples))
+        missing.append(lack)
+    energies = [
+        _filled(energy, window, waveform, lack)
+        for energy, window, lack in zip(
+            window_energies(waveform, windows), windows, missing, strict=True
         )
     ]
-    energies = window_energies(waveform, found)
-    lost_s = waveform.lost_samples * waveform.sample_interval_s
     return tuple(
         WindowSample(
             warmup=warmup,
@@ -168,12 +173,33 @@ def measure_windows(
             duration_s=energy.duration_s,
             meter_samples=window.end - window.first,
             energy_uj=energy.energy_uj,
-            edge_uncertainty_uj=energy.edge_uncertainty_uj + lost_s * energy.power_w * 1e6,
+            edge_uncertainty_uj=energy.edge_uncertainty_uj,
             base_power_w=energy.base_power_w,
             supply_v=waveform.board_v,
             clock_ratio=scale,
             clock_uncertainty=0.0 if ratio is None else ratio.uncertainty,
             clock_windows=0 if ratio is None else ratio.windows,
+            lost_samples=waveform.lost_samples,
+            lost_limit_uj=limit_uj,
         )
-        for plan, window, energy in zip(planned, found, energies, strict=True)
+        for plan, window, (energy, limit_uj) in zip(planned, windows, energies, strict=True)
     )
+
+
+def _filled(
+    energy: WindowEnergy, window: Window, waveform: Waveform, missing: Missing
+) -> tuple[WindowEnergy, float]:
+    """``energy`` with what is missing, and the limit of what that may be wrong, in microjoules."""
+    if missing.most == 0:
+        return energy, 0.0
+    sample_s = waveform.sample_interval_s
+    power = waveform.power_w[window.first : window.end]
+    limit_w = (missing.most - missing.least) / 2 * energy.power_w + missing.most * float(
+        power.max() - power.min()
+    )
+    whole = replace(
+        energy,
+        energy_uj=energy.energy_uj + missing.samples * energy.power_w * sample_s * 1e6,
+        duration_s=energy.duration_s + missing.samples * sample_s,
+    )
+    return whole, limit_w * sample_s * 1e6

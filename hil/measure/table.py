@@ -174,6 +174,7 @@ def _window_info(windows: Sequence[Window]) -> WindowInfo | None:
         base_power_w=median(w.base_power_w for w in seen),
         n=len(seen),
         overhead_uj=None if overhead is None else overhead.energy_uj,
+        lost_samples=sum(w.lost_samples for w in seen),
     )
 
 

@@ -59,8 +59,8 @@ def find_windows(
     if waveform.lost_samples > max_lost:
         raise InstrumentError(
             f"{waveform.meter}: {waveform.lost_samples} samples were lost among {len(waveform)}, "
-            f"{max_lost} are accepted; energies over a gap would be guesses, repeat the "
-            "acquisition (or lower the rate)"
+            f"{max_lost} are accepted; energies over a gap would be guesses: repeat the "
+            "acquisition, lower the rate, or accept some by [meter] lost_samples_per_million"
         )
     starts, levels = _level_runs(waveform.marker, min_run)
     if len(starts) == 0:
@@ -129,22 +129,26 @@ def fit_duration(
     duration_s: float,
     waveform: Waveform,
     tolerance: float = CLOCK_TOLERANCE,
+    missing: float = 0.0,
 ) -> Window:
     """Place both edges by the duration that the board has counted.
 
     The meter knows each edge to half a sample, the board knows their distance far better. The
     misfit is shared by both edges, at most half a sample each. InstrumentError when board and
     meter disagree beyond ``tolerance`` of their clocks: then one of them is wrong or the windows
-    are others.
+    are others. ``missing`` lost samples belong to the window; where any were lost the count is
+    needed to find them and places no edge.
     """
     counted = duration_s / waveform.sample_interval_s
-    misfit = window.samples - counted
+    misfit = window.samples + missing - counted
     if abs(misfit) > EDGE_SAMPLES + tolerance * counted:
         raise InstrumentError(
             f"{waveform.meter}: window {number} lasts "
             f"{window.samples * waveform.sample_interval_s:.6g} s by the marker and "
             f"{duration_s:.6g} s by the board's counter; check clock settings and sample interval"
         )
+    if waveform.lost_samples:
+        return window
     shift = min(max(misfit / 2, -0.5), 0.5)
     return replace(
         window,

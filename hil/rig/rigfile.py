@@ -43,6 +43,8 @@ METER_KINDS = (
     "scpi_digitizer", "ppk2", "lpm01a", "joulescope", "keysight_n6705c", "keithley_dmm6500",
     "keysight_infiniivision", "rigol_ds1000z", "siglent_sds1000xe",
 )  # fmt: skip
+# A meter that loses 1 % of its samples measures something else.
+MOST_LOST_PER_MILLION = 10_000.0
 CALIBRATIONS = ("none", "required")
 TWIN_PLACES = ("dir", "meter_port", "gdb_port")
 LABGRID_PLACES = ("place_serial", "place_gdb")
@@ -73,6 +75,8 @@ class MeterSpec:
     stored calibration of this serial number (hil.rig.calibration). ``accuracy``, the table
     [meter.accuracy], are its limits from the data sheet or the calibration, for the budget of
     every energy (docs/energy.md); without it a report has no budgets and says so.
+    ``lost_samples_per_million``: up to so many of an acquisition's samples may be lost; what they
+    may have been widens the uncertainty. None unless told.
     """
 
     kind: str
@@ -82,6 +86,7 @@ class MeterSpec:
     timeout_s: float = 5.0
     serial: str = ""
     calibration: str = "none"
+    lost_samples_per_million: float = 0.0
     options: MeterOptions | None = None
     accuracy: MeterAccuracy | None = None
 
@@ -312,6 +317,12 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 def _check_values(rig: Rig) -> None:
     check_flasher(rig.flasher, rig.board, f"{rig.path}: [flasher]")
     _choice(rig.meter.calibration, CALIBRATIONS, f"{rig.path}: [meter] calibration")
+    lost = rig.meter.lost_samples_per_million
+    if not 0 <= lost <= MOST_LOST_PER_MILLION:
+        raise RigError(
+            f"{rig.path}: [meter] lost_samples_per_million: {lost:g} is not between 0 and "
+            f"{MOST_LOST_PER_MILLION:g}"
+        )
     positive = {
         "[console] baud": rig.console.baud,
         "[console] answer_s": rig.console.answer_s,

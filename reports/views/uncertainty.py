@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from hil.core.uncertainty import COVERAGE, UncertaintyBudget
 from reports import text
 from reports.model import BoardReport, LayerRow, ReportData
@@ -11,7 +13,7 @@ TITLE = "Energy uncertainty"
 
 
 def section(data: ReportData) -> Section:
-    lead = tuple(says(board) for board in data.boards for says in (_says, _overhead))
+    lead = tuple(sentence for board in data.boards for sentence in _lead(board))
     tables = [table for board in data.boards for table in _tables(board)]
     return Section("uncertainty", TITLE, lead, tables=tuple(tables))
 
@@ -31,6 +33,17 @@ def _says(board: BoardReport) -> str:
         f"{_percent(budget)} (k = {COVERAGE:g}, about 95 %), uncertain mostly by "
         f"{budget.largest.name}."
     )
+
+
+def _lead(board: BoardReport) -> Iterator[str]:
+    yield _says(board)
+    yield _overhead(board)
+    if board.losses:
+        lost = sum(loss.samples for loss in board.losses)
+        yield (
+            f"{board.title}: {lost} lost meter samples in {len(board.losses)} acquisitions were "
+            "accepted ([meter] lost_samples_per_million); each budget has a term for them."
+        )
 
 
 def _overhead(board: BoardReport) -> str:
@@ -59,7 +72,7 @@ def _percent(budget: UncertaintyBudget) -> str:
 
 
 def _tables(board: BoardReport) -> list[Table]:
-    tables = []
+    tables = [_loss_table(board)] if board.losses else []
     if board.network_budget is not None:
         tables.append(_budget_table(board, board.network_budget))
     rows = tuple(_layer(row, row.energy_budget) for row in board.layers if row.energy_budget)
@@ -76,6 +89,19 @@ def _tables(board: BoardReport) -> list[Table]:
             )
         )
     return tables
+
+
+def _loss_table(board: BoardReport) -> Table:
+    labels = ("acquisition", "lost samples", "limit in a pass, µJ")
+    return Table(
+        f"t-losses-{slug(board.name)}",
+        f"{board.title}: acquisitions with lost samples",
+        columns(*labels, words=("acquisition",)),
+        tuple(
+            Row((word(loss.label), whole(loss.samples), number(loss.limit_uj)))
+            for loss in board.losses
+        ),
+    )
 
 
 def _budget_table(board: BoardReport, budget: UncertaintyBudget) -> Table:

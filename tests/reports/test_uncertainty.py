@@ -8,7 +8,7 @@ import pytest
 
 from hil.core.overhead import Overhead
 from hil.core.uncertainty import Term, UncertaintyBudget
-from reports.model import BoardReport, ReportData
+from reports.model import BoardReport, Loss, ReportData
 from reports.views import uncertainty
 from tests.reports.factory import report_data
 
@@ -69,6 +69,16 @@ def test_what_measuring_adds_is_said(data: ReportData) -> None:
         told = replace(data, boards=boards)
         assert says in uncertainty.section(told).lead[1].replace("\u00a0", " ")
         assert ReportData.from_dict(told.to_dict()).boards[0].overhead == overhead
+
+
+def test_accepted_losses_are_shown_and_only_they(data: ReportData) -> None:
+    first, *others = data.boards
+    assert not any("lost meter samples" in says for says in uncertainty.section(data).lead)
+    losses = (Loss("energy of every layer, image 0", 12, 0.5), Loss("another", 3, 0.25))
+    told = replace(data, boards=(replace(first, losses=losses), *others))
+    made = uncertainty.section(told)
+    assert "15 lost meter samples in 2 acquisitions were accepted" in made.lead[2]
+    assert [cell.text for cell in made.tables[0].rows[1].cells] == ["another", "3", "0.250"]
 
 
 def test_budgets_survive_json(data: ReportData) -> None:

@@ -56,7 +56,8 @@ def recorded(bench: Bench, console: Console, interval_s: float, folder: Path) ->
     meter = bench.meter()
     meter.configure(1 / interval_s, 0.1)
     with Journal.create(folder, "quick", {}) as journal:
-        rig = SimpleNamespace(console=console, meter=meter, power=None)
+        spec = SimpleNamespace(meter=SimpleNamespace(lost_samples_per_million=0.0))
+        rig = SimpleNamespace(console=console, meter=meter, power=None, rig=spec)
         settings = Settings(empty_windows=8)
         session = Session(
             rig, None, None, ORIGIN, journal, settings, lambda _: None, threading.Event()

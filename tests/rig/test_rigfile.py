@@ -51,6 +51,16 @@ def test_values_and_defaults(tmp_path: Path) -> None:
     assert rig.virtual is not None and rig.virtual.seed == 3 and rig.slowdown == 1.0
 
 
+def test_lost_samples_are_refused_unless_a_rig_accepts_some(tmp_path: Path) -> None:
+    assert load_rig(write(tmp_path, GOOD)).meter.lost_samples_per_million == 0.0
+    told = GOOD.replace("range_a = 0.1", "range_a = 0.1\nlost_samples_per_million = {}")
+    text = told.replace("{dir}", "{{dir}}").replace("{meter_port}", "{{meter_port}}")
+    assert load_rig(write(tmp_path, text.format(50))).meter.lost_samples_per_million == 50.0
+    for wrong in (-1, 20_000):
+        with pytest.raises(RigError, match=r"lost_samples_per_million: .* between 0 and 10000"):
+            load_rig(write(tmp_path, text.format(wrong)))
+
+
 def test_local_folder_and_benches_of_its_rigs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,10 @@ from scripted_bench import Bench
 
 from hil.core.errors import InstrumentError
 from hil.core.provenance import Origin
+from hil.core.trial import WindowSample
+from hil.measure.clock import clock_ratio
+from hil.measure.energy import PlannedWindow, measure_windows
+from hil.measure.losses import accepted_losses
 from hil.rig.console import Console
 from hil.rig.frames import encode
 from hil.rig.meters.scpi_digitizer import ScpiDigitizer
@@ -91,6 +95,30 @@ def test_lost_samples_are_told(bench: Bench, meter: ScpiDigitizer, console: Cons
     waveform = meter.read()
     assert waveform.lost_samples == 64
     assert len(waveform) == 2000 - 64
+
+
+def test_a_rig_may_accept_lost_samples(
+    bench: Bench, meter: ScpiDigitizer, console: Console
+) -> None:
+    """64 of 30,400 samples, lost in the middle of the acquisition."""
+    counts = (20, 30, 200)
+    bench.probe.disturb("meter", "lose", count=64)
+    with meter.acquisition(0.12) as acquisition:
+        cycles = console.repeat_layers(0, 2000, counts)
+        waveform = acquisition.read()
+    plans = [PlannedWindow(n, counts[n], cycles[n]) for n in range(3)]
+
+    def windows(per_million: float) -> tuple[WindowSample, ...]:
+        most = accepted_losses(waveform, per_million)
+        ratio = clock_ratio(waveform, cycles, 100e6, max_lost=most)
+        return measure_windows(waveform, plans, 100e6, 0, ratio=ratio, max_lost=most)
+
+    with pytest.raises(InstrumentError, match=r"64 samples were lost .* 0 are accepted"):
+        windows(0)
+    for window, layer in zip(windows(5000), TOY_NETWORK, strict=True):
+        true_uj = layer.power_w * window.cycles / 100e6 * 1e6
+        error_uj = abs(window.energy_uj - true_uj)
+        assert error_uj < window.lost_limit_uj + window.edge_uncertainty_uj + 1.5e-3 * true_uj
 
 
 def test_the_supply_may_be_off(bench: Bench, meter: ScpiDigitizer) -> None:
