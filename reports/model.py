@@ -128,6 +128,22 @@ class Loss:
 
 
 @dataclass(frozen=True)
+class MeterCalibration:
+    """What corrected a meter's readings. Dates as ISO 8601; ``expires`` "" where nobody told it.
+
+    ``age_days`` when the last energy was measured; ``expired``: energies measured after its last
+    day, of ``energies``.
+    """
+
+    date: str
+    expires: str
+    digest: str
+    age_days: int
+    expired: int
+    energies: int
+
+
+@dataclass(frozen=True)
 class BoardReport:
     """All that was measured on one board, and under which conditions.
 
@@ -135,7 +151,8 @@ class BoardReport:
     measured by itself; None where one of the two is missing. ``meter_accuracy`` names the source
     of the meter's limits, without which there are no budgets. ``overhead`` of measuring is
     subtracted from all costs; None: it was not measured. ``losses``: acquisitions with lost
-    samples that were accepted.
+    samples that were accepted. ``calibration`` is that of the meter; None: its readings are taken
+    as they are.
     """
 
     name: str
@@ -149,6 +166,7 @@ class BoardReport:
     meter_accuracy: str = ""
     overhead: Overhead | None = None
     losses: tuple[Loss, ...] = ()
+    calibration: MeterCalibration | None = None
     cycles_check: Reconciliation | None = None
     energy_check: Reconciliation | None = None
     memory: tuple[MemoryUse, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from hil.clio.optimizer import Decision, Target
 from hil.clio.partitions import Key, Partition
 from hil.clio.pricing import COSTS, price
 from hil.clio.radio import RADIOS, Radio
+from hil.core.calibration import CalibrationLabel
 from hil.core.cost import CostRow, CostTable, Interval
 from hil.core.errors import DataError
 from hil.core.firmware import MemoryUse
@@ -93,6 +95,7 @@ def _board(run: Run, network: Network, table: CostTable) -> page.BoardReport:
         meter_accuracy="" if accuracy is None else accuracy.source,
         overhead=table.overhead,
         losses=tuple(_losses(trials)),
+        calibration=calibration_of(table.provenance.meter, trials),
         cycles_check=_cycles_check(table),
         energy_check=_energy_check(table),
         memory=tuple(MemoryUse(**use) for use in facts["memory"]),
@@ -136,6 +139,27 @@ def _losses(trials: Iterable[Trial]) -> Iterator[page.Loss]:
         if windows:
             limit_uj = max(window.lost_limit_uj / window.iterations for window in windows)
             yield page.Loss(label(trial.workload), windows[0].lost_samples, limit_uj)
+
+
+def calibration_of(meter: str, trials: Iterable[Trial]) -> page.MeterCalibration | None:
+    """That in the meter's identity, judged by the days on which ``trials`` measured energies."""
+    made = CalibrationLabel.in_identity(meter)
+    if made is None:
+        return None
+    days = [
+        datetime.datetime.fromisoformat(trial.finished).date()
+        for trial in trials
+        if trial.kind is TrialKind.ENERGY
+    ]
+    date, expires = made.date, made.expires
+    return page.MeterCalibration(
+        date=date.isoformat(),
+        expires="" if expires is None else expires.isoformat(),
+        digest=made.digest,
+        age_days=(max(days, default=date) - date).days,
+        expired=0 if expires is None else sum(day > expires for day in days),
+        energies=len(days),
+    )
 
 
 def _cycles_check(table: CostTable) -> Reconciliation | None:

@@ -12,7 +12,8 @@ meter-calibrations.toml) with a table for each serial number:
     shunt_ohms = 0.4985         # the true one; 0: the meter has no shunt of yours
     cable_ohms = 0.012          # between the point where the supply is measured and the board
 
-What was applied is part of the meter's identity in every waveform and trial: date and digest.
+What was applied is part of the meter's identity in every waveform and trial: date, last day and
+digest.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from typing import Any
 
 import numpy as np
 
+from hil.core.calibration import CalibrationLabel
 from hil.core.errors import InstrumentError, RigError
 from hil.core.waveform import Waveform
 from hil.rig.meter import Acquisition, Meter, acquire
@@ -81,7 +83,7 @@ class Calibration:
     @property
     def label(self) -> str:
         """What is added to the identity of a meter that is corrected by it."""
-        return f"calibrated {self.date.isoformat()} sha256:{self.digest}"
+        return str(CalibrationLabel(self.date, self.expires, self.digest))
 
     def apply(self, waveform: Waveform) -> Waveform:
         """The waveform with true currents and the board's own power.

@@ -38,12 +38,32 @@ def _says(board: BoardReport) -> str:
 def _lead(board: BoardReport) -> Iterator[str]:
     yield _says(board)
     yield _overhead(board)
+    yield _calibration(board)
     if board.losses:
         lost = sum(loss.samples for loss in board.losses)
         yield (
             f"{board.title}: {lost} lost meter samples in {len(board.losses)} acquisitions were "
             "accepted ([meter] lost_samples_per_million); each budget has a term for them."
         )
+
+
+def _calibration(board: BoardReport) -> str:
+    """What has corrected the meter's readings, and whether it still counted."""
+    made = board.calibration
+    if made is None:
+        return f"{board.title}: the meter's readings are taken as they are, without a calibration."
+    told = (
+        f"{board.title}: the meter's readings are corrected by its calibration of {made.date} "
+        f"(SHA-256 {made.digest}), {made.age_days} days old when the last energy was measured"
+    )
+    if not made.expires:
+        return f"{told}; an older run that does not tell when it expires."
+    if made.expired:
+        return (
+            f"{told}. It had EXPIRED: {made.expired} of {made.energies} energies were measured "
+            f"after its last day, {made.expires}. Calibrate and measure again."
+        )
+    return f"{told}, valid until {made.expires}."
 
 
 def _overhead(board: BoardReport) -> str:

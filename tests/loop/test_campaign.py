@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from hil.cli import main
+from hil.core.calibration import CalibrationLabel
 from hil.core.cost import CostTable
 from hil.core.errors import DataError, JournalError, WrongOutputError
 from hil.core.network import Network
@@ -17,7 +19,7 @@ from hil.core.provenance import Origin
 from hil.core.trial import WHOLE_NETWORK, TrialKind
 from hil.loop.campaign import run_campaign
 from hil.loop.recorded import recorded_accuracy
-from hil.loop.report import cost_tables, report_data
+from hil.loop.report import calibration_of, cost_tables, report_data
 from hil.loop.subject import Subject
 from hil.measure.segments import segment_cycles
 from hil.nn.network_file import load_network
@@ -73,6 +75,20 @@ def test_what_measuring_adds_is_subtracted(measured, subject):
         assert row.window.overhead_uj == pytest.approx(cycles / 216e6 * 0.35e6, rel=0.4)
         assert "marker overhead" in {term.name for term in row.energy_budget.terms}
     assert report_data(measured).boards[0].overhead == overhead
+
+
+def test_the_meters_calibration_is_judged_by_the_day_of_measuring(measured):
+    """A run whose rig was opened on a calibration's last day may end after it."""
+    trials = [t for t in Run.load(measured).trials if t.kind is TrialKind.ENERGY]
+    day = datetime.date.fromisoformat(trials[-1].finished[:10])
+    for days, expired in ((0, 0), (-1, len(trials))):
+        expires = day + datetime.timedelta(days)
+        made = CalibrationLabel(day - datetime.timedelta(30), expires, "0123456789ab")
+        found = calibration_of(f"HIL,VPM1,V000001,1; {made}", trials)
+        assert (found.age_days, found.expired, found.energies) == (30, expired, len(trials))
+        assert (found.expires, found.digest) == (expires.isoformat(), "0123456789ab")
+    assert calibration_of("HIL,VPM1,V000001,1", trials) is None
+    assert report_data(measured).boards[0].calibration is None
 
 
 def test_the_meters_limits_are_recorded_by_rig(measured):

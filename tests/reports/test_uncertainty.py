@@ -8,7 +8,7 @@ import pytest
 
 from hil.core.overhead import Overhead
 from hil.core.uncertainty import Term, UncertaintyBudget
-from reports.model import BoardReport, Loss, ReportData
+from reports.model import BoardReport, Loss, MeterCalibration, ReportData
 from reports.views import uncertainty
 from tests.reports.factory import report_data
 
@@ -48,7 +48,7 @@ def test_a_meter_without_limits_is_said(data: ReportData) -> None:
     boards = tuple(_bare(board) for board in data.boards)
     made = uncertainty.section(replace(data, boards=boards))
     assert made.tables == ()
-    assert all("does not state the meter's accuracy" in sentence for sentence in made.lead[::2])
+    assert all("does not state the meter's accuracy" in sentence for sentence in made.lead[::3])
 
 
 def _bare(board: BoardReport) -> BoardReport:
@@ -77,8 +77,23 @@ def test_accepted_losses_are_shown_and_only_they(data: ReportData) -> None:
     losses = (Loss("energy of every layer, image 0", 12, 0.5), Loss("another", 3, 0.25))
     told = replace(data, boards=(replace(first, losses=losses), *others))
     made = uncertainty.section(told)
-    assert "15 lost meter samples in 2 acquisitions were accepted" in made.lead[2]
+    assert "15 lost meter samples in 2 acquisitions were accepted" in made.lead[3]
     assert [cell.text for cell in made.tables[0].rows[1].cells] == ["another", "3", "0.250"]
+
+
+def test_the_calibration_is_shown_with_its_age(data: ReportData) -> None:
+    first, *others = data.boards
+    made = MeterCalibration("2026-11-25", "2027-11-25", "0123456789ab", 3, 0, 12)
+    for calibration, says in (
+        (None, "taken as they are, without a calibration"),
+        (made, "of 2026-11-25 (SHA-256 0123456789ab), 3 days old when the last energy was"),
+        (made, "valid until 2027-11-25"),
+        (replace(made, expired=5), "EXPIRED: 5 of 12 energies were measured after its last day"),
+        (replace(made, expires=""), "an older run that does not tell when it expires"),
+    ):
+        told = replace(data, boards=(replace(first, calibration=calibration), *others))
+        assert says in uncertainty.section(told).lead[2]
+        assert ReportData.from_dict(told.to_dict()).boards[0].calibration == calibration
 
 
 def test_budgets_survive_json(data: ReportData) -> None:

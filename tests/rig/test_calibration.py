@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from test_waveform import waveform
 
+from hil.core.calibration import CalibrationLabel
 from hil.core.errors import InstrumentError, RigError
 from hil.rig import calibration
 from hil.rig.calibration import CalibratedMeter, Calibration, find, load_all, store
@@ -27,7 +28,9 @@ class TestApplied:
         assert true.current_a == pytest.approx([-1e-4, 0.06365, 0.1274], rel=1e-5)
         assert true.series_ohms == pytest.approx(0.5)  # true shunt and cable
         assert true.power_w[2] == pytest.approx(0.1274 * (3.3 - 0.1274 * 0.5), rel=1e-5)
-        assert true.meter == f"ACME,M,1,2; calibrated 2026-11-25 sha256:{RECORD.digest}"
+        assert true.meter == (
+            f"ACME,M,1,2; calibrated 2026-11-25 until 2027-11-25 sha256:{RECORD.digest}"
+        )
 
     def test_clipped_samples_stay_beyond_the_range(self) -> None:
         ends = np.array([-0.1, 0.1], np.float32)
@@ -55,6 +58,19 @@ class TestApplied:
             )
         }  # fmt: skip
         assert len(others | {RECORD.digest}) == 8
+
+
+class TestLabel:
+    def test_it_comes_back_from_an_identity(self) -> None:
+        found = CalibrationLabel.in_identity(f"{IDENTITY}; {RECORD.label}")
+        assert found == CalibrationLabel(DAY, RECORD.expires, RECORD.digest)
+
+    def test_older_runs_and_meters_without_one(self) -> None:
+        found = CalibrationLabel.in_identity(
+            f"{IDENTITY}; calibrated 2026-11-25 sha256:0123456789ab"
+        )
+        assert found == CalibrationLabel(DAY, None, "0123456789ab")
+        assert CalibrationLabel.in_identity(IDENTITY) is None
 
 
 class TestKept:

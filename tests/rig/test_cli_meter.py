@@ -31,7 +31,7 @@ def test_store_and_list() -> None:
         "calibrate", "SN1", "--model", "N6705C", "--gain", "1.01", "--offset-a", "-2e-6",
         "--date", "2026-11-25", "--valid-days", "30",
     )  # fmt: skip
-    assert "calibrated 2026-11-25 sha256:" in said and "expires 2026-12-25" in said
+    assert "calibrated 2026-11-25 until 2026-12-25 sha256:" in said and "expires 2026-12-25" in said
     record = load_all()["SN1"]
     assert (record.gain, record.offset_a, record.shunt_ohms) == (1.01, -2e-6, 0.0)
     assert "SN1 (N6705C)" in run("calibrations") and record.digest in run("calibrations")
