@@ -54,6 +54,7 @@ class LayerRow:
     energy_uj: Interval | None = None
     base_energy_uj: float | None = None
     energy_budget: UncertaintyBudget | None = None
+    active_budget: UncertaintyBudget | None = None
 
     @property
     def mac_per_cycle(self) -> float | None:
@@ -163,6 +164,7 @@ class BoardReport:
     network_cycles: Interval | None = None
     network_energy_uj: Interval | None = None
     network_budget: UncertaintyBudget | None = None
+    network_active_budget: UncertaintyBudget | None = None
     meter_accuracy: str = ""
     overhead: Overhead | None = None
     losses: tuple[Loss, ...] = ()

@@ -20,7 +20,8 @@ from hil.core.uncertainty import UncertaintyBudget
 if TYPE_CHECKING:
     import pandas as pd
 
-# Version of CostTable.to_dict. 1: first; 2: with uncertainty budgets; 3: with the overhead.
+# Version of CostTable.to_dict. 1: first; 2: with uncertainty budgets; 3: with the overhead
+# and budgets of the active energy.
 SCHEMA = 3
 READABLE = (1, 2, SCHEMA)
 
@@ -162,12 +163,19 @@ class WindowInfo:
     lost_samples: int = 0
 
 
+# Fields of a row that are kept as objects of their own.
+_OBJECTS = (
+    "cycles", "cycle_samples", "energy_uj", "energy_samples_uj", "energy_budget", "active_budget"
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class CostRow:
     """One layer on one board. ``cycles`` are of the compute clock, for one pass.
 
     ``compute_cycles``, ``copy_cycles`` and ``other_cycles`` (loops, barriers, calls) are
-    medians of the parts. ``energy_uj`` is None where no energy was measured.
+    medians of the parts. ``energy_uj`` is None where no energy was measured. The budgets are of the
+    energy and of the active energy, without base power.
     """
 
     index: int
@@ -183,6 +191,7 @@ class CostRow:
     energy_samples_uj: Samples | None = None
     window: WindowInfo | None = None
     energy_budget: UncertaintyBudget | None = None
+    active_budget: UncertaintyBudget | None = None
 
     @property
     def base_energy_uj(self) -> float | None:
@@ -192,9 +201,17 @@ class CostRow:
             return None
         return window.base_power_w * window.window_s / window.iterations * 1e6
 
+    @property
+    def active_energy_uj(self) -> float | None:
+        """What the work adds to it."""
+        base_uj = self.base_energy_uj
+        if self.energy_uj is None or base_uj is None:
+            return None
+        return self.energy_uj.median - base_uj
+
     def to_dict(self) -> dict[str, Any]:
         data = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name in ("cycles", "cycle_samples", "energy_uj", "energy_samples_uj", "energy_budget"):
+        for name in _OBJECTS:
             data[name] = None if data[name] is None else data[name].to_dict()
         data["window"] = None if self.window is None else vars(self.window).copy()
         return data
@@ -211,6 +228,7 @@ class CostRow:
             "energy_samples_uj": None if samples is None else Samples.from_dict(samples),
             "window": None if window is None else WindowInfo(**window),
             "energy_budget": _budget(data.get("energy_budget")),
+            "active_budget": _budget(data.get("active_budget")),
         }
         return cls(**{**data, **made})
 
@@ -234,6 +252,7 @@ class CostTable:
     provenance: Provenance
     network_budget: UncertaintyBudget | None = None
     overhead: Overhead | None = None
+    network_active_budget: UncertaintyBudget | None = None
 
     def __post_init__(self) -> None:
         indices = [row.index for row in self.rows]
@@ -265,10 +284,12 @@ class CostTable:
             self.provenance,
             other.network_budget or self.network_budget,
             other.overhead or self.overhead,
+            other.network_active_budget or self.network_active_budget,
         )
 
     def to_dict(self) -> dict[str, Any]:
         cycles, energy, budget = (self.network_cycles, self.network_energy_uj, self.network_budget)
+        active = self.network_active_budget
         return {
             "schema": SCHEMA,
             "rows": [row.to_dict() for row in self.rows],
@@ -277,6 +298,7 @@ class CostTable:
             "provenance": self.provenance.to_dict(),
             "network_budget": None if budget is None else budget.to_dict(),
             "overhead": None if self.overhead is None else self.overhead.to_dict(),
+            "network_active_budget": None if active is None else active.to_dict(),
         }
 
     @classmethod
@@ -294,6 +316,7 @@ class CostTable:
                 Provenance.from_dict(data["provenance"]),
                 _budget(data.get("network_budget")),
                 None if overhead is None else Overhead.from_dict(overhead),
+                _budget(data.get("network_active_budget")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"damaged cost table: {error!r}") from error
@@ -323,7 +346,8 @@ def _or_nan(value: float | None) -> float:
 
 
 def _flat(row: CostRow, clock_hz: int) -> dict[str, Any]:
-    energy, window, budget = row.energy_uj, row.window, row.energy_budget
+    energy, window = row.energy_uj, row.window
+    budget, active = row.energy_budget, row.active_budget
     return {
         "layer": row.index,
         "name": row.name,
@@ -345,6 +369,9 @@ def _flat(row: CostRow, clock_hz: int) -> dict[str, Any]:
         "energy_standard_uj": budget.combined_uj if budget else math.nan,
         "energy_expanded_uj": budget.expanded_uj if budget else math.nan,
         "base_energy_uj": _or_nan(row.base_energy_uj),
+        "active_energy_uj": _or_nan(row.active_energy_uj),
+        "active_standard_uj": active.combined_uj if active else math.nan,
+        "active_expanded_uj": active.expanded_uj if active else math.nan,
         "overhead_uj": _or_nan(window.overhead_uj if window else None),
         "lost_samples": window.lost_samples if window else 0,
         "iterations": window.iterations if window else 0,

@@ -92,6 +92,7 @@ def _board(run: Run, network: Network, table: CostTable) -> page.BoardReport:
         network_cycles=table.network_cycles,
         network_energy_uj=table.network_energy_uj,
         network_budget=table.network_budget,
+        network_active_budget=table.network_active_budget,
         meter_accuracy="" if accuracy is None else accuracy.source,
         overhead=table.overhead,
         losses=tuple(_losses(trials)),
@@ -124,6 +125,7 @@ def _layer(network: Network, row: CostRow) -> page.LayerRow:
         energy_uj=row.energy_uj,
         base_energy_uj=row.base_energy_uj,
         energy_budget=row.energy_budget,
+        active_budget=row.active_budget,
     )
 
 

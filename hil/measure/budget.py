@@ -65,6 +65,51 @@ def few_repeats_factor(n: int) -> float:
     return max(1.0, STUDENT_95[rows[bisect_right(rows, n - 1) - 1]] / COVERAGE)
 
 
+def uniform(name: str, limit_uj: float, note: str) -> Term:
+    """A limit of which nothing more is known."""
+    return Term(name, limit_uj / UNIFORM, "uniform", note)
+
+
+def noise_of_mean(values: Sequence[float]) -> float:
+    """Standard uncertainty of the mean of at least 2 repeats, by their spread."""
+    return few_repeats_factor(len(values)) * stdev(values) / math.sqrt(len(values))
+
+
+def relative_terms(size_uj: float, accuracy: MeterAccuracy, supply_v: float) -> list[Term]:
+    """What scales a reading of ``size_uj``."""
+    size_uj = abs(size_uj)
+    return [
+        uniform("gain", size_uj * accuracy.gain, f"{accuracy.gain:.3%} of the reading"),
+        uniform("shunt", size_uj * accuracy.shunt, f"{accuracy.shunt:.3%}, its tolerance"),
+        uniform("supply", size_uj * accuracy.supply, f"{accuracy.supply:.3%} of {supply_v:.4g} V"),
+        uniform("time base", size_uj * accuracy.time_base, "the meter's sample clock"),
+    ]
+
+
+def edges_term(repeats: Sequence[WindowEnergy]) -> Term:
+    """Edges fall anywhere within a sample, in each repeat anew."""
+    squares = fmean(window.edge_uncertainty_uj**2 for window in repeats)
+    limit_uj = math.sqrt(squares / len(repeats))
+    return uniform("edges", limit_uj, "place of the marker's edges within a sample")
+
+
+def extra_terms(
+    size_uj: float, clock: ClockRatio | None, overhead: MarkerOverhead | None, lost_uj: float
+) -> list[Term]:
+    """What only some windows have."""
+    terms = []
+    if clock is not None:
+        note = f"meter to board {clock.ratio:.6f}, from {clock.windows} windows"
+        relative = clock.uncertainty / clock.ratio
+        terms.append(Term("clock ratio", abs(size_uj) * relative, "normal", note))
+    if overhead is not None:
+        note = f"{overhead.energy_uj:.3g} uJ of marker and counter subtracted"
+        terms.append(Term("marker overhead", overhead.uncertainty_uj, "normal", note))
+    if lost_uj:
+        terms.append(uniform("lost samples", lost_uj, "accepted; what they may have been"))
+    return terms
+
+
 def energy_budget(
     repeats: Sequence[WindowEnergy],
     accuracy: MeterAccuracy,
@@ -77,46 +122,29 @@ def energy_budget(
     """The budget of the mean energy of the same window in ``repeats`` (at least 2).
 
     ``clock``: the ratio by which the windows were placed. ``overhead``: what was subtracted from
-    each. ``lost_uj``: what accepted lost samples may change. ``placing_uj``: what a
-    window placed by the board's nominal clock may be off. DataError with fewer repeats: one window
-    says nothing about its noise.
+    each. ``lost_uj``: what accepted lost samples may change. ``placing_uj``: what a window placed
+    by the board's nominal clock may be off. DataError with fewer repeats: one window says nothing
+    about its noise.
     """
     if len(repeats) < 2:
         raise DataError(
             f"an uncertainty budget needs at least 2 repeats of a window, got {len(repeats)}"
         )
     energies = [window.energy_uj for window in repeats]
-    energy_uj, n = fmean(energies), len(energies)
-    duration_s = fmean(window.duration_s for window in repeats)
-    edges_uj = math.sqrt(fmean(window.edge_uncertainty_uj**2 for window in repeats) / n)
-    noise_uj = few_repeats_factor(n) * stdev(energies) / math.sqrt(n)
-    size_uj = abs(energy_uj)
-    uj_per_a = supply_v * duration_s * 1e6
+    energy_uj = fmean(energies)
+    uj_per_a = supply_v * fmean(window.duration_s for window in repeats) * 1e6
     step_a = accuracy.resolution_a
-
-    def uniform(name: str, limit_uj: float, note: str) -> Term:
-        return Term(name, limit_uj / UNIFORM, "uniform", note)
-
+    note = f"spread of {len(repeats)} repeats, of their mean"
     terms = [
-        Term("noise", noise_uj, "Student's t", f"spread of {n} repeats, of their mean"),
-        uniform("gain", size_uj * accuracy.gain, f"{accuracy.gain:.3%} of the reading"),
+        Term("noise", noise_of_mean(energies), "Student's t", note),
+        *relative_terms(energy_uj, accuracy, supply_v),
         uniform("offset", accuracy.offset_a * uj_per_a, f"{accuracy.offset_a:.3g} A"),
         uniform("resolution", step_a / 2 * uj_per_a, f"half of a step of {step_a:.3g} A"),
-        uniform("shunt", size_uj * accuracy.shunt, f"{accuracy.shunt:.3%}, its tolerance"),
-        uniform("supply", size_uj * accuracy.supply, f"{accuracy.supply:.3%} of {supply_v:.4g} V"),
-        uniform("time base", size_uj * accuracy.time_base, "the meter's sample clock"),
-        uniform("edges", edges_uj, "place of the marker's edges within a sample"),
+        edges_term(repeats),
+        *extra_terms(energy_uj, clock, overhead, lost_uj),
     ]
-    if clock is not None:
-        note = f"meter to board {clock.ratio:.6f}, from {clock.windows} windows"
-        terms.append(Term("clock ratio", size_uj * clock.uncertainty / clock.ratio, "normal", note))
-    if overhead is not None:
-        note = f"{overhead.energy_uj:.3g} uJ of marker and counter subtracted"
-        terms.append(Term("marker overhead", overhead.uncertainty_uj, "normal", note))
     if placing_uj:
         terms.append(uniform("nominal clock", placing_uj, "window placed without a clock ratio"))
-    if lost_uj:
-        terms.append(uniform("lost samples", lost_uj, "accepted; what they may have been"))
     return UncertaintyBudget(energy_uj, tuple(terms))
 
 
@@ -127,9 +155,8 @@ def budget_of_pass(
 ) -> UncertaintyBudget | None:
     """The budget of one pass from windows of several passes; None below 2 windows.
 
-    ``overhead``: what was subtracted from each, as the share of one pass.
-
-    Windows of older runs have no supply voltage recorded: DataError, they cannot be budgeted.
+    ``overhead``: what was subtracted from each, as the share of one pass. Windows of older runs
+    have no supply voltage recorded: DataError, they cannot be budgeted.
     """
     if len(windows) < 2:
         return None
@@ -142,12 +169,16 @@ def budget_of_pass(
         [per_pass(window) for window in windows],
         accuracy,
         fmean(w.supply_v for w in windows),
-        _clock(windows),
+        clock_of(windows),
         overhead,
-        # Estimates of the same kind may err to the same side: they do not average out.
-        lost_uj=fmean(w.lost_limit_uj / w.iterations for w in windows),
+        lost_of_pass(windows),
         placing_uj=fmean(_placing_uj(w) for w in windows),
     )
+
+
+def lost_of_pass(windows: Sequence[WindowSample]) -> float:
+    """Limit by accepted losses: all estimates may err to one side, nothing averages out."""
+    return fmean(window.lost_limit_uj / window.iterations for window in windows)
 
 
 def _placing_uj(window: WindowSample) -> float:
@@ -161,7 +192,7 @@ def _placing_uj(window: WindowSample) -> float:
     return window.base_power_w * sample_s * 1e6 / window.iterations
 
 
-def _clock(windows: Sequence[WindowSample]) -> ClockRatio | None:
+def clock_of(windows: Sequence[WindowSample]) -> ClockRatio | None:
     """The mean of the acquisitions' ratios; None where no window was placed by one."""
     placed = [w for w in windows if w.clock_windows]
     if not placed:

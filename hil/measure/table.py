@@ -17,6 +17,7 @@ from hil.core.overhead import Overhead
 from hil.core.provenance import Provenance
 from hil.core.trial import WHOLE_NETWORK, LayerCycles, Trial, TrialKind, WindowSample
 from hil.core.uncertainty import UncertaintyBudget
+from hil.measure.active import active_budget_of_pass
 from hil.measure.budget import MeterAccuracy, budget_of_pass
 from hil.measure.intervals import median_interval
 from hil.measure.overhead import MarkerOverhead, in_window, overhead_of, without
@@ -69,6 +70,7 @@ def cost_table(
         provenance,
         _budget(whole, accuracy),
         overhead,
+        _active_budget(whole, accuracy),
     )
 
 
@@ -130,6 +132,7 @@ def _row(
         energy_samples_uj=_energy_samples(windows),
         window=_window_info(windows),
         energy_budget=_budget(windows, accuracy),
+        active_budget=_active_budget(windows, accuracy),
     )
 
 
@@ -137,6 +140,14 @@ def _budget(windows: Sequence[Window], accuracy: MeterAccuracy | None) -> Uncert
     if accuracy is None:
         return None
     return budget_of_pass([window.work for window in windows], accuracy, _overhead(windows))
+
+
+def _active_budget(
+    windows: Sequence[Window], accuracy: MeterAccuracy | None
+) -> UncertaintyBudget | None:
+    if accuracy is None:
+        return None
+    return active_budget_of_pass([w.work for w in windows], accuracy, _overhead(windows))
 
 
 def _overhead(windows: Sequence[Window]) -> MarkerOverhead | None:

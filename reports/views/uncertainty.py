@@ -31,7 +31,17 @@ def _says(board: BoardReport) -> str:
     return (
         f"{told} The network takes {text.energy(budget.energy_uj, 4)} ± "
         f"{_percent(budget)} (k = {COVERAGE:g}, about 95 %), uncertain mostly by "
-        f"{budget.largest.name}."
+        f"{budget.largest.name}.{_active(board)}"
+    )
+
+
+def _active(board: BoardReport) -> str:
+    budget = board.network_active_budget
+    if budget is None:
+        return ""
+    return (
+        f" Of it {text.energy(budget.energy_uj, 4)} ± {_percent(budget)} are active, above what "
+        "the board draws without working."
     )
 
 
@@ -94,14 +104,20 @@ def _percent(budget: UncertaintyBudget) -> str:
 def _tables(board: BoardReport) -> list[Table]:
     tables = [_loss_table(board)] if board.losses else []
     if board.network_budget is not None:
-        tables.append(_budget_table(board, board.network_budget))
+        tables.append(_budget_table(board, board.network_budget, "energy"))
+    if board.network_active_budget is not None:
+        tables.append(_budget_table(board, board.network_active_budget, "active energy"))
     rows = tuple(_layer(row, row.energy_budget) for row in board.layers if row.energy_budget)
     if rows:
-        labels = ("layer", "name", "mean µJ", "base µJ", "standard µJ", "± µJ", "± %", "mostly")
+        labels = (
+            "layer", "name", "mean µJ", "standard µJ", "± µJ", "± %", "mostly", "base µJ",
+            "active µJ", "active ± µJ",
+        )  # fmt: skip
         tables.append(
             Table(
                 f"t-uncertainty-{slug(board.name)}",
-                f"{board.title}: every layer, one pass; base: drawn in that time without working",
+                f"{board.title}: every layer, one pass; base: drawn in that time without working; "
+                "active: the rest",
                 columns(*labels, words=("name", "mostly")),
                 rows,
                 sortable=True,
@@ -124,7 +140,7 @@ def _loss_table(board: BoardReport) -> Table:
     )
 
 
-def _budget_table(board: BoardReport, budget: UncertaintyBudget) -> Table:
+def _budget_table(board: BoardReport, budget: UncertaintyBudget, what: str) -> Table:
     rows = [
         Row(
             (
@@ -141,8 +157,9 @@ def _budget_table(board: BoardReport, budget: UncertaintyBudget) -> Table:
     rows.append(_total(f"expanded, k = {COVERAGE:g}", budget.expanded_uj, "about 95 %"))
     labels = ("component", "standard uncertainty, µJ", "distribution", "variance, %", "from")
     return Table(
-        f"t-budget-{slug(board.name)}",
-        f"{board.title}: budget of the whole network, {text.energy(budget.energy_uj, 4)} a pass",
+        f"t-{slug(what)}-budget-{slug(board.name)}",
+        f"{board.title}: budget of the whole network's {what}, "
+        f"{text.energy(budget.energy_uj, 4)} a pass",
         columns(*labels, words=("component", "distribution", "from")),
         tuple(rows),
     )
@@ -153,15 +170,18 @@ def _total(name: str, value_uj: float, note: str) -> Row:
 
 
 def _layer(row: LayerRow, budget: UncertaintyBudget) -> Row:
+    active = row.active_budget
     return Row(
         (
             whole(row.index),
             word(row.name),
             number(budget.energy_uj, text.digits(budget.energy_uj, 4)),
-            number(row.base_energy_uj),
             number(budget.combined_uj),
             number(budget.expanded_uj),
             number(budget.expanded_pct, text.digits(budget.expanded_pct, 2)),
             word(budget.largest.name),
+            number(row.base_energy_uj),
+            number(active.energy_uj if active else None),
+            number(active.expanded_uj if active else None),
         )
     )

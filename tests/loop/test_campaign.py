@@ -52,12 +52,20 @@ def test_every_energy_has_a_budget(measured, subject):
         names = {term.name for term in budget.terms}
         assert {"noise", "gain", "offset", "supply", "edges", "clock ratio"} <= names
         assert 0 < row.base_energy_uj < budget.energy_uj
+        active = row.active_budget
+        assert active.energy_uj == pytest.approx(row.active_energy_uj, rel=0.02)
+        assert {"noise", "base power", "gain", "supply"} <= {term.name for term in active.terms}
+        assert "offset" not in {term.name for term in active.terms}
     gain = next(term for term in table.network_budget.terms if term.name == "gain")
     # 0.1 % in the rig file, uniform.
     assert gain.standard_uj == pytest.approx(1e-3 * table.network_budget.energy_uj / 3**0.5)
     board = report_data(measured).boards[0]
     assert board.meter_accuracy == "docs/virtual-meter.md"
     assert board.network_budget == table.network_budget
+    assert board.network_active_budget == table.network_active_budget
+    assert table.network_active_budget.energy_uj < table.network_budget.energy_uj
+    frame = table.to_frame()
+    assert (frame.active_standard_uj > 0).all() and (frame.active_energy_uj < frame.energy_uj).all()
     assert CostTable.from_dict(table.to_dict()) == table
 
 

@@ -37,6 +37,18 @@ def test_the_budget_as_a_table(data: ReportData) -> None:
     ]
 
 
+def test_the_active_energy_has_a_budget_and_a_sentence_of_its_own(data: ReportData) -> None:
+    first, *others = data.boards
+    active = UncertaintyBudget(600.0, (Term("base power", 6.0, "Student's t", "6 gaps"),))
+    layers = tuple(replace(row, active_budget=active) for row in first.layers)
+    board = replace(first, network_active_budget=active, layers=layers)
+    made = uncertainty.section(replace(data, boards=(board, *others)))
+    assert "Of it 600.0 µJ ± 2.0 % are active" in made.lead[0].replace("\u00a0", " ")
+    assert made.tables[1].rows[0].cells[0].text == "base power"
+    assert made.tables[2].rows[0].cells[-2].text == "600"
+    assert made.tables[2].rows[0].cells[-1].text == "12.0"
+
+
 def test_the_sentence_tells_what_to_mend(data: ReportData) -> None:
     says = uncertainty.section(data).lead[0]
     assert says.replace("\u00a0", " ").endswith(
