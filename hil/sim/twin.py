@@ -11,12 +11,14 @@ debug probe and switchboard, one JSON object a line):
     {"command": "quit"}
     {"command": "erase"}                            {"command": "traffic"}
     {"command": "calm"}                             {"command": "sent"}
+    {"command": "marked"}
     {"command": "disturb", "wire": "to_host", "kind": "flip", "after": 3, "count": 1}
     {"command": "disturb", "wire": "meter", "kind": "mute"}
 
 Answers are ``{"ok": true, ...}`` or ``{"ok": false, "error": "..."}``. Wires to disturb and their
 faults are listed in hil.sim.faults; ``calm`` takes away those that have not struck, ``traffic``
-and ``sent`` tell what has passed on the wires.
+and ``sent`` tell what has passed on the wires. ``marked`` tells the joules that the chip model has
+spent in each window of the marker since the twin started: what a meter should have found.
 
 Time belongs to the chip. It runs as fast as it can while the firmware computes and stands
 still while the firmware waits for the host, except that a meter which somebody waits for
@@ -34,6 +36,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +48,7 @@ from hil.sim.gdb.server import GdbServer, listen
 from hil.sim.gdb.stub import Stub
 from hil.sim.instruments import INSTRUMENTS, make_instrument
 from hil.sim.instruments.instrument import Instrument
+from hil.sim.marked import MarkedEnergy
 from hil.sim.meter import VirtualMeter
 from hil.sim.powered_chip import PoweredChip
 from hil.sim.wires import PtyWire
@@ -73,6 +77,7 @@ class Twin:
         self.directory = directory
         self.chip = PoweredChip(chip)
         self.meter = _make_meter(meter, chip.supply_v, seed)
+        self._marked = MarkedEnergy()
         self._parent = parent
         self._quit = False
         self._selector = selectors.DefaultSelector()
@@ -173,6 +178,7 @@ class Twin:
         self._send(self.chip.uart_drain())
         bins, edges = self.chip.drain()
         self.meter.feed(self.chip.time_s, bins, edges)
+        self._marked.feed(bins, edges)
         if self._meter_server.waiting:
             self._meter_server.retry()
 
@@ -244,6 +250,7 @@ class Twin:
             "erase": self.chip.erase,
             "traffic": self._faults.traffic,
             "sent": self._faults.sent,
+            "marked": self._marked_windows,
             "disturb": self._faults.order,
             "calm": self._faults.clear,
             "quit": self.quit,
@@ -251,6 +258,9 @@ class Twin:
 
     def _flash(self, elf: str) -> dict[str, Any]:
         return {"elf_sha256": self._faults.flash(Path(elf))}
+
+    def _marked_windows(self) -> dict[str, Any]:
+        return {"windows": [asdict(window) for window in self._marked.windows]}
 
     def _status(self) -> dict[str, Any]:
         chip = self.chip.chip

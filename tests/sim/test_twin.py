@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from hil.core.errors import SimulationError
-from hil.sim.chip import Chip, Stop
+from hil.sim.chip import Chip, EnergyBins, MarkerEdge, Stop
 from hil.sim.chips import CHIPS, make_chip
+from hil.sim.marked import MarkedEnergy, MarkedWindow
 from hil.sim.powered_chip import PoweredChip
 from hil.sim.runner import EXIT_FAULT, Limits, run_chip, run_elf
 from hil.sim.scripted_chip import IDLE_W, TOY_NETWORK, Image, ScriptedChip, frame
@@ -36,6 +37,22 @@ def run_until_waiting(chip: PoweredChip) -> bytes:
         chip.run(0.001)
         sent += chip.uart_drain()
     return sent
+
+
+class TestMarkedEnergy:
+    def test_joules_between_edges_by_hand(self) -> None:
+        """Bins of 1, 2, 3 ... J in a second each; edges within bins, beyond the last known one."""
+        marked = MarkedEnergy()
+        marked.feed(EnergyBins(0, 1.0, np.array([1.0, 2.0])), [MarkerEdge(0.5, True)])
+        marked.feed(EnergyBins(2, 1.0, np.array([3.0])), [MarkerEdge(3.25, False)])
+        assert not marked.windows  # the fall lies in a bin that is not complete yet
+        marked.feed(EnergyBins(3, 1.0, np.array([4.0])), [])
+        marked.feed(EnergyBins(4, 1.0, np.zeros(0)), [MarkerEdge(4.0, True)])
+        marked.feed(EnergyBins(4, 1.0, np.array([5.0])), [MarkerEdge(5.0, False)])
+        # Half of 1, 2 and 3, a quarter of 4; then all of 5.
+        assert list(marked.windows) == [
+            MarkedWindow(0.5, 3.25, 0.5 + 2 + 3 + 1), MarkedWindow(4.0, 5.0, 5.0)
+        ]  # fmt: skip
 
 
 class TestNoisyWire:
