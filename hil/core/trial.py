@@ -32,7 +32,7 @@ from hil.core.provenance import Provenance
 
 # Layer numbers of a window around the whole network, and of one around a layer that does nothing.
 WHOLE_NETWORK = -1
-EMPTY_WINDOW = -2
+EMPTY_LAYER = -2
 
 
 class TrialKind(StrEnum):

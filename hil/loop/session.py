@@ -26,7 +26,7 @@ from hil.core.network import Network
 from hil.core.provenance import Provenance
 from hil.core.secrets import masked
 from hil.core.trial import (
-    EMPTY_WINDOW,
+    EMPTY_LAYER,
     OK,
     WHOLE_NETWORK,
     Attachment,
@@ -233,7 +233,7 @@ class Session:
             waveform = seen.read()
         parts.empties += empties
         self._keep(waveform, "empty", parts)
-        plans = [PlannedWindow(EMPTY_WINDOW, 1, empty.passed) for empty in empties]
+        plans = [PlannedWindow(EMPTY_LAYER, 1, empty.passed) for empty in empties]
         marker_cycles = median(empty.fall for empty in parts.empties)
         max_lost = self._max_lost(waveform)
         parts.windows += measure_windows(

@@ -53,7 +53,8 @@ def _lead(board: BoardReport) -> Iterator[str]:
         lost = sum(loss.samples for loss in board.losses)
         yield (
             f"{board.title}: {lost} lost meter samples in {len(board.losses)} acquisitions were "
-            "accepted ([meter] lost_samples_per_million); each budget has a term for them."
+            "accepted ([meter] lost_samples_per_million); the budgets of their energies tell what "
+            "they may have been."
         )
 
 

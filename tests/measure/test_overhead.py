@@ -13,7 +13,7 @@ from hil.core.network import Layer, Network, Op, Tensor
 from hil.core.overhead import Overhead
 from hil.core.provenance import Origin, Provenance
 from hil.core.trial import (
-    EMPTY_WINDOW,
+    EMPTY_LAYER,
     OK,
     WHOLE_NETWORK,
     EmptyWindow,
@@ -103,7 +103,7 @@ def test_stated_in_cycles_and_power_between_base_and_window() -> None:
 def test_by_the_meter_in_proportion_to_the_cycles() -> None:
     # Two empty windows of 76 cycles: 3 and 5 uJ, edges 0.6 uJ either way.
     seen = tuple(
-        WindowSample(False, n, EMPTY_WINDOW, 1, 34, 76e-6, 15, uj, 0.6, 0.03, 3.0)
+        WindowSample(False, n, EMPTY_LAYER, 1, 34, 76e-6, 15, uj, 0.6, 0.03, 3.0)
         for n, uj in enumerate((3.0, 5.0))
     )
     found = overhead_of([dataclasses.replace(EMPTY, windows=seen)], ORIGIN)
