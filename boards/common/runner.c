@@ -11,10 +11,16 @@ static void run_layer(void *layer)
     ((const layer_t *)layer)->run(&ignored);
 }
 
+/* As the work of a pass; nobody writes to it. */
+static void *layer_at(uint16_t index)
+{
+    return (void *)&network_layers[index];
+}
+
 static void run_layers(uint16_t layers)
 {
     for (uint16_t i = 0; i < layers; i++) {
-        run_layer((void *)&network_layers[i]);
+        run_layer(layer_at(i));
     }
 }
 
@@ -35,7 +41,7 @@ static uint32_t output_digest(uint16_t index)
 static void digest_layers(uint16_t layers, uint32_t *digests)
 {
     for (uint16_t i = 0; i < layers; i++) {
-        run_layer((void *)&network_layers[i]);
+        run_layer(layer_at(i));
         digests[i] = output_digest(i);
     }
 }
@@ -73,7 +79,7 @@ void runner_repeat(void *repeat_job)
     repeat_job_t *job = repeat_job;
     run_layers(job->first);
     for (uint16_t i = 0; i < job->count; i++) {
-        void *layer = (void *)&network_layers[job->first + i];
+        void *layer = layer_at(job->first + i);
         if (job->repeats[i] == 0) {
             run_layer(layer);
             job->window_cycles[i] = 0;
