@@ -80,7 +80,6 @@ def test_what_measuring_adds_is_said(data: ReportData) -> None:
         boards = (replace(first, overhead=overhead), *others)
         told = replace(data, boards=boards)
         assert says in uncertainty.section(told).lead[1].replace("\u00a0", " ")
-        assert ReportData.from_dict(told.to_dict()).boards[0].overhead == overhead
 
 
 def test_accepted_losses_are_shown_and_only_they(data: ReportData) -> None:
@@ -105,8 +104,17 @@ def test_the_calibration_is_shown_with_its_age(data: ReportData) -> None:
     ):
         told = replace(data, boards=(replace(first, calibration=calibration), *others))
         assert says in uncertainty.section(told).lead[2]
-        assert ReportData.from_dict(told.to_dict()).boards[0].calibration == calibration
 
 
-def test_budgets_survive_json(data: ReportData) -> None:
-    assert ReportData.from_dict(data.to_dict()).boards[0].network_budget == BUDGET
+def test_all_of_it_survives_json(data: ReportData) -> None:
+    board = replace(
+        data.boards[0],
+        waveform=None,  # the one thing that is large
+        network_active_budget=BUDGET,
+        overhead=Overhead(42, 34, 22, 12.7, 0.8, 20, 5.0, 0.1),
+        losses=(Loss("energy of every layer, image 0", 12, 0.5),),
+        calibration=MeterCalibration("2026-11-25", "", "0123456789ab", 3, 0, 12),
+    )
+    others = tuple(replace(other, waveform=None) for other in data.boards[1:])
+    bare = replace(data, boards=(board, *others))
+    assert ReportData.from_dict(bare.to_dict()).boards == (board, *others)
