@@ -77,7 +77,7 @@ def sim_run(
     ended = run_elf(elf, board, write, Limits(max_ms / 1e3, max_cycles), profile, window)
     if trace is not None:
         _write_trace(trace, trace_lines(ended.trace))
-    for line in ended.lines():
+    for line in [*ended.lines(), *ended.fault_lines(functions)]:
         print(line, flush=True)
     if profile:
         width = shutil.get_terminal_size().columns

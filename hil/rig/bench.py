@@ -163,6 +163,8 @@ def open_rig(
         target, meter = _open_target(rig, stack, on_event, command, allow_double)
         places, probe = target.places, target.probe
         console = stack.enter_context(open_console(rig, places, target.halted, on_event))
+        if probe is not None:
+            console.last_fault = probe.taken_fault
         power = open_power(rig, places, probe, stack)
         yield OpenRig(rig, console, target.flasher, meter, target.status, power)
 

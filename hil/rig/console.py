@@ -118,6 +118,8 @@ class Console(Closing):
         self.timeouts = timeouts or Timeouts()
         self.on_event = on_event
         self._watch = watch
+        # What something beside the console knows of the board's last fault; None: nothing.
+        self.last_fault: Watch = see_nothing
         self._parser = FrameParser()
         self._frames: list[Frame | Damage] = []
         self._sequence = 0
@@ -299,7 +301,8 @@ class Console(Closing):
                 return answer
         raise _Silence(
             f"the board on {self.port} did not answer {kind.name} within {timeout_s:.1f} s; "
-            f"{self._last_seen()}. Reset or power-cycle it; if the work is just longer, expect more"
+            f"{self._last_seen()}{self._fault_text()}. Reset or power-cycle it; if the work is "
+            "just longer, expect more"
         )
 
     def _refuse_restart(self, kind: Message) -> None:
@@ -366,8 +369,12 @@ class Console(Closing):
         identity = decode_identity(hello.payload)
         return TargetError(
             f"the board on {self.port} restarted instead of answering {kind.name}, reset cause "
-            f"0x{identity.reset_cause:08x}; READ_FAULT tells more"
+            f"0x{identity.reset_cause:08x}{self._fault_text() or '; READ_FAULT tells more'}"
         )
+
+    def _fault_text(self) -> str:
+        fault = self.last_fault()
+        return "" if fault is None else f"; its last fault: {fault}"
 
     def _refused(self, kind: Message, item: Frame) -> ProtocolError | TargetError:
         code, detail = decode_error(item.payload)

@@ -18,6 +18,8 @@ import numpy as np
 from hil.core.errors import SimulationError
 from hil.sim.chip import Chip, EnergyBins, MarkerEdge, Stop
 from hil.sim.debug import Debugger
+from hil.sim.fault_report import ExaminedChip, FaultScene, short_text
+from hil.sim.profile import Functions
 
 
 class PoweredChip:
@@ -27,6 +29,7 @@ class PoweredChip:
         self.chip = chip
         self.powered = True
         self.elf_sha256: str | None = None  # of what the virtual probe has flashed
+        self._functions = Functions(())  # of that
         self.loaded = False  # a debugger has written to memory
         self.held = False  # by a debugger
         self.stop: Stop = Stop.WAITING
@@ -70,8 +73,22 @@ class PoweredChip:
 
     @property
     def fault_text(self) -> str:
-        """Why the chip has halted, after Stop.FAULT."""
-        return self._unmodelled or str(self.chip.fault)
+        """Why the chip has halted, after Stop.FAULT, and where that was."""
+        reason = self._unmodelled or str(self.chip.fault)
+        scenes = self._scenes()
+        return f"{reason}; {short_text(scenes[-1], self._functions)}" if scenes else reason
+
+    @property
+    def taken_fault_text(self) -> str | None:
+        """The last fault since power-on that the firmware's own handler was entered for."""
+        taken = [scene for scene in self._scenes() if scene.handled]
+        if not taken:
+            return None
+        return f"{taken[0].fault}; {short_text(taken[0], self._functions)}"
+
+    def _scenes(self) -> tuple[FaultScene, ...]:
+        chip = self.chip
+        return chip.fault_scenes(self._unmodelled) if isinstance(chip, ExaminedChip) else ()
 
     @property
     def hung(self) -> bool:
@@ -118,6 +135,8 @@ class PoweredChip:
         self.chip.reset()  # so that a refused image leaves a chip whose time starts anew too
         self.chip.load_elf(path)
         self.elf_sha256 = digest
+        if isinstance(self.chip, ExaminedChip):
+            self._functions = Functions.from_elf(path)
         self.stop = Stop.BUDGET
         return digest
 

@@ -151,6 +151,18 @@ class Functions:
             return NO_SYMBOL
         return self._names[at]
 
+    def place(self, address: int) -> str:
+        """``address`` as function and offset, "main+0x1a"; nothing between functions.
+
+        Bit 0, which marks Thumb code, is left out.
+        """
+        address &= ~1
+        name = self.name(address)
+        if name == NO_SYMBOL:
+            return ""
+        offset = address - self._starts[bisect.bisect_right(self._starts, address) - 1]
+        return f"{name}+0x{offset:x}" if offset else name
+
 
 def by_function(cores: CoreClassCycles, functions: Functions) -> list[FunctionCycles]:
     """Counts summed by function, the most cycles first."""

@@ -17,6 +17,7 @@ from typing import Protocol, runtime_checkable
 from hil.core.errors import SimulationError
 from hil.sim.chip import Chip, Stop, TraceWindow
 from hil.sim.chips import make_chip
+from hil.sim.fault_report import ExaminedChip, FaultScene, report_lines
 from hil.sim.hot_loops import annotated
 from hil.sim.profile import CoreClassCycles, Functions, ProfiledChip, legend, table
 from hil.sim.trace import TracedChip, TracedInstruction
@@ -60,6 +61,7 @@ class RunReport:
     positions: tuple[str, ...] = ()
     profile: tuple[CoreClassCycles, ...] = ()
     trace: tuple[TracedInstruction, ...] = ()
+    fault_scenes: tuple[FaultScene, ...] = ()
 
     @property
     def status(self) -> int:
@@ -89,6 +91,10 @@ class RunReport:
         if self.limits.cycles is not None and self.time_s < self.limits.time_s:
             return f"after {self.limits.cycles:,} cycles (--max-cycles)"
         return f"after {1e3 * self.limits.time_s:g} ms of the chip's time (--max-ms)"
+
+    def fault_lines(self, functions: Functions) -> list[str]:
+        """How each fault looked; nothing without one."""
+        return [line for scene in self.fault_scenes for line in report_lines(scene, functions)]
 
     def profile_lines(self, functions: Functions, top: int, width: int) -> list[str]:
         """A table a core class, of ``width`` columns, and its hot loops; nothing without counts."""
@@ -169,6 +175,7 @@ def run_chip(
         positions=positions,
         profile=chip.profile() if profile and isinstance(chip, ProfiledChip) else (),
         trace=tuple(chip.trace()) if trace and isinstance(chip, TracedChip) else (),
+        fault_scenes=chip.fault_scenes(refused or "") if isinstance(chip, ExaminedChip) else (),
     )
 
 

@@ -276,6 +276,7 @@ class Twin:
             "elf_sha256": self.chip.elf_sha256,
             "state": self.chip.stop.name.lower(),
             "halted": self.chip.halted,
+            "taken_fault": self.chip.taken_fault_text,
             "time_s": self.chip.time_s,
             "lost_bytes": self._console.lost_bytes,
             "counters": {name: int(value) for name, value in chip.counters().items()},

@@ -203,6 +203,9 @@ class TestSilence:
             console.wait_hello()
             with pytest.raises(TargetError, match=r"restarted instead of answering RUN.*00000002"):
                 console.run()
+            console.last_fault = lambda: "BusFault in conv"
+            with pytest.raises(TargetError, match=r"restarted.*; its last fault: BusFault in conv"):
+                console.run()
 
     def test_a_board_without_power_hears_nothing(self, bench: Bench, console: Console) -> None:
         bench.probe.power(False)

@@ -5,8 +5,10 @@ Nothing here knows how the model takes an exception: it looks at the wires only,
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +19,11 @@ from codegen.build import build
 from codegen.generate import generate
 from hil.core import console
 from hil.core.console import Message, RunFlag
+from hil.core.errors import TargetError
 from hil.core.network import Op
 from hil.nn.random_layers import random_network
+from hil.rig.bench import open_rig
+from hil.rig.rigfile import load_rig
 from hil.sim.socs.stm32f7 import Stm32F746
 
 sys.path.append(str(Path(__file__).parents[1] / "codegen"))
@@ -111,6 +116,18 @@ def test_stack_overflow_is_reported_without_registers(elf: Path, tmp_path: Path)
     _, cause, pc, *_ = crash(boot(image))
     assert cause & (1 << 10) and cause & (1 << 12), "IMPRECISERR, STKERR"
     assert pc == 0
+
+
+def test_a_measurement_on_the_virtual_bench_is_told_where(tmp_path: Path) -> None:
+    board = boards.load_board("stm32f746")
+    built = build(generate(random_network(Op.POINTWISE, 4, 4, 8, 8), board), board, tmp_path)
+    image, at = patched(built.elf, struct.pack("<H", 0xDE07), tmp_path / "bad.elf")
+    digest = hashlib.sha256(image.read_bytes()).hexdigest()
+    with open_rig(load_rig("virtual-stm32f746")) as rig:
+        rig.ensure_firmware(replace(built, elf=image, elf_sha256=digest))
+        with pytest.raises(TargetError) as raised:
+            rig.console.run(flags=RunFlag.MARKER)
+    assert f"at 0x{at:08x} {FUNCTION}: udf #7; CFSR 0x00010000: UNDEFINSTR" in str(raised.value)
 
 
 def test_power_on_forgets_the_record(elf: Path, tmp_path: Path) -> None:

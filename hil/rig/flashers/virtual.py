@@ -16,7 +16,10 @@ from hil.rig.flashers import FlashReport
 
 @dataclass(frozen=True)
 class TwinStatus:
-    """The twin's own account. ``double`` marks a firmware double, which is for tests only."""
+    """The twin's own account. ``double`` marks a firmware double, which is for tests only.
+
+    ``taken_fault`` is the last fault since power-on that the firmware's handler was entered for.
+    """
 
     board: str
     chip: str
@@ -29,6 +32,7 @@ class TwinStatus:
     elf_sha256: str | None
     state: str
     halted: str | None
+    taken_fault: str | None
     time_s: float
     lost_bytes: int
     counters: dict[str, int]
@@ -99,6 +103,10 @@ class VirtualFlasher:
         """Why the chip will never answer again, if that is so."""
         status = self.status()
         return status.halted if status.powered else "it is switched off"
+
+    def taken_fault(self) -> str | None:
+        """The last fault since power-on that the firmware's own handler was entered for."""
+        return self.status().taken_fault
 
     def status(self) -> TwinStatus:
         """Everything the twin tells about itself."""

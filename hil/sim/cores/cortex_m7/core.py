@@ -52,6 +52,7 @@ from hil.sim.cores.cortex_m7.exceptions import Cause, Exceptions, LockUpError
 from hil.sim.cores.cortex_m7.glue import Glue
 from hil.sim.cores.cortex_m7.layout import Floats, Ints
 from hil.sim.cores.cortex_m7.live_registers import LiveRegisters
+from hil.sim.cores.cortex_m7.postmortem import Moment
 from hil.sim.cores.cortex_m7.profiling import BlockProfile
 from hil.sim.cores.cortex_m7.schedule import uses_fp
 from hil.sim.cores.cortex_m7.system import SystemControlSpace
@@ -163,10 +164,26 @@ class CortexM7(Books):
 
     # Running
 
-    def attach(self, scs: SystemControlSpace, report: Callable[[Fault], None]) -> None:
-        """Take the system control space of this life; ``report`` is told of each fault taken."""
+    def attach(
+        self,
+        scs: SystemControlSpace,
+        report: Callable[[Fault], None],
+        examine: Callable[[Moment], None],
+    ) -> None:
+        """Take the system control space of this life; ``report`` is told of each fault taken,
+        ``examine`` how the core looked then."""
         self._scs = scs
-        self._exceptions = Exceptions(self._uc, scs.nvic, scs.registers, self._memory_at, report)
+        self._exceptions = Exceptions(
+            self._uc, scs.nvic, scs.registers, self._memory_at, report, examine
+        )
+
+    def moment(self, fault: Fault) -> Moment:
+        """The core as it stands, for a report of the ``fault`` that has stopped it."""
+        return self._exceptions.moment(fault, "stopped", False)
+
+    def code(self, address: int, size: int) -> bytes | None:
+        """``size`` bytes of memory, None if not all of them are in one."""
+        return self._table.code(address, size)
 
     def start(self, stack_pointer: int, entry: int) -> None:
         """Take the reset exception: load SP and PC as from the vector table."""

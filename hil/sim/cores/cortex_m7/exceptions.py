@@ -39,19 +39,16 @@ from unicorn.arm_const import (
 
 from hil.sim.chip import Fault
 from hil.sim.cores.cortex_m7 import nvic
+from hil.sim.cores.cortex_m7.debug import CORE_REGISTERS
 from hil.sim.cores.cortex_m7.nvic import BUS_FAULT, HARD_FAULT, MEM_MANAGE, USAGE_FAULT, Masks, Nvic
+from hil.sim.cores.cortex_m7.postmortem import CFSR_BITS, STATUS_BITS, Moment
 from hil.sim.cores.cortex_m7.registers import RegisterFile
+from hil.sim.fault_report import STACK_WORDS
 
 # Bits of CFSR.
 IACCVIOL, MMARVALID = 0, 7
 IBUSERR, PRECISERR, IMPRECISERR, UNSTKERR, STKERR, BFARVALID = 8, 9, 10, 11, 12, 15
 UNDEFINSTR, INVSTATE, INVPC, NOCP, UNALIGNED, DIVBYZERO = 16, 17, 18, 19, 24, 25
-STATUS_NAMES = {
-    **{IACCVIOL: "IACCVIOL", IBUSERR: "IBUSERR", PRECISERR: "PRECISERR"},
-    **{IMPRECISERR: "IMPRECISERR", UNSTKERR: "UNSTKERR", STKERR: "STKERR"},
-    **{UNDEFINSTR: "UNDEFINSTR", INVSTATE: "INVSTATE", INVPC: "INVPC", NOCP: "NOCP"},
-    **{UNALIGNED: "UNALIGNED", DIVBYZERO: "DIVBYZERO"},
-}
 VECTTBL, FORCED, DEBUGEVT = 1, 30, 31  # HFSR
 BKPT = 1  # DFSR
 STKALIGN, NONBASETHRDENA = 9, 0  # CCR
@@ -67,6 +64,7 @@ NO_FP_FRAME = 1 << 4  # of an EXC_RETURN: clear if the frame holds FP registers
 _RETURNS = {base & ~fp for base in (RETURN_HANDLER, RETURN_MAIN, RETURN_PROCESS)
             for fp in (0, NO_FP_FRAME)}  # fmt: skip
 BASIC_WORDS, FP_WORDS = 8, 26
+FAULTS = (HARD_FAULT, MEM_MANAGE, BUS_FAULT, USAGE_FAULT)
 _SAVED = (UC_ARM_REG_R0, UC_ARM_REG_R1, UC_ARM_REG_R2, UC_ARM_REG_R3, UC_ARM_REG_R12, UC_ARM_REG_LR)
 _SINGLES = tuple(UC_ARM_REG_S0 + n for n in range(16))
 FPDSCR_BITS = 0x07C00000
@@ -91,7 +89,17 @@ class Cause:
         return BUS_FAULT if self.status < UNDEFINSTR else USAGE_FAULT
 
     def __str__(self) -> str:
-        return f"{nvic.name_of(self.exception)} {STATUS_NAMES[self.status]}: {self.reason}"
+        return f"{nvic.name_of(self.exception)} {CFSR_BITS[self.status]}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class _Pushed:
+    """What an entry did to the stack: EXC_RETURN, the stack pointer before and behind it."""
+
+    link: int
+    top: int
+    base: int
+    stored: bool
 
 
 class LockUpError(Exception):
@@ -118,7 +126,7 @@ class Exceptions:
     """The exception model of one core. ``registers`` are those of the system control space.
 
     ``memory_at`` (address, bytes, to be written) says whether memory holds all of that range;
-    ``report`` is told every fault that a handler is entered for.
+    ``report`` is told every fault that a handler is entered for, ``examine`` how it looked.
     """
 
     def __init__(
@@ -128,12 +136,14 @@ class Exceptions:
         registers: RegisterFile,
         memory_at: Callable[[int, int, bool], bool],
         report: Callable[[Fault], None],
+        examine: Callable[[Moment], None],
     ) -> None:
         self._uc = uc
         self._memory_at = memory_at
         self.nvic = controller
         self._registers = registers
         self._report = report
+        self._examine = examine
         self._latest: Fault | None = None  # to be named in a lock-up
 
     def reset(self, stack_pointer: int, entry: int) -> None:
@@ -252,13 +262,16 @@ class Exceptions:
         return True
 
     def _enter(self, exception: int, return_address: int) -> None:
-        link, stacked = self._push_frame(return_address)
-        if not stacked:
-            exception = self._stacking_failed(exception)
-        self._start_handler(exception, link)
+        pushed = self._push_frame(return_address)
+        if not pushed.stored:
+            exception = self._stacking_failed(exception, return_address, pushed.base)
+        self._start_handler(exception, pushed.link, pushed)
 
-    def _start_handler(self, exception: int, link: int) -> None:
+    def _start_handler(self, exception: int, link: int, pushed: _Pushed | None = None) -> None:
         """Everything of an entry behind the frame: mode, masks, vector."""
+        if exception in FAULTS and self._latest is not None:
+            event = f"{nvic.name_of(exception)} handler entered"
+            self._examine(self.moment(self._latest, event, True, pushed))
         self.nvic.enter(exception)
         flags = self._get(UC_ARM_REG_XPSR) & ~(EXCEPTION_NUMBER | IT_STATE)
         self._set(UC_ARM_REG_XPSR, flags | exception)
@@ -269,7 +282,7 @@ class Exceptions:
         self._set(UC_ARM_REG_LR, link)
         vector = self._word(self._registers["VTOR"] + 4 * exception)
         if vector is None:
-            self._vector_failed(exception, link)
+            self._vector_failed(exception, link, pushed)
             return
         self._jump(vector)
 
@@ -279,7 +292,7 @@ class Exceptions:
         self._set(UC_ARM_REG_XPSR, state | (THUMB if vector & 1 else 0))
         self._set(UC_ARM_REG_PC, vector)
 
-    def _vector_failed(self, exception: int, link: int) -> None:
+    def _vector_failed(self, exception: int, link: int, pushed: _Pushed | None) -> None:
         self._flag("HFSR", VECTTBL)
         at = self._registers["VTOR"] + 4 * exception
         name = nvic.name_of(exception)
@@ -288,11 +301,15 @@ class Exceptions:
             raise LockUpError(self._lock_up(found))
         self._latest = found
         self._report(found)
-        self._start_handler(HARD_FAULT, link)
+        self._start_handler(HARD_FAULT, link, pushed)
 
-    def _stacking_failed(self, exception: int) -> int:
+    def _stacking_failed(self, exception: int, pc: int, base: int) -> int:
         """The frame found no memory: the exception that is entered now (ARM B1.5.8)."""
         self._flag("CFSR", STKERR)
+        if exception not in FAULTS:
+            cause = Cause(STKERR, f"no memory for the frame of {nvic.name_of(exception)}", base)
+            self._latest = found = Fault(str(cause), pc, 0, base)
+            self._report(found)
         preempts = self.nvic.preemption(BUS_FAULT) < self.nvic.preemption(exception)
         if not self.nvic.fault_enabled(BUS_FAULT):
             self._flag("HFSR", FORCED)
@@ -306,8 +323,8 @@ class Exceptions:
             self.nvic.pend(BUS_FAULT)
         return exception
 
-    def _push_frame(self, return_address: int) -> tuple[int, bool]:
-        """(EXC_RETURN, whether the stack had room). The stack pointer moves in any case."""
+    def _push_frame(self, return_address: int) -> _Pushed:
+        """The stack pointer moves whether the stack has room or not."""
         control, flags = self._get(UC_ARM_REG_CONTROL), self._get(UC_ARM_REG_XPSR)
         with_fp = bool(control & FPCA) and self._registers.bit("FPCCR", ASPEN)
         handler = bool(flags & EXCEPTION_NUMBER)
@@ -326,7 +343,38 @@ class Exceptions:
             self._registers["FPCAR"] = base + 4 * BASIC_WORDS
         self._set(stack, base)
         link = RETURN_HANDLER if handler else RETURN_PROCESS if process else RETURN_MAIN
-        return link & ~(NO_FP_FRAME if with_fp else 0), self._store(base, words)
+        link &= ~(NO_FP_FRAME if with_fp else 0)
+        return _Pushed(link, top, base, self._store(base, words))
+
+    # What a fault looked like
+
+    def moment(
+        self, found: Fault, event: str, handled: bool, pushed: _Pushed | None = None
+    ) -> Moment:
+        """The core as ``found`` met it; ``pushed`` is what an entry has done since."""
+        registers = [self._get(register) for register in (*CORE_REGISTERS, UC_ARM_REG_XPSR)]
+        if pushed is not None:
+            registers[CORE_REGISTERS.index(UC_ARM_REG_SP)] = pushed.top
+        frame = self._load(pushed.base, BASIC_WORDS) if pushed and pushed.stored else None
+        return Moment(
+            found,
+            event,
+            handled,
+            tuple(registers),
+            {name: self._registers[name] for name in (*STATUS_BITS, "MMFAR", "BFAR")},
+            self._stack_words(registers[CORE_REGISTERS.index(UC_ARM_REG_SP)]),
+            pushed.base if pushed else None,
+            frame or (),
+        )
+
+    def _stack_words(self, address: int) -> tuple[int, ...]:
+        words = []
+        for at in range(address, address + 4 * STACK_WORDS, 4):
+            word = self._word(at)
+            if word is None:
+                break
+            words.append(word)
+        return tuple(words)
 
     def _word(self, address: int) -> int | None:
         words = self._load(address, 1)

@@ -16,8 +16,9 @@ from hil.core.errors import SimulationError
 from hil.sim.chip import EnergyBins, Fault, MarkerEdge, Stop, TraceWindow
 from hil.sim.cores.xpulp.decode import LONG_BIT, decode
 from hil.sim.cores.xpulp.ops import ILLEGAL
+from hil.sim.fault_report import FaultScene
 from hil.sim.profile import CoreClassCycles
-from hil.sim.socs.gap8 import access, energy, engine, profiling, tracing
+from hil.sim.socs.gap8 import access, energy, engine, postmortem, profiling, tracing
 from hil.sim.socs.gap8 import layout as L
 from hil.sim.socs.gap8.debugger import Gap8Debugger
 from hil.sim.socs.gap8.devices.bus import Bus
@@ -305,6 +306,15 @@ class Gap8:
     def fault(self) -> Fault | None:
         """The fault behind ``Stop.FAULT``."""
         return self._fault
+
+    def fault_scenes(self, refused: str = "") -> tuple[FaultScene, ...]:
+        """See :class:`hil.sim.fault_report.ExaminedChip`; no handler is ever entered here."""
+        core = 0 if self._fault is None else self.debugger.number(self._fault.core)
+        pc = self.debugger.read_register(core, self.debugger.pc_number)
+        end = Fault(refused, pc, L.FC) if refused else self._fault
+        if end is None:
+            return ()
+        return (postmortem.scene(end, core, self.debugger, self._bus.windows),)
 
     @property
     def exit_code(self) -> int | None:

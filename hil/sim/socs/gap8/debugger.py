@@ -102,7 +102,7 @@ class Gap8Debugger:
         """Whether the engine's fault is a breakpoint; notes the core."""
         chip = self._state.chip
         half = (int(chip[L.FAULT_PC]) - L.L2_BASE) >> 1
-        self._stopped = self._outside(int(chip[L.FAULT_CORE]))
+        self._stopped = self.number(int(chip[L.FAULT_CORE]))
         return chip[L.FAULT_REASON] == L.F_ILLEGAL and half in self._halves
 
     def stopped_core(self) -> int:
@@ -234,5 +234,6 @@ class Gap8Debugger:
         return L.FC if core == 0 else core - 1
 
     @staticmethod
-    def _outside(c: int) -> int:
+    def number(c: int) -> int:
+        """The number that this debugger gives the engine's core ``c``."""
         return 0 if c == L.FC else c + 1

@@ -30,13 +30,32 @@ from hil.sim.cores.cortex_m7.data_cache import Caches
 from hil.sim.cores.cortex_m7.glue import DWT_BYTES
 from hil.sim.cores.cortex_m7.layout import Floats, Ints
 from hil.sim.cores.cortex_m7.nvic import FIRST_INTERRUPT
+from hil.sim.cores.cortex_m7.postmortem import Moment, scene
 from hil.sim.cores.cortex_m7.system import Dwt, SystemControlSpace
+from hil.sim.fault_report import FaultScene
 from hil.sim.profile import CoreClassCycles
 from hil.sim.socs.stm32f7 import power
 from hil.sim.socs.stm32f7.clocks import SYSCFG_LAYOUT, Flash, Pwr, Rcc, check_limits
 from hil.sim.socs.stm32f7.debugger import Stm32Debugger
 from hil.sim.socs.stm32f7.gating import Gated, PlainRegisters
 from hil.sim.socs.stm32f7.gpio import GpioPort
+from hil.sim.socs.stm32f7.memory_map import (
+    DWT_BASE,
+    FACTORY,
+    FLASH,
+    FLASH_ALIAS,
+    FLASH_SIZE,
+    ITCM,
+    ITCM_BYTES,
+    PERIPHERAL_BYTES,
+    PERIPHERALS,
+    PRIVATE,
+    PRIVATE_BYTES,
+    RAM,
+    UNIQUE_ID,
+    areas,
+    unmodelled,
+)
 from hil.sim.socs.stm32f7.polling import PollWatch
 from hil.sim.socs.stm32f7.timeline import Timeline
 from hil.sim.socs.stm32f7.timer import Timer
@@ -44,25 +63,7 @@ from hil.sim.socs.stm32f7.uart import Usart
 from hil.sim.socs.stm32f7.variant import F746, F767, Variant
 from hil.sim.trace import TracedInstruction
 
-FLASH, FLASH_ALIAS = 0x08000000, 0x00200000
-ITCM, ITCM_BYTES = 0x00000000, 16 << 10
-RAM = 0x20000000
-FACTORY, UNIQUE_ID, FLASH_SIZE = 0x1FF0F000, 0x1FF0F420, 0x1FF0F442
-PERIPHERALS, PERIPHERAL_BYTES = 0x40000000, 0x00080000
-PRIVATE, PRIVATE_BYTES = 0xE0000000, 0x00100000
-DWT_BASE = 0xE0001000
 POISON = 0xDEADBEEF
-# What the chip has and this model has not (DS10916 section 4), as (base, end, name). Outside of
-# these and of what is modelled nothing answers: a bus fault.
-UNMODELLED = (
-    (0x00100000, 0x00110000, "the boot loader in system memory"),
-    (0x1FF00000, 0x1FF0F000, "the boot loader in system memory"),
-    (0x1FFF0000, 0x1FFF0020, "the option bytes"),
-    (0x50000000, 0x50061000, "an AHB2 peripheral"),
-    (0x60000000, 0xA0002000, "external memory and its controllers (FMC, QUADSPI)"),
-    (0xC0000000, 0xE0000000, "external SDRAM"),
-)
-
 GPIO_LETTERS = "ABCDEFGHIJK"
 MARKER_PORT, MARKER_PIN = "F", 12  # Arduino D8 of the Nucleo-144
 # Console: IRQ number, then (port, pin, alternate function) of TX and RX as wired on the boards.
@@ -75,10 +76,6 @@ CONSOLES = {
 DATA_CACHES = ("average", "lines")
 LONGEST_STEP_S = 0.01  # a core that sleeps for longer is reported as sleeping
 _ENDS = {CoreStop.FAULT: Stop.FAULT, CoreStop.EXIT: Stop.EXITED, CoreStop.BREAK: Stop.BREAK}
-
-
-def _unmodelled(address: int) -> str:
-    return next((name for base, end, name in UNMODELLED if base <= address < end), "")
 
 
 def _memory(size: int) -> np.ndarray:
@@ -179,6 +176,7 @@ class Stm32F7:
         self._resets = 0
         self._faults_taken = 0
         self.taken_fault: Fault | None = None
+        self._taken_moment: Moment | None = None
         self._edges: list[MarkerEdge] = []
         self._level = False
         self._sent = bytearray()
@@ -194,12 +192,12 @@ class Stm32F7:
             MemoryRegion("RAM", RAM, self._ram),
         ]
         behind_dwt = DWT_BASE + DWT_BYTES
-        areas = [
+        device_areas = [
             (PERIPHERALS, PERIPHERAL_BYTES),
             (PRIVATE, DWT_BASE - PRIVATE),
             (behind_dwt, PRIVATE + PRIVATE_BYTES - behind_dwt),
         ]
-        self._core = CortexM7(memories, areas, DWT_BASE, _unmodelled, self._caches)
+        self._core = CortexM7(memories, device_areas, DWT_BASE, unmodelled, self._caches)
         self.debugger.attach(self._core)
         self._core.look_on(self._profiled, self._window)
         self._core.floats[Floats.LINE_MISS_J] = power.FLASH_LINE_J
@@ -261,8 +259,9 @@ class Stm32F7:
                 "APB2FZ": (12, 0, 0xFFFFFFFF),
             },
         )
-        core.bus = Bus(self._windows())
-        core.attach(self._scs, self._fault_taken)
+        self._bus_windows = self._windows()
+        core.bus = Bus(self._bus_windows)
+        core.attach(self._scs, self._fault_taken, self._examined)
 
     def _make_uart(self, name: str, clock_field: int, bus: int) -> Usart:
         _, *pins = CONSOLES[name]
@@ -316,6 +315,19 @@ class Stm32F7:
         self.taken_fault = fault
         self._faults_taken += 1
         self._warn(f"fault taken: {fault}")
+
+    def _examined(self, moment: Moment) -> None:
+        self._taken_moment = moment
+
+    def fault_scenes(self, refused: str = "") -> tuple[FaultScene, ...]:
+        """See :class:`hil.sim.fault_report.ExaminedChip`."""
+        core = self._core
+        end = Fault(refused, core.pc) if refused else self.fault
+        moments = [] if self._taken_moment is None else [self._taken_moment]
+        if end is not None:
+            moments.append(core.moment(end))
+        names = areas(core.memories, self._bus_windows, self.variant.dtcm_bytes)
+        return tuple(scene(moment, core.code, names) for moment in moments)
 
     @property
     def warnings(self) -> dict[str, int]:

@@ -148,7 +148,7 @@ class Bus:
         self._clocks = _UdmaClocks()
         self._pmu = Plain()
         self.printed = bytearray()
-        self._windows = (
+        self.windows = (
             Window(0x1A100000, 0x10, self.fc_fll, "FC FLL"),
             Window(0x1A100010, 0x10, self.cluster_fll, "cluster FLL"),
             Window(0x1A101000, 0x40, self.gpio, "GPIO"),
@@ -191,7 +191,7 @@ class Bus:
         self.printed.clear()
 
     def _window(self, address: int) -> Window:
-        for window in self._windows:
+        for window in self.windows:
             if window.base <= address < window.base + window.size:
                 self._check_clock(window)
                 return window
