@@ -43,6 +43,14 @@ def sim_run(
     trace_inside: Annotated[
         str | None, typer.Option(help="Trace the instructions of this function only.")
     ] = None,
+    data_cache: Annotated[
+        str,
+        typer.Option(
+            help="STM32F7: stall loads by a mean (average) or follow every access through the "
+            "cache (lines, slower). The report's timing line names it.",
+            show_default="average",
+        ),
+    ] = "",
 ) -> None:
     """Run any ELF on a simulated chip; prints its UART output, cycles and how it ended.
 
@@ -74,7 +82,8 @@ def sim_run(
             None if is_cycle else _span(functions, trace_from, elf)[0],
             None if trace_inside is None else _span(functions, trace_inside, elf),
         )
-    ended = run_elf(elf, board, write, Limits(max_ms / 1e3, max_cycles), profile, window)
+    limits = Limits(max_ms / 1e3, max_cycles)
+    ended = run_elf(elf, board, write, limits, profile, window, data_cache)
     if trace is not None:
         _write_trace(trace, trace_lines(ended.trace))
     for line in [*ended.lines(), *ended.fault_lines(functions)]:

@@ -116,13 +116,15 @@ def run_elf(
     limits: Limits | None = None,
     profile: bool = False,
     window: TraceWindow | None = None,
+    data_cache: str = "",
 ) -> RunReport:
     """Run the ELF at ``path`` on a new chip until it ends or a limit is reached.
 
     ``write`` gets the console's bytes; ``profile`` counts cycles by address, ``window`` says which
-    instructions a trace keeps. SimulationError: unknown board or unusable ELF.
+    instructions a trace keeps; ``data_cache`` is that of ``make_chip``. SimulationError: unknown
+    board, unusable ELF, a board without that data cache.
     """
-    chip = make_chip(board)
+    chip = make_chip(board, data_cache)
     chip.load_elf(path)
     if window is not None:
         if not isinstance(chip, TracedChip):
