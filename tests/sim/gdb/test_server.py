@@ -11,6 +11,7 @@ import pytest
 from hil.core.errors import SimulationError
 from hil.sim.gdb import server
 from hil.sim.gdb.server import GdbServer, listen, serve_elf
+from hil.sim.profile import Functions
 from hil.sim.socs.stm32f7 import Stm32F746
 
 from .conftest import Client
@@ -18,6 +19,7 @@ from .conftest import Client
 
 def test_nobody_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Stm32F746, "load_elf", lambda self, path: None)
+    monkeypatch.setattr(Functions, "from_elf", lambda path: Functions(()))
     path = tmp_path / "empty"
     path.touch()
     with pytest.raises(SimulationError, match=r"no debugger has connected .* within 0\.1 s"):

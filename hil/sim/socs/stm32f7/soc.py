@@ -7,79 +7,53 @@ What is exact: instruction semantics (unicorn), the memory map, baud and byte ti
 peripheral accesses, DWT's lock. What is a model: cycles (block costs, see
 :mod:`hil.sim.cores.cortex_m7.schedule`), start-up times of oscillators, energy
 (:mod:`.power`). What is absent is refused by name: DMA, flash programming, every peripheral not
-listed in ``_windows``. Interrupt lines: the three USARTs (byte received) and SysTick.
+listed in :mod:`.peripherals`. Interrupt lines: the three USARTs (byte received) and SysTick.
 """
 
 from __future__ import annotations
 
 import math
-import mmap
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
-from hil.core.elf import ElfImage, Segment, load_segments
+from hil.core.elf import ElfImage, load_segments
 from hil.core.errors import SimulationError
 from hil.sim.chip import EnergyBins, Fault, MarkerEdge, Stop, TraceWindow
 from hil.sim.cores.cortex_m7 import costs
-from hil.sim.cores.cortex_m7.blocks import MemoryRegion
-from hil.sim.cores.cortex_m7.bus import Bus, Peripheral, Window
 from hil.sim.cores.cortex_m7.core import CoreStop, CortexM7
 from hil.sim.cores.cortex_m7.data_cache import Caches
 from hil.sim.cores.cortex_m7.glue import DWT_BYTES
 from hil.sim.cores.cortex_m7.layout import Floats, Ints
-from hil.sim.cores.cortex_m7.nvic import FIRST_INTERRUPT
-from hil.sim.cores.cortex_m7.postmortem import Moment, scene
-from hil.sim.cores.cortex_m7.system import Dwt, SystemControlSpace
+from hil.sim.cores.cortex_m7.postmortem import scene
 from hil.sim.fault_report import FaultScene
 from hil.sim.profile import CoreClassCycles
 from hil.sim.socs.stm32f7 import power
-from hil.sim.socs.stm32f7.clocks import SYSCFG_LAYOUT, Flash, Pwr, Rcc, check_limits
+from hil.sim.socs.stm32f7.clocks import check_limits
 from hil.sim.socs.stm32f7.debugger import Stm32Debugger
-from hil.sim.socs.stm32f7.gating import Gated, PlainRegisters
-from hil.sim.socs.stm32f7.gpio import GpioPort
+from hil.sim.socs.stm32f7.incidents import Incidents
+from hil.sim.socs.stm32f7.memories import Memories
 from hil.sim.socs.stm32f7.memory_map import (
     DWT_BASE,
-    FACTORY,
     FLASH,
     FLASH_ALIAS,
-    FLASH_SIZE,
-    ITCM,
-    ITCM_BYTES,
     PERIPHERAL_BYTES,
     PERIPHERALS,
     PRIVATE,
     PRIVATE_BYTES,
     RAM,
-    UNIQUE_ID,
     areas,
     unmodelled,
 )
+from hil.sim.socs.stm32f7.peripherals import CONSOLES, Peripherals
 from hil.sim.socs.stm32f7.polling import PollWatch
 from hil.sim.socs.stm32f7.timeline import Timeline
-from hil.sim.socs.stm32f7.timer import Timer
-from hil.sim.socs.stm32f7.uart import Usart
 from hil.sim.socs.stm32f7.variant import F746, F767, Variant
 from hil.sim.trace import TracedInstruction
-
-POISON = 0xDEADBEEF
-GPIO_LETTERS = "ABCDEFGHIJK"
-MARKER_PORT, MARKER_PIN = "F", 12  # Arduino D8 of the Nucleo-144
-# Console: IRQ number, then (port, pin, alternate function) of TX and RX as wired on the boards.
-CONSOLES = {
-    "USART1": (37, ("A", 9, 7), ("B", 7, 7)),
-    "USART3": (39, ("D", 8, 7), ("D", 9, 7)),
-    "USART6": (71, ("G", 14, 8), ("G", 9, 8)),
-}
 
 DATA_CACHES = ("average", "lines")
 LONGEST_STEP_S = 0.01  # a core that sleeps for longer is reported as sleeping
 _ENDS = {CoreStop.FAULT: Stop.FAULT, CoreStop.EXIT: Stop.EXITED, CoreStop.BREAK: Stop.BREAK}
-
-
-def _memory(size: int) -> np.ndarray:
-    return np.frombuffer(mmap.mmap(-1, size), np.uint8)
 
 
 class Stm32F7:
@@ -99,84 +73,36 @@ class Stm32F7:
         data_cache: str = DATA_CACHES[0],
     ) -> None:
         variant = self.variant
-        unique_id = variant.unique_id if unique_id is None else unique_id
         if data_cache not in DATA_CACHES:
             raise SimulationError(f"data cache {data_cache!r}: there are {', '.join(DATA_CACHES)}")
         if console not in CONSOLES:
             raise SimulationError(f"console {console!r}: this chip has {', '.join(CONSOLES)}")
-        if len(unique_id) != 12:
-            raise SimulationError(f"unique id of {len(unique_id)} bytes; the chip's has 12")
         self._console_name = console
         self._caches = Caches(
             variant.core.cache_bytes, RAM + variant.dtcm_bytes, data_cache == "lines"
         )
         self.timing_model = f"{costs.TIMING_MODEL}, data cache by {data_cache}"
-        self._flash = _memory(variant.flash_bytes)
-        self._flash[:] = 0xFF
-        self._itcm = _memory(ITCM_BYTES)
-        self._ram = _memory(variant.ram_bytes)
-        self._factory = _memory(4096)
-        self._factory[:] = 0xFF
-        self._burn_factory(unique_id)
+        self._memories = Memories(variant, variant.unique_id if unique_id is None else unique_id)
         self.image: ElfImage | None = None
         self._profiled = False
         self._window: TraceWindow | None = None
-        self.debugger = Stm32Debugger(self, self._flash, FLASH, FLASH_ALIAS, variant)
+        self.debugger = Stm32Debugger(self, self._memories.flash, FLASH, FLASH_ALIAS, variant)
         self.reset()
-
-    def _burn_factory(self, unique_id: bytes) -> None:
-        at = UNIQUE_ID - FACTORY
-        self._factory[at : at + 12] = np.frombuffer(unique_id, np.uint8)
-        at = FLASH_SIZE - FACTORY
-        size_kb = len(self._flash) >> 10
-        self._factory[at : at + 2] = np.frombuffer(size_kb.to_bytes(2, "little"), "u1")
 
     # Loading and reset
 
     def load_elf(self, path: Path) -> None:
         """Flash the program headers' bytes at their load addresses and power on."""
         image = load_segments(path, "EM_ARM")
-        self._flash[:] = 0xFF
-        for segment in image.segments:
-            self._load(path, segment)
+        self._memories.store(path, image)
         self.image = image
         self.reset()
 
-    def _load(self, path: Path, segment: Segment) -> None:
-        start = segment.virtual_address
-        if not any(
-            base <= start and start + segment.memory_size <= base + size
-            for base, size in (
-                (FLASH, len(self._flash)),
-                (FLASH_ALIAS, len(self._flash)),
-                (RAM, len(self._ram)),
-                (ITCM, ITCM_BYTES),
-            )
-        ):
-            raise SimulationError(
-                f"{path}: segment at 0x{start:08x}, {segment.memory_size} bytes, is outside "
-                f"flash, ITCM and RAM of the {self.variant.part}; check the linker script"
-            )
-        if not segment.data:
-            return
-        base = FLASH if segment.address >= FLASH else FLASH_ALIAS
-        if not (base <= segment.address and segment.end <= base + len(self._flash)):
-            raise SimulationError(
-                f"{path}: segment of {len(segment.data)} bytes is to be stored at "
-                f"0x{segment.address:08x}, which is not flash; give it a load address (AT>FLASH)"
-            )
-        at = segment.address - base
-        self._flash[at : at + len(segment.data)] = np.frombuffer(segment.data, np.uint8)
-
     def reset(self) -> None:
         """Power-on reset: RAM poisoned, time and energy start at zero."""
-        for ram in (self._ram, self._itcm):
-            ram.view("<u4")[:] = POISON
-        self._warnings: Counter[str] = Counter()
+        self._memories.power_on()
+        self._incidents = Incidents()
         self._resets = 0
-        self._faults_taken = 0
-        self.taken_fault: Fault | None = None
-        self._taken_moment: Moment | None = None
         self._edges: list[MarkerEdge] = []
         self._level = False
         self._sent = bytearray()
@@ -184,25 +110,20 @@ class Stm32F7:
         self._next_bin = 0
         self._end_s = 0.0
         self._waiting = self._asleep = self._reset_asked = False
-        memories = [
-            MemoryRegion("ITCM", ITCM, self._itcm),
-            MemoryRegion("flash (ITCM port)", FLASH_ALIAS, self._flash, writable=False),
-            MemoryRegion("flash", FLASH, self._flash, writable=False),
-            MemoryRegion("factory", FACTORY, self._factory, writable=False),
-            MemoryRegion("RAM", RAM, self._ram),
-        ]
         behind_dwt = DWT_BASE + DWT_BYTES
         device_areas = [
             (PERIPHERALS, PERIPHERAL_BYTES),
             (PRIVATE, DWT_BASE - PRIVATE),
             (behind_dwt, PRIVATE + PRIVATE_BYTES - behind_dwt),
         ]
-        self._core = CortexM7(memories, device_areas, DWT_BASE, unmodelled, self._caches)
+        self._core = CortexM7(
+            self._memories.regions(), device_areas, DWT_BASE, unmodelled, self._caches
+        )
         self.debugger.attach(self._core)
         self._core.look_on(self._profiled, self._window)
         self._core.floats[Floats.LINE_MISS_J] = power.FLASH_LINE_J
         self._timeline = Timeline(lambda: self._core.now_cycles)
-        self._make_peripherals()
+        self._connect_peripherals()
         self._set_clock(first=True)
         self._boot()
 
@@ -210,151 +131,69 @@ class Stm32F7:
         """SYSRESETREQ: peripherals start over, memory, time and energy go on."""
         self._reset_asked = False
         self._resets += 1
-        self._sent += self._uart.drain()
-        rcc, uart = self._rcc, self._uart
-        self._make_peripherals()
-        self._rcc.take_reset_causes(rcc)
-        self._uart.counts = uart.counts
+        self._sent += self._parts.console.drain()
+        before = self._parts
+        self._connect_peripherals()
+        self._parts.rcc.take_reset_causes(before.rcc)
+        self._parts.console.counts = before.console.counts
         self._core.set_caches(instruction=False, data=False)
         self._core.data_cache.set_write_through(False)
         self._set_clock()
-        self._marker_changed()
+        self.marker_changed()
         self._boot()
 
     def _boot(self) -> None:
-        vectors = self._flash[:8].view("<u4")
-        self._scs.set_vector_table(FLASH_ALIAS)  # BOOT_ADD0's factory value
-        self._core.start(int(vectors[0]), int(vectors[1]))
+        self._parts.scs.set_vector_table(FLASH_ALIAS)  # BOOT_ADD0's factory value
+        self._core.start(*self._memories.vectors())
 
-    # Construction of the peripherals
-
-    def _make_peripherals(self) -> None:
-        core, timeline = self._core, self._timeline
-        self._pwr = Pwr(timeline, self._clock_changed)
-        self._flash_interface = Flash(self.variant.option_word, self._clock_changed)
-        self._rcc = Rcc(timeline, self._clock_changed, self._warn)
-        self._scs = SystemControlSpace(self, self.variant.core)
-        self._dwt = Dwt(self.now_cycles, lambda: self._scs.trace_enabled, core.set_cycle_counter)
-        core.set_cycle_counter(0.0, False)
-        self._ports = {
-            letter: GpioPort(letter, self._marker_changed if letter == MARKER_PORT else None)
-            for letter in GPIO_LETTERS
-        }
-        self._timers = [
-            Timer(name, timeline, lambda: self._rcc.timer_hz(1)) for name in ("TIM2", "TIM5")
-        ]
+    def _connect_peripherals(self) -> None:
         self._watch = PollWatch()
-        self._uarts = {
-            "USART1": self._make_uart("USART1", 0, 2),
-            "USART3": self._make_uart("USART3", 4, 1),
-            "USART6": self._make_uart("USART6", 10, 2),
-        }
-        self._uart = self._uarts[self._console_name]
-        self._dbgmcu = PlainRegisters(
-            "DBGMCU",
-            {
-                "IDCODE": (0, self.variant.idcode, 0),
-                "CR": (4, 0, 0xE7),
-                "APB1FZ": (8, 0, 0xFFFFFFFF),
-                "APB2FZ": (12, 0, 0xFFFFFFFF),
-            },
-        )
-        self._bus_windows = self._windows()
-        core.bus = Bus(self._bus_windows)
-        core.attach(self._scs, self._fault_taken, self._examined)
-
-    def _make_uart(self, name: str, clock_field: int, bus: int) -> Usart:
-        _, *pins = CONSOLES[name]
-        return Usart(
-            name,
-            self._timeline,
-            lambda: self._rcc.uart_hz(clock_field, bus),
-            lambda: all(self._ports[port].alternate(pin) == af for port, pin, af in pins),
-            self._polled if name == self._console_name else lambda status: None,
-            self.interrupts_changed,
-            self._warn,
+        self._parts = Peripherals(
+            self.variant, self._console_name, self._core, self._timeline, self, self._incidents
         )
 
-    def _windows(self) -> list[Window]:
-        def gated(
-            base: int, inner: Peripheral, register: str, bit: int, stall: float = costs.APB_STALL
-        ) -> Window:
-            peripheral = Gated(inner, lambda: self._rcc.enabled(register, bit), self._unclocked)
-            return Window(base, 0x400, peripheral, stall)
+    # Faults and warnings
 
-        ports = [
-            gated(0x40020000 + 0x400 * n, self._ports[letter], "AHB1ENR", n, costs.AHB_STALL)
-            for n, letter in enumerate(GPIO_LETTERS)
-        ]
-        syscfg = PlainRegisters("SYSCFG", SYSCFG_LAYOUT)
-        return [
-            *ports,
-            Window(0x40023800, 0x400, self._rcc, costs.AHB_STALL),
-            Window(0x40023C00, 0x400, self._flash_interface, costs.AHB_STALL),
-            gated(0x40000000, self._timers[0], "APB1ENR", 0),
-            gated(0x40000C00, self._timers[1], "APB1ENR", 3),
-            gated(0x40004800, self._uarts["USART3"], "APB1ENR", 18),
-            gated(0x40007000, self._pwr, "APB1ENR", 28),
-            gated(0x40011000, self._uarts["USART1"], "APB2ENR", 4),
-            gated(0x40011400, self._uarts["USART6"], "APB2ENR", 5),
-            gated(0x40013800, syscfg, "APB2ENR", 14),
-            Window(DWT_BASE, DWT_BYTES, self._dwt, costs.PRIVATE_STALL),
-            Window(0xE000E000, 0x1000, self._scs, costs.PRIVATE_STALL),
-            Window(0xE0042000, 0x400, self._dbgmcu, costs.PRIVATE_STALL),
-        ]
-
-    def _warn(self, text: str) -> None:
-        self._warnings[text] += 1
-
-    def _unclocked(self, text: str) -> None:
-        self._warnings[text] += 1
-        self._warnings["unclocked"] += 1
-
-    def _fault_taken(self, fault: Fault) -> None:
-        """The firmware's handler of ``fault`` begins; kept in ``taken_fault`` for a reader."""
-        self.taken_fault = fault
-        self._faults_taken += 1
-        self._warn(f"fault taken: {fault}")
-
-    def _examined(self, moment: Moment) -> None:
-        self._taken_moment = moment
+    @property
+    def taken_fault(self) -> Fault | None:
+        """The last fault since power-on that a handler of the firmware was entered for."""
+        return self._incidents.taken_fault
 
     def fault_scenes(self, refused: str = "") -> tuple[FaultScene, ...]:
         """See :class:`hil.sim.fault_report.ExaminedChip`."""
         core = self._core
         end = Fault(refused, core.pc) if refused else self.fault
-        moments = [] if self._taken_moment is None else [self._taken_moment]
+        taken = self._incidents.moment
+        moments = [] if taken is None else [taken]
         if end is not None:
             moments.append(core.moment(end))
-        names = areas(core.memories, self._bus_windows, self.variant.dtcm_bytes)
+        names = areas(core.memories, self._parts.windows, self.variant.dtcm_bytes)
         return tuple(scene(moment, core.code, names) for moment in moments)
 
     @property
     def warnings(self) -> dict[str, int]:
         """Faults taken, and what a chip would silently ignore, with counts."""
-        return {text: count for text, count in self._warnings.items() if text != "unclocked"}
+        return self._incidents.warnings
 
     # Clocks and caches
 
-    def _clock_changed(self) -> None:
-        check_limits(self._rcc, self._pwr, self._flash_interface)
+    def clock_changed(self) -> None:
+        """RCC, PWR or the flash interface (ChipEvents)."""
+        check_limits(self._parts.rcc, self._parts.pwr, self._parts.flash)
         self._set_clock()
 
     def _set_clock(self, first: bool = False) -> None:
         """Take the clock tree as it is now: time base, energy bins, fetch costs, run limit."""
         core, timeline = self._core, self._timeline
-        hclk = self._rcc.hclk_hz()
+        hclk = self._parts.rcc.hclk_hz()
         edge_s = power.BIN_S if first else timeline.seconds_at(core.floats[Floats.BIN_EDGE])
         core.book_base_energy()
         timeline.change_clock(hclk)
         core.floats[Floats.BIN_CYCLES] = power.BIN_S * hclk
         core.floats[Floats.BIN_EDGE] = timeline.exact_cycles_at(edge_s)
         self._set_base_power(power.RUN_BASE)
-        core.set_fetch(self._flash_interface.wait_states, self._flash_interface.accelerator)
-        for timer in self._timers:
-            timer.rebase()
-        for uart in self._uarts.values():
-            uart.clock_changed()
+        core.set_fetch(self._parts.flash.wait_states, self._parts.flash.accelerator)
+        self._parts.clock_has_changed()
         if not first:
             core.set_limit(self._limit())
 
@@ -388,7 +227,7 @@ class Stm32F7:
 
     def trace_changed(self) -> None:
         """DEMCR (SystemEvents)."""
-        self._dwt.trace_changed()
+        self._parts.dwt.trace_changed()
 
     def instruction_cache_invalidated(self) -> None:
         """ICIALLU (SystemEvents)."""
@@ -409,12 +248,7 @@ class Stm32F7:
 
     def interrupt_lines(self) -> int:
         """USARTs that ask for their handler (SystemEvents)."""
-        lines = 0
-        for name, uart in self._uarts.items():
-            if uart.interrupt_enabled:
-                uart.sync()
-                lines |= uart.interrupt << (FIRST_INTERRUPT + CONSOLES[name][0])
-        return lines
+        return self._parts.interrupt_lines()
 
     # Running
 
@@ -466,21 +300,21 @@ class Stm32F7:
 
     def _next_interrupt(self) -> float:
         """Cycle at which time alone raises the next interrupt; infinite if none is on its way."""
-        tick = self._scs.systick.next_expiry_cycles()
+        tick = self._parts.scs.systick.next_expiry_cycles()
         irq = CONSOLES[self._console_name][0]
-        arrival_s = self._uart.next_arrival_s()
-        if arrival_s is None or not self._uart.interrupt_enabled:
+        arrival_s = self._parts.console.next_arrival_s()
+        if arrival_s is None or not self._parts.console.interrupt_enabled:
             return tick
-        if not self._scs.nvic.interrupt_enabled(irq):
+        if not self._parts.scs.nvic.interrupt_enabled(irq):
             return tick
         return min(tick, self._timeline.cycles_at(arrival_s))
 
-    def _polled(self, status: int) -> None:
-        """The firmware has read the console's status register."""
+    def console_polled(self, status: int) -> None:
+        """The firmware has read the console's status register (ChipEvents)."""
         core = self._core
         if not self._watch.seen(core.accesses, core.now_cycles, status):
             return
-        event_s = self._uart.next_event_s()
+        event_s = self._parts.console.next_event_s()
         interrupt = self._next_interrupt()
         received = status & 0x20
         if event_s is None and not received and math.isinf(interrupt):
@@ -515,11 +349,11 @@ class Stm32F7:
             self._core.block_profile.slept(cycles)
         self._collect_energy()
         self._set_base_power(power.RUN_BASE)
-        self._dwt.slept(cycles)
+        self._parts.dwt.slept(cycles)
 
     def idle_until(self, time_s: float) -> None:
         """See :meth:`hil.sim.chip.Chip.idle_until`. Ends early at a byte on the RX wire."""
-        arrival_s = self._uart.next_arrival_s()
+        arrival_s = self._parts.console.next_arrival_s()
         until_s = time_s if arrival_s is None else min(time_s, arrival_s)
         if self._asleep:
             self._doze(self._timeline.cycles_at(until_s))
@@ -556,17 +390,18 @@ class Stm32F7:
 
     def uart_feed(self, data: bytes) -> None:
         """Put bytes on the console's RX wire. Lost if the receiver is not armed."""
-        self._uart.feed(data)
+        self._parts.console.feed(data)
 
     def uart_drain(self) -> bytes:
         """Bytes that have left the console's TX pin since the last call."""
-        self._sent += self._uart.drain()
+        self._sent += self._parts.console.drain()
         sent = bytes(self._sent)
         self._sent.clear()
         return sent
 
-    def _marker_changed(self) -> None:
-        level = self._ports[MARKER_PORT].drives_high(MARKER_PIN)
+    def marker_changed(self) -> None:
+        """The marker's port (ChipEvents)."""
+        level = self._parts.marker
         if level != self._level:
             self._level = level
             self._edges.append(MarkerEdge(self._timeline.now_s, level))
@@ -600,14 +435,14 @@ class Stm32F7:
             "icache_misses": int(ints[Ints.ICACHE_MISSES]),
             **self._data_cache_counters(),
             "peripheral_accesses": self._core.accesses,
-            "uart_bytes_in": self._uart.counts.bytes_in,
-            "uart_bytes_out": self._uart.counts.bytes_out,
-            "uart_overruns": self._uart.counts.overruns,
-            "uart_lost_unready": self._uart.counts.lost_unready,
-            "unclocked_accesses": self._warnings["unclocked"],
+            "uart_bytes_in": self._parts.console.counts.bytes_in,
+            "uart_bytes_out": self._parts.console.counts.bytes_out,
+            "uart_overruns": self._parts.console.counts.overruns,
+            "uart_lost_unready": self._parts.console.counts.lost_unready,
+            "unclocked_accesses": self._incidents.unclocked,
             "warnings": sum(self.warnings.values()),
             "resets": self._resets,
-            "faults_taken": self._faults_taken,
+            "faults_taken": self._incidents.faults_taken,
         }
 
     def _data_cache_counters(self) -> dict[str, int]:
