@@ -5,6 +5,17 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run tests marked slow too")
+    group = parser.getgroup("instruction and device tests on another target")
+    group.addoption(
+        "--gdb-target", metavar="HOST:PORT", help="a GDB server, instead of the virtual chip"
+    )
+    group.addoption("--gdb-arch", choices=("gap8", "cortex-m7"), help="what is behind it")
+    group.addoption(
+        "--gdb-ram",
+        metavar="ADDRESS:BYTES",
+        help="RAM for the programs, writable and executable (default: L2 of the GAP8 behind "
+        "0x1C010000, all RAM of an STM32F746)",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

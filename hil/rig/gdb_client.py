@@ -1,4 +1,4 @@
-"""A small client of the GDB remote serial protocol: enough to load a program and start it.
+"""A small client of the GDB remote serial protocol: enough to load a program and run it.
 
 Works with any GDB server (OpenOCD, pyOCD, st-util, J-Link, ``hil sim gdb``). Every answer has a
 deadline. All failures are FlashErrors that name the server and the packet.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 from xml.etree import ElementTree
@@ -16,6 +17,7 @@ from xml.etree import ElementTree
 from hil.core.errors import FlashError
 from hil.core.rsp import (
     ACK,
+    INTERRUPT,
     NAK,
     Decoder,
     Event,
@@ -31,6 +33,7 @@ LONGEST_PACKET = 1 << 20
 DEFAULT_PACKET_BYTES = 400  # what GDB takes for a server that does not say
 RESENDS = 3
 _SHOWN = 60
+INCLUDE = "include"
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class GdbClient:
         self._decoder = Decoder(LONGEST_PACKET)
         self._events: list[Event] = []
         self._acknowledge = True
+        self._numbers: dict[str, int] | None = None  # of registers by name, once asked for
+        self._breaks = b"0"  # kind of the breakpoint that is set
         host, _, port = server.rpartition(":")
         try:
             self._socket = socket.create_connection((host, int(port)), timeout_s)
@@ -102,7 +107,7 @@ class GdbClient:
         if not self._has_map:
             return ()
         areas = []
-        for memory in self._document(b"memory-map:read:").iter("memory"):
+        for memory in self._document(b"memory-map:read::").iter("memory"):
             if memory.get("type") == "flash":
                 sector = memory.findtext("property[@name='blocksize']") or ""
                 values = (memory.get("start", ""), memory.get("length", ""), sector)
@@ -113,18 +118,37 @@ class GdbClient:
         return tuple(areas)
 
     def register_number(self, name: str) -> int:
-        """The number of a register in the server's target description."""
-        number = -1
-        if self._has_features:
-            for register in self._document(b"features:read:target.xml").iter("reg"):
-                number = int(register.get("regnum", number + 1))
-                if register.get("name") == name:
-                    return number
-        raise FlashError(f"GDB server {self.server} describes no register {name!r}")
+        """The number of a register in the server's target description, whatever its case."""
+        if self._numbers is None:
+            self._numbers = {}
+            if self._has_features:
+                self._number_registers(b"target.xml", -1)
+        if name.lower() not in self._numbers:
+            raise FlashError(f"GDB server {self.server} describes no register {name!r}")
+        return self._numbers[name.lower()]
+
+    def _number_registers(self, document: bytes, last: int) -> int:
+        """Number the registers of a document and of those it includes; the last number given."""
+        assert self._numbers is not None
+        for element in self._document(b"features:read:" + document + b":").iter():
+            if element.tag == INCLUDE:
+                last = self._number_registers(element.get("href", "").encode(), last)
+            elif element.tag == "reg":
+                last = int(element.get("regnum", last + 1))
+                self._numbers.setdefault(element.get("name", "").lower(), last)
+        return last
 
     def set_register(self, number: int, value: int) -> None:
         """Write a 32-bit register."""
         self._ok(b"P%x=%s" % (number, value.to_bytes(4, "little").hex().encode()))
+
+    def read_register(self, number: int) -> int:
+        """The value of a register, unsigned."""
+        answer = self.ask(b"p%x" % number)
+        try:
+            return int.from_bytes(bytes.fromhex(answer.decode("ascii")), "little")
+        except ValueError:
+            self._fail(f"answered {answer[:_SHOWN]!r} for register {number}")
 
     def read_memory(self, address: int, size: int) -> bytes:
         """``size`` bytes, in as many packets as they need."""
@@ -166,24 +190,52 @@ class GdbClient:
         """Continue, without waiting for a stop; only ``close`` may follow."""
         self._send(frame(b"c"))
 
+    def set_breakpoint(self, address: int, size: int) -> None:
+        """Stop before the instruction of ``size`` bytes there; in hardware if not in memory."""
+        place = b",%x,%x" % (address, size)
+        self._breaks = b"0" if self.ask(b"Z0" + place, may_refuse=True) == b"OK" else b"1"
+        if self._breaks == b"1":
+            self._ok(b"Z1" + place)
+
+    def clear_breakpoint(self, address: int, size: int) -> None:
+        """Take it away."""
+        self._ok(b"z%s,%x,%x" % (self._breaks, address, size))
+
+    def run(self, timeout_s: float) -> str:
+        """Continue until the target stops; its stop reply and what the server printed.
+
+        FlashError when it does not stop in time; it has been interrupted then.
+        """
+        try:
+            answer = self.ask(b"c", timeout_s=timeout_s)
+        except FlashError:
+            with suppress(FlashError):  # what is wrong has been found already
+                self._exchange(bytes((INTERRUPT,)), b"an interrupt", self._timeout_s)
+            raise
+        return f"{answer.decode('ascii', 'replace')} {self._console}".strip()
+
     def close(self) -> None:
         """Hang up; the target goes on."""
         self._socket.close()
 
     # -- packets ----------------------------------------------------------------------------
 
-    def ask(self, data: bytes, may_refuse: bool = False) -> bytes:
+    def ask(self, data: bytes, may_refuse: bool = False, timeout_s: float | None = None) -> bytes:
         """Send a packet, return the answer's data. FlashError: E..., silence, a broken line.
 
         ``may_refuse``: an empty answer, the protocol's "unknown", is returned as it is.
         """
-        packet = frame(data)
-        deadline_s = time.monotonic() + self._timeout_s
+        answer = self._exchange(frame(data), data, timeout_s or self._timeout_s)
+        return self._checked(data, answer, may_refuse)
+
+    def _exchange(self, packet: bytes, asked: bytes, timeout_s: float) -> bytes:
+        """Send bytes, return the data of the packet that answers; console text is kept."""
+        deadline_s = time.monotonic() + timeout_s
         self._console = ""
         resends = 0
         self._send(packet)
         while True:
-            event = self._next(deadline_s, data)
+            event = self._next(deadline_s, timeout_s, asked)
             if event.kind is Kind.NAK and resends < RESENDS:
                 resends += 1
                 self._send(packet)
@@ -193,10 +245,9 @@ class GdbClient:
                 if self._acknowledge:
                     self._send(ACK)
                 answer = expand_runs(event.data) if b"*" in event.data else event.data
-                if _is_console(answer):
-                    self._console += _from_hex(answer[1:])
-                else:
-                    return self._checked(data, answer, may_refuse)
+                if not _is_console(answer):
+                    return answer
+                self._console += _from_hex(answer[1:])
 
     def _checked(self, data: bytes, answer: bytes, may_refuse: bool) -> bytes:
         if re.fullmatch(rb"E[0-9a-fA-F]{2}", answer) or answer.startswith(b"E."):
@@ -213,16 +264,18 @@ class GdbClient:
             self._fail(f"answered {answer[:_SHOWN]!r} to {data[:_SHOWN]!r}")
 
     def _document(self, name: bytes) -> ElementTree.Element:
+        """An object of qXfer; ``name`` is OBJECT:read:ANNEX: with its colons."""
         text = b""
         while True:
-            answer = self.ask(b"qXfer:%s:%x,%x" % (name, len(text), self.packet_bytes - 8))
+            answer = self.ask(b"qXfer:%s%x,%x" % (name, len(text), self.packet_bytes - 8))
             text += unescape(answer[1:])
             if answer[:1] == b"l":
                 break
             if answer[:1] != b"m" or len(answer) == 1:
                 self._fail(f"answered {answer[:_SHOWN]!r} to a request for {name.decode()}")
         try:
-            return ElementTree.fromstring(text)
+            # QEMU does not declare the prefix of XInclude, which an XML parser takes amiss.
+            return ElementTree.fromstring(text.replace(b"xi:include", b"include"))
         except ElementTree.ParseError as error:
             raise FlashError(f"GDB server {self.server}: {name.decode()}: {error}") from error
 
@@ -231,11 +284,11 @@ class GdbClient:
         step = max(1, (self.packet_bytes - 40) // 2)
         return [(at, data[at : at + step]) for at in range(0, len(data), step)]
 
-    def _next(self, deadline_s: float, asked: bytes) -> Event:
+    def _next(self, deadline_s: float, timeout_s: float, asked: bytes) -> Event:
         while not self._events:
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
-                self._fail(f"did not answer {asked[:_SHOWN]!r} within {self._timeout_s:g} s")
+                self._fail(f"did not answer {asked[:_SHOWN]!r} within {timeout_s:g} s")
             self._socket.settimeout(left_s)
             try:
                 data = self._socket.recv(RECEIVE_BYTES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-CODE, DATA, DATA_BYTES = 0x1C010000, 0x1C070000, 2048
+DATA_BYTES = 2048
 COUNTER = 4  # tp counts the passes; ra takes links of compressed calls
 WRITABLE = [5, 6, 7, *range(10, 32)]
 BASES = (2, 8, 9)  # data pointers, never written
@@ -113,13 +113,14 @@ def _jump(rd: int, offset: int) -> int:
     return bits | (offset >> 12 & 0xFF) << 12 | rd << 7 | 0x6F
 
 
-def random_program(rng: random.Random, units: int, passes: int) -> bytes:
-    """Code at CODE: ``units`` words or pairs, run ``passes`` times; it ends behind its last byte.
+def random_program(rng: random.Random, units: int, passes: int, data: int) -> bytes:
+    """``units`` words or pairs, run ``passes`` times; it ends behind its last byte. It works on
+    DATA_BYTES at ``data``.
 
     A jump skips the word after it, so an indirect jump (two words) never follows one.
     """
     words = [w for r in WRITABLE for w in li(r, rng.getrandbits(32))]
-    words += [w for i, r in enumerate(BASES) for w in li(r, DATA + 64 * i)]
+    words += [w for i, r in enumerate(BASES) for w in li(r, data + 64 * i)]
     words += [*li(COUNTER, passes), *li(1, rng.getrandbits(32))]
     head = b"".join(word.to_bytes(4, "little") for word in words)
     body = bytearray()

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import pytest
 from second_cache import SecondCache
-from thumb_harness import CPACR, FPU_ON, RAM, build_harness, with_program
-from thumb_programs import MIDDLE, RAM_BYTES, STACK, program
+from thumb_harness import CPACR, FPU_ON, IN_FLASH, Harness, build_harness, with_program
+from thumb_programs import program
 from unicorn import UC_HOOK_CODE, UC_HOOK_MEM_READ, UC_HOOK_MEM_WRITE, UC_MEM_WRITE, Uc
 from unicorn.arm_const import UC_ARM_REG_XPSR
 
@@ -33,6 +33,7 @@ CCR, CACHES_ON = 0xE000ED14, 0x40200 | 1 << 16 | 1 << 17
 IT_STATE = 0x0600FC00  # of XPSR
 STREX = (0xE840, 0xE8C0)  # and STREXB, STREXH
 WORD = 0xFFFFFFFF
+SP_NUMBER = 13
 SETS = 32  # of the F746's 4 KB in four ways
 # What the random programs have not; r8 points into RAM, r9 is 3.
 MORE = {
@@ -81,7 +82,11 @@ class Recorder:
         uc: Uc = chip._core._uc
         uc.hook_add(UC_HOOK_CODE, self._on_instruction)
         kinds = UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE
-        for base, size in ((ITCM, ITCM_BYTES), (RAM, RAM_BYTES), (FLASH, FLASH_BYTES)):
+        for base, size in (
+            (ITCM, ITCM_BYTES),
+            (IN_FLASH.ram, IN_FLASH.ram_bytes),
+            (FLASH, FLASH_BYTES),
+        ):
             uc.hook_add(kinds, self._on_access, begin=base, end=base + size - 1)
 
     def _on_instruction(self, uc: Uc, address: int, size: int, _data: object) -> None:
@@ -111,13 +116,17 @@ class Recorder:
 
 
 @pytest.fixture(scope="module")
-def harness(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_harness(tmp_path_factory.mktemp("thumb"))
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Harness:
+    return build_harness(IN_FLASH, tmp_path_factory.mktemp("thumb"))
 
 
-def prepared(elf: Path, data_cache: str) -> Stm32F746:
+def prepared(harness: Harness, elf: Path, data_cache: str) -> Stm32F746:
+    """A chip with ``elf`` in its flash, to be run up to a breakpoint at its end."""
     chip = Stm32F746(data_cache=data_cache)
     chip.load_elf(elf)
+    chip.debugger.write_register(0, SP_NUMBER, IN_FLASH.stack)
+    chip.debugger.write_register(0, PC_NUMBER, harness.place("start"))
+    chip.debugger.set_breakpoint(harness.place("finish"))
     for register, value in ((CPACR, FPU_ON), (CCR, CACHES_ON)):
         chip.debugger.write_memory(register, struct.pack("<I", value))
     return chip
@@ -126,13 +135,13 @@ def prepared(elf: Path, data_cache: str) -> Stm32F746:
 def finish(chip: Stm32F746, slice_s: float = 0.1) -> dict[str, int]:
     while (stop := chip.run(slice_s)) is Stop.BUDGET:
         pass
-    assert stop is Stop.EXITED and chip.exit_code == 0, f"{chip.fault}, {chip.taken_fault}"
+    assert stop is Stop.BREAK, f"{chip.fault}, {chip.taken_fault}"
     return chip.counters()
 
 
-def compare(elf: Path) -> int:
+def compare(harness: Harness, elf: Path) -> int:
     """The accesses of one program, all compared; how many they are."""
-    chip = prepared(elf, "average")
+    chip = prepared(harness, elf, "average")
     recorder = Recorder(chip)
     finish(chip)
     pairs = zip(recorder.reported, recorder.worked_out, strict=False)
@@ -142,7 +151,7 @@ def compare(elf: Path) -> int:
     second = SecondCache(SETS)
     for access in recorder.reported:
         second.access(access.address, access.stores)
-    counters = finish(prepared(elf, "lines"))
+    counters = finish(prepared(harness, elf, "lines"))
     assert (counters["dcache_misses"], counters["dcache_write_backs"]) == (
         second.misses,
         second.write_backs,
@@ -153,10 +162,10 @@ def compare(elf: Path) -> int:
 
 @pytest.mark.parametrize("floats", [False, True])
 def test_accesses_are_those_that_the_emulator_makes(
-    harness: Path, tmp_path: Path, floats: bool
+    harness: Harness, tmp_path: Path, floats: bool
 ) -> None:
-    image = program(7, 60, 10, 4, floats).image
-    assert compare(with_program(harness, image, tmp_path / "program.elf")) > 5_000
+    image = program(IN_FLASH, 7, 60, 10, 4, floats).image
+    assert compare(harness, with_program(harness, image, tmp_path / "program.elf")) > 5_000
 
 
 def test_further_addressing_modes() -> None:
@@ -165,7 +174,7 @@ def test_further_addressing_modes() -> None:
     chip.debugger.write_memory(CPACR, struct.pack("<I", FPU_ON))
     chip.debugger.write_memory(ITCM, code + b"\x00\xbf" * 8)
     chip.debugger.set_breakpoint(ITCM + len(code))
-    for register, value in ((8, MIDDLE), (9, 3), (13, STACK), (PC_NUMBER, ITCM)):
+    for register, value in ((8, IN_FLASH.middle), (9, 3), (13, IN_FLASH.stack), (PC_NUMBER, ITCM)):
         chip.debugger.write_register(0, register, value)
     recorder = Recorder(chip)
     assert chip.run(1e-3) is Stop.BREAK, chip.fault
@@ -175,28 +184,32 @@ def test_further_addressing_modes() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("floats", [False, True])
-def test_a_million_accesses(harness: Path, tmp_path: Path, floats: bool) -> None:
+def test_a_million_accesses(harness: Harness, tmp_path: Path, floats: bool) -> None:
     seed = compared = 0
     while compared < 500_000:
-        image = program(1000 + seed, 100, 12, 11, floats).image
-        compared += compare(with_program(harness, image, tmp_path / "program.elf"))
+        image = program(IN_FLASH, 1000 + seed, 100, 12, 11, floats).image
+        compared += compare(harness, with_program(harness, image, tmp_path / "program.elf"))
         seed += 1
 
 
-def test_slicing_a_run_changes_nothing(harness: Path, tmp_path: Path) -> None:
-    elf = with_program(harness, program(9, 60, 10, 4, False).image, tmp_path / "program.elf")
-    assert finish(prepared(elf, "lines"), 3e-5) == finish(prepared(elf, "lines"))
+def test_slicing_a_run_changes_nothing(harness: Harness, tmp_path: Path) -> None:
+    elf = with_program(
+        harness, program(IN_FLASH, 9, 60, 10, 4, False).image, tmp_path / "program.elf"
+    )
+    assert finish(prepared(harness, elf, "lines"), 3e-5) == finish(prepared(harness, elf, "lines"))
 
 
 def test_registers_that_are_asked_for_say_the_same(
-    harness: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the emulator keeps its registers is found on Linux; elsewhere each is asked for."""
-    elf = with_program(harness, program(8, 60, 10, 4, True).image, tmp_path / "program.elf")
-    chip = prepared(elf, "lines")
+    elf = with_program(
+        harness, program(IN_FLASH, 8, 60, 10, 4, True).image, tmp_path / "program.elf"
+    )
+    chip = prepared(harness, elf, "lines")
     assert bool(chip._core.ints[Ints.REGISTERS]) == (sys.platform == "linux")
     found = finish(chip)
     monkeypatch.setattr(live_registers, "address_of", lambda uc: 0)
-    asked = prepared(elf, "lines")
+    asked = prepared(harness, elf, "lines")
     assert asked._core.ints[Ints.REGISTERS] == 0
     assert finish(asked) == found

@@ -1,7 +1,8 @@
-"""Thumb-2, DSP and FP instructions of the virtual STM32F7 against qemu-arm, on random programs.
+"""Thumb-2, DSP and FP instructions of a Cortex-M7 against qemu-arm, on random programs.
 
-The same image runs on both (tests/sim/firmware/thumb_harness.S); registers, flags (NZCVQ, GE),
-FP registers and FPSCR after every body are compared, and memory at the end.
+The same image runs on both (tests/sim/firmware/thumb_harness.S), on the virtual STM32F746 or behind
+``--gdb-target`` (docs/instruction-tests.md); registers, flags (NZCVQ, GE), FP registers and FPSCR
+after every body are compared, and memory at the end.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from thumb_harness import CPACR, FPU_ON, RAM, build_harness, with_program
-from thumb_programs import PROGRAM, RAM_BYTES, RECORDS_AT, STATE_BYTES, Program, program
+from targets import RAMS, ChipTarget, Target
+from thumb_harness import CPACR, FPU_ON, Harness, build_harness, in_ram, with_program
+from thumb_programs import RECORDS_AT, STATE_BYTES, Layout, Program, program
 
+from hil.core.elf import load_segments
 from hil.sim.chip import Stop
 from hil.sim.cores.cortex_m7.debug import PC_NUMBER, REGISTERS
 from hil.sim.socs.stm32f7 import Stm32F746
@@ -30,8 +33,8 @@ pytestmark = pytest.mark.skipif(QEMU is None, reason="qemu-arm is missing: apt i
 
 
 @pytest.fixture(scope="module")
-def harness(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_harness(tmp_path_factory.mktemp("thumb"))
+def harness(m7_target: Target, tmp_path_factory: pytest.TempPathFactory) -> Harness:
+    return build_harness(in_ram(m7_target.ram), tmp_path_factory.mktemp("thumb"))
 
 
 def on_qemu(elf: Path) -> np.ndarray:
@@ -41,14 +44,16 @@ def on_qemu(elf: Path) -> np.ndarray:
     return np.frombuffer(done.stdout, np.uint8)
 
 
-def on_chip(elf: Path, data_cache: str = "average") -> np.ndarray:
-    chip = Stm32F746(data_cache=data_cache)
-    chip.load_elf(elf)
-    chip.debugger.write_memory(CPACR, struct.pack("<I", FPU_ON))
-    while (stop := chip.run(0.1)) is Stop.BUDGET:
-        pass
-    assert stop is Stop.EXITED and chip.exit_code == 0, f"{chip.fault}, {chip.taken_fault}"
-    return np.frombuffer(chip.debugger.read_memory(RAM, RAM_BYTES), np.uint8)
+def on_target(target: Target, harness: Harness, image: bytes) -> np.ndarray:
+    """The RAM that the harness has worked on."""
+    layout = harness.layout
+    code = load_segments(harness.elf).segments[0].data[: layout.program - layout.text]
+    target.reset()
+    target.write(layout.text, code + image)
+    target.set_register("sp", layout.stack)
+    target.run(harness.place("enable_fpu"), harness.place("enabled"))
+    target.run(harness.place("start"), harness.place("finish"))
+    return np.frombuffer(target.read(layout.ram, layout.ram_bytes), np.uint8)
 
 
 def differences(wanted: np.ndarray, got: np.ndarray, tried: Program) -> list[str]:
@@ -75,48 +80,58 @@ def differences(wanted: np.ndarray, got: np.ndarray, tried: Program) -> list[str
         found.append(f"body {body} ({code}) on state {tried.states[at].hex(' ', 4)}: {registers}")
     memory = np.flatnonzero(wanted[0x1000:RECORDS_AT] != got[0x1000:RECORDS_AT])
     if len(memory):
-        found.append(f"{len(memory)} bytes of memory, first at 0x{RAM + 0x1000 + memory[0]:x}")
+        found.append(f"{len(memory)} bytes of memory, first at offset 0x{0x1000 + memory[0]:x}")
     return found
 
 
-def compare(harness: Path, tried: Program, out: Path, data_cache: str = "average") -> None:
+def compare(target: Target, harness: Harness, tried: Program, out: Path) -> None:
     elf = with_program(harness, tried.image, out / "program.elf")
-    found = differences(on_qemu(elf), on_chip(elf, data_cache), tried)
+    found = differences(on_qemu(elf), on_target(target, harness, tried.image), tried)
     assert not found, f"{len(found)} differences; the first: {found[0]}"
 
 
 @pytest.mark.parametrize("floats", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_random_programs(harness: Path, tmp_path: Path, seed: int, floats: bool) -> None:
+def test_random_programs(
+    m7_target: Target, harness: Harness, tmp_path: Path, seed: int, floats: bool
+) -> None:
     """Some 20,000 instructions a seed."""
-    compare(harness, program(seed, 100, 10, 8, floats), tmp_path)
+    tried = program(harness.layout, seed, 100, 10, states(harness.layout, 8), floats)
+    compare(m7_target, harness, tried, tmp_path)
 
 
-def test_random_programs_while_the_data_cache_is_followed(harness: Path, tmp_path: Path) -> None:
+def states(layout: Layout, wanted: int) -> int:
+    """As many as there is room for behind 100 bodies."""
+    return min(wanted, layout.most_records // 100)
+
+
+def test_random_programs_while_the_data_cache_is_followed(tmp_path: Path) -> None:
     """With unicorn's memory hooks eight of these runs go wrong, behind loads in IT blocks."""
-    compare(harness, program(2, 100, 10, 8, True), tmp_path, "lines")
+    target = ChipTarget(Stm32F746(data_cache="lines"), RAMS["cortex-m7"], "instructions")
+    harness = build_harness(in_ram(target.ram), tmp_path)
+    compare(target, harness, program(harness.layout, 2, 100, 10, 8, True), tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("floats", [False, True])
-def test_a_million_instructions(harness: Path, tmp_path: Path, floats: bool) -> None:
-    executed = 0
-    for seed in range(100, 150):
-        tried = program(seed, 100, 12, 11, floats)
-        compare(harness, tried, tmp_path)
-        executed += sum(map(len, tried.bodies)) // 4 * len(tried.states)
-    assert executed > 1_000_000, "even if all were of 32 bits"
-
-
-def test_a_fixed_point_conversion_that_the_emulator_would_round_wrongly_is_refused(
-    harness: Path, tmp_path: Path
+def test_a_million_instructions(
+    m7_target: Target, harness: Harness, tmp_path: Path, floats: bool
 ) -> None:
+    executed, seed = 0, 100
+    while executed <= 1_000_000:
+        tried = program(harness.layout, seed, 100, 12, states(harness.layout, 11), floats)
+        compare(m7_target, harness, tried, tmp_path)
+        executed += sum(map(len, tried.bodies)) // 4 * len(tried.states)  # if all were of 32 bits
+        seed += 1
+
+
+def test_a_fixed_point_conversion_that_the_emulator_would_round_wrongly_is_refused() -> None:
     """FPSCR.RMode does not count there (A7.7.227); unicorn lets it."""
     code = struct.pack("<2H", 0xEEBA, 0x0AC0)  # vcvt.f32.s32 s0, s0, #32
     chip = Stm32F746()
-    chip.load_elf(with_program(harness, code, tmp_path / "fixed.elf"))
     chip.debugger.write_memory(CPACR, struct.pack("<I", FPU_ON))
-    for number, value in ((FPSCR_NUMBER, 1 << 22), (PC_NUMBER, PROGRAM)):
+    chip.debugger.write_memory(0x20000000, code)
+    for number, value in ((FPSCR_NUMBER, 1 << 22), (PC_NUMBER, 0x20000000)):
         chip.debugger.write_register(0, number, value)
     assert chip.run(1e-3) is Stop.FAULT
-    assert "RMode" in str(chip.fault) and chip.fault is not None and chip.fault.pc == PROGRAM
+    assert "RMode" in str(chip.fault) and chip.fault is not None and chip.fault.pc == 0x20000000

@@ -1,4 +1,7 @@
-"""Instruction results: Xpulp against vectors of the vendor simulator."""
+"""Instruction results: Xpulp against vectors of the vendor simulator.
+
+The vectors run on the virtual GAP8 or behind ``--gdb-target`` (docs/instruction-tests.md).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 from pathlib import Path
 
 import pytest
+from targets import Target, words, write_words
 
 from hil.sim.chip import Stop
 from hil.sim.cores.xpulp.decode import decode
@@ -13,7 +17,9 @@ from hil.sim.cores.xpulp.encodings import ENCODINGS
 from hil.sim.cores.xpulp.ops import ILLEGAL
 from hil.sim.socs.gap8 import Gap8
 
-CODE, RESULTS = 0x1C010000, 0x1C060000
+CODE = 0x1C010000
+RESULT_BYTES = 0x4000  # at the end of RAM
+HERE = 0x6F  # j .
 VECTORS = Path(__file__).parent / "data" / "xpulp_vectors.json"
 SHARED = Path(__file__).parents[3] / "shared" / "facts"
 T0, T1, T2, A0 = 5, 6, 7, 10
@@ -32,44 +38,40 @@ def _sw(rs2: int, rs1: int, offset: int) -> int:
     )
 
 
-def _exit() -> list[int]:
-    return [*_li(T0, 0x1A1040A0), *_li(T1, 0x80000000), _sw(T1, T0, 0), 0x6F]
-
-
-def _run(words: list[int]) -> Gap8:
-    chip = Gap8()
-    chip.load_words(CODE, words)
-    assert chip.run(1.0) is Stop.EXITED, chip.fault
-    return chip
-
-
-def _results(vectors: list[tuple[int, int, int, int]]) -> list[int]:
-    """rd after each (word, rd_in, rs1, rs2), executed on the fabric controller."""
-    words = []
+def _results(target: Target, vectors: list[tuple[int, int, int, int]]) -> list[int]:
+    """rd after each (word, rd_in, rs1, rs2)."""
+    code, results = target.ram.start, target.ram.end - RESULT_BYTES
+    program = []
     for i, (word, rd_in, rs1, rs2) in enumerate(vectors):
-        words += [*_li(T2, rd_in), *_li(T0, rs1), *_li(T1, rs2), word]
-        words += [*_li(A0, RESULTS + 4 * i), _sw(T2, A0, 0)]
-    return _run(words + _exit()).peek_words(RESULTS, len(vectors)).tolist()
+        program += [*_li(T2, rd_in), *_li(T0, rs1), *_li(T1, rs2), word]
+        program += [*_li(A0, results + 4 * i), _sw(T2, A0, 0)]
+    target.reset()
+    write_words(target, code, *program, HERE)
+    target.run(code, code + 4 * len(program))
+    return list(words(target, results, len(vectors)))
 
 
-def _check(rows: list[list[str]]) -> None:
+def check_vectors(target: Target, rows: list[list[str]]) -> None:
     numbers = [tuple(int(row[i], 16) for i in (1, 2, 3, 4)) for row in rows]
-    for row, got in zip(rows, _results(numbers), strict=True):
+    for row, got in zip(rows, _results(target, numbers), strict=True):
         assert got == int(row[5], 16), f"{row[0]}: rd_in {row[2]} rs1 {row[3]} rs2 {row[4]}"
 
 
-def test_vendor_simulator_vectors() -> None:
+def test_vendor_simulator_vectors(gap8_target: Target) -> None:
     rows = json.loads(VECTORS.read_text())["vectors"]
     assert len(rows) > 600
-    _check(rows)
+    check_vectors(gap8_target, rows)
 
 
-def test_all_vectors_of_the_facts_folder() -> None:
+def test_all_vectors_of_the_facts_folder(gap8_target: Target) -> None:
     path = SHARED / "xpulp_vectors.json"
     if not path.exists():
         pytest.skip("../shared/facts is not here")
     vectors = json.loads(path.read_text())["vectors"]
-    _check([[v[k] for k in ("insn", "word", "rd_in", "rs1", "rs2", "rd_out")] for v in vectors])
+    check_vectors(
+        gap8_target,
+        [[v[k] for k in ("insn", "word", "rd_in", "rs1", "rs2", "rd_out")] for v in vectors],
+    )
 
 
 def test_every_published_encoding_is_decoded() -> None:
@@ -104,23 +106,24 @@ GAP8_ONLY = [
 ]
 
 
-def test_complex_operations() -> None:
+def test_complex_operations(gap8_target: Target) -> None:
     fields = (T2 << 7) | (T0 << 15)
     vectors = []
     for name, word, rd_in, rs1, rs2, _ in GAP8_ONLY:
         second = 0 if name == "pv.cplxconj.h" else T1 << 20
         vectors.append((word | fields | second, rd_in, rs1, rs2))
-    for row, got in zip(GAP8_ONLY, _results(vectors), strict=True):
+    for row, got in zip(GAP8_ONLY, _results(gap8_target, vectors), strict=True):
         assert got == row[5], f"{row[0]}: 0x{got:08x}"
 
 
-def test_viterbi_select_uses_the_decisions_of_max() -> None:
+def test_viterbi_select_uses_the_decisions_of_max(gap8_target: Target) -> None:
     fields = (T2 << 7) | (T0 << 15) | (T1 << 20)
     best, chosen = _results(
+        gap8_target,
         [
             (0x64001057 | fields, 0, 0x00100001, 0x00050009),  # high: 16 > 5, low: 1 <= 9
             (0x64000057 | fields, 0, 0x00030004, 0x00070008),
-        ]
+        ],
     )
     assert best == 0x00100009
     assert chosen == (3 << 1) << 16 | (8 << 1 | 1)

@@ -20,10 +20,47 @@ BASE, INDEX = 8, 9
 DESTINATIONS = (*range(8), 10, 11, 12, 14)
 SOURCES = (*range(13), 14)
 HIGH = (8, 9, 10, 11, 12, 14)
-BUFFER, BUFFER_BYTES, MIDDLE, STACK = 0x20011000, 0x2000, 0x20011C00, 0x20012800
-PROGRAM, SAVE, PROGRAM_BYTES = 0x08001000, 0x08000200, 0x2F000
-RAM_BYTES, RECORDS_AT, STATE_BYTES = 0x40000, 0x3000, 208
-MOST_RECORDS = (RAM_BYTES - RECORDS_AT) // STATE_BYTES
+BUFFER_BYTES, RECORDS_AT, STATE_BYTES = 0x2000, 0x3000, 208
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the harness (tests/sim/firmware/thumb_harness.S) and what belongs to it lie.
+
+    ``text`` and ``ram``, ``text_bytes`` and ``ram_bytes`` long, may be anywhere: the program is at
+    0x1000 of the first, the bodies' buffer at 0x1000 and the records at 0x3000 of the second.
+    """
+
+    text: int
+    text_bytes: int
+    ram: int
+    ram_bytes: int
+
+    @property
+    def program(self) -> int:
+        """Where ``Program.image`` goes."""
+        return self.text + 0x1000
+
+    @property
+    def save(self) -> int:
+        """Where every body ends."""
+        return self.text + 0x200
+
+    @property
+    def middle(self) -> int:
+        """A place in the buffer, r8 of every state."""
+        return self.ram + 0x1C00
+
+    @property
+    def stack(self) -> int:
+        """The highest stack pointer of a state."""
+        return self.ram + 0x2800
+
+    @property
+    def most_records(self) -> int:
+        """How many states can be kept."""
+        return (self.ram_bytes - RECORDS_AT) // STATE_BYTES
+
 
 # One instruction each; no branch, so that all of them may stand in an IT block.
 PATTERNS = """
@@ -460,15 +497,15 @@ _FLOATS = (0x00000000, 0x80000000, 0x3F800000, 0xBF800000, 0x7F800000, 0xFF80000
 _FPSCR = (0, 0, 0, 1 << 24, 1 << 25, 1 << 22, 2 << 22, 3 << 22, 1 << 26)  # FZ, DN, RMode, AHP
 
 
-def state(draw: random.Random) -> bytes:
+def state(draw: random.Random, layout: Layout) -> bytes:
     """Registers, flags and FP registers to start from."""
 
     def number(special: tuple[int, ...]) -> int:
         return draw.choice(special) if draw.random() < 0.3 else draw.getrandbits(32)
 
     registers = [number(_INTERESTING) for _ in range(15)]
-    registers[BASE], registers[INDEX] = MIDDLE, draw.randrange(64)
-    registers[13] = STACK - 4 * draw.randrange(16)
+    registers[BASE], registers[INDEX] = layout.middle, draw.randrange(64)
+    registers[13] = layout.stack - 4 * draw.randrange(16)
     flags = draw.getrandbits(5) << 27 | draw.getrandbits(4) << 16
     singles = [
         number(_FLOATS) if draw.random() < 0.5 else 0x3F000000 + draw.getrandbits(26)
@@ -487,22 +524,26 @@ class Program:
     image: bytes
 
 
-def program(seed: int, bodies: int, pieces: int, states: int, floats: bool) -> Program:
+def program(
+    layout: Layout, seed: int, bodies: int, pieces: int, states: int, floats: bool
+) -> Program:
     """A program of random bodies; ValueError where the harness has no room for it."""
     draw = random.Random(seed)
-    if bodies * states > MOST_RECORDS:
-        raise ValueError(f"{bodies} bodies on {states} states: at most {MOST_RECORDS} records")
+    if bodies * states > layout.most_records:
+        raise ValueError(
+            f"{bodies} bodies on {states} states: at most {layout.most_records} records"
+        )
     codes, starts = [], []
     memory = draw.randbytes(BUFFER_BYTES)
-    drawn = [state(draw) for _ in range(states)]
-    table_at = PROGRAM + 20
+    drawn = [state(draw, layout) for _ in range(states)]
+    table_at = layout.program + 20
     states_at = table_at + 4 * bodies
     memory_at = states_at + STATE_BYTES * states
     at = memory_at + BUFFER_BYTES
     for _ in range(bodies):
         code = struct.pack(f"<{len(c := body(draw, pieces, floats))}H", *c)
         jump = (b"" if (at + len(code)) % 4 == 0 else b"\x00\xbf") + struct.pack(
-            "<HHI", 0xF8DF, 0xF000, SAVE | 1
+            "<HHI", 0xF8DF, 0xF000, layout.save | 1
         )  # nop to align; ldr pc, [pc]
         codes.append(code + jump)
         starts.append(at)
@@ -510,6 +551,6 @@ def program(seed: int, bodies: int, pieces: int, states: int, floats: bool) -> P
     header = struct.pack("<5I", bodies, states, table_at, states_at, memory_at)
     table = struct.pack(f"<{bodies}I", *(start | 1 for start in starts))
     image = header + table + b"".join(drawn) + memory + b"".join(codes)
-    if len(image) > PROGRAM_BYTES:
-        raise ValueError(f"a program of {len(image)} bytes, the harness takes {PROGRAM_BYTES}")
+    if layout.program + len(image) > layout.text + layout.text_bytes:
+        raise ValueError(f"a program of {len(image)} bytes does not fit {layout}")
     return Program(tuple(codes), tuple(drawn), image)

@@ -107,6 +107,54 @@ class TestClient:
             assert client.flash_areas() == ()  # this one has no map
             client.close()
 
+    def test_registers_of_included_documents(self) -> None:
+        """As QEMU writes them: the prefix is not declared, numbers go on over the documents."""
+        core = b'<target><reg name="r0"/><reg name="PC" regnum="15"/><reg name="xpsr"/></target>'
+        documents = {
+            b"target.xml": b'<target><xi:include href="core.xml"/><reg name="last"/></target>',
+            b"core.xml": core,
+        }
+
+        def answer(asked: bytes) -> bytes:
+            name, place = asked.removeprefix(b"qXfer:features:read:").rsplit(b":", 1)
+            start, size = (int(number, 16) for number in place.split(b","))
+            piece = documents[name][start : start + size]
+            return packet((b"l" if start + size >= len(documents[name]) else b"m") + piece)
+
+        def told(asked: bytes) -> bytes | None:
+            if asked.startswith(b"qXfer"):
+                return b"+" + answer(asked)
+            greeting = {**GREETING, b"p10": b"78563412", b"p11": b"xx"}
+            greeting[b"qSupported:swbreak+;hwbreak+"] += b";qXfer:features:read+"
+            return b"+" + packet(greeting.get(asked, b""))
+
+        with scripted(told) as server:
+            client = GdbClient(server, 5.0)
+            numbers = [client.register_number(name) for name in ("r0", "pc", "xPSR", "last")]
+            assert numbers == [0, 15, 16, 17]
+            assert client.read_register(16) == 0x12345678
+            with pytest.raises(FlashError, match="for register 17"):
+                client.read_register(17)
+            client.close()
+
+    def test_a_run_that_does_not_end_is_interrupted(self) -> None:
+        seen: list[bytes] = []
+
+        def told(asked: bytes) -> bytes | None:
+            seen.append(asked)
+            if asked == b"c":
+                return b"+"
+            answers = {**GREETING, b"Z1,20,2": b"OK"}
+            return b"+" + packet(answers.get(asked, b""))
+
+        with scripted(told) as server:
+            client = GdbClient(server, 0.5)
+            client.set_breakpoint(0x20, 2)  # Z0 is not known there
+            with pytest.raises(FlashError, match=r"did not answer b'c' within 0\.2 s"):
+                client.run(0.2)
+            assert seen[-3:] == [b"Z0,20,2", b"Z1,20,2", b"c"]
+            client.close()
+
     def test_damage_and_naks_are_mended(self) -> None:
         spoilt = [b"-", b"+$abcd#00" + packet(b"abcd")]  # not understood; damaged, sent again
 

@@ -1,34 +1,37 @@
 // Runs every body of a table on every state of another, and keeps the registers after each.
 //
-// It runs on the virtual STM32F746 and, unchanged, under qemu-arm: SVC is the end of both, there by
-// the vector, here as two Linux system calls (write, exit). The table is at `program`, put there
-// by tests/sim/thumb_programs.py: bodies, states, their addresses, 3 KB of initial memory at most.
+// It runs on a target from `start` to `finish`, and unchanged under qemu-arm, where `finish` writes
+// the RAM out by Linux system calls (write, exit). The table is at `program`, put there by
+// tests/sim/thumb_programs.py: bodies, states, their addresses, 8 KB of initial memory. RAM,
+// RAM_BYTES and TEXT_BYTES are given when it is assembled.
 
     .syntax unified
     .cpu cortex-m7
     .fpu fpv5-sp-d16
     .thumb
 
-    .equ RAM, 0x20010000
-    .equ RAM_BYTES, 0x40000
-    .equ BUFFER, 0x20011000 // what the bodies load and store
+    .equ BUFFER, RAM + 0x1000 // what the bodies load and store
     .equ BUFFER_BYTES, 0x2000
-    .equ RECORDS, 0x20013000
+    .equ RECORDS, RAM + 0x3000
     .equ BODY, 0 // offsets of the harness's own variables in RAM
     .equ STATE, 4
     .equ RECORD, 8
     .equ STATE_BYTES, 208 // r0-r12, sp, lr, APSR, FPSCR, s0-s31, padding: state and record alike
 
     .section .text, "ax"
-vectors:
-    .word RAM + 0x1000, start
-    .rept 9
-    .word failed
-    .endr
-    .word done // SVCall
-    .rept 4
-    .word failed
-    .endr
+    .thumb_func
+    .global enable_fpu // on a bare target first, with `enabled` as its end
+enable_fpu:
+    ldr r0, =0xE000ED88 // CPACR
+    ldr r1, [r0]
+    orr r1, r1, #0xF00000
+    str r1, [r0]
+    dsb
+    isb
+    .thumb_func
+    .global enabled
+enabled:
+    b enabled
 
     .org 0x200 // every body ends with a jump to here
     .thumb_func
@@ -104,8 +107,9 @@ start:
     str r5, [r4, #RECORD]
     b next
 
+    .thumb_func
+    .global finish
 finish:
-    ldr sp, =RAM + 0x1000 // the frame of SVCall is not to lie in the buffer
     movs r0, #1 // standard output
     ldr r1, =RAM
     ldr r2, =RAM_BYTES
@@ -115,21 +119,10 @@ finish:
     movs r7, #1 // exit
     svc 0
 
-    .thumb_func
-done:
-    movs r0, #0x18 // semihosting SYS_EXIT
-    ldr r1, =0x20026 // ApplicationExit: code 0
-    bkpt 0xAB
-    .thumb_func
-failed:
-    movs r0, #0x18
-    movs r1, #0
-    bkpt 0xAB
-
     .ltorg
     .org 0x1000
 program:
-    .space 0x2f000
+    .space TEXT_BYTES - 0x1000
 
     .section .ram, "aw", %nobits
     .space RAM_BYTES

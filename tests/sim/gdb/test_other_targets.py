@@ -1,0 +1,170 @@
+"""The instruction and device tests themselves, behind GDB servers in other processes.
+
+A handful of vectors runs from here; with ``--slow`` whole files run in a pytest of their own with
+``--gdb-target``, against the virtual chips as ``hil sim gdb`` serves them and against QEMU's
+Cortex-M7 board, another simulator.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+import targets
+import test_thumb_differential as thumb
+from targets import RAMS, GdbTarget, Programs
+from test_rv32_differential import compare
+from test_xpulp_isa import VECTORS, check_vectors
+from thumb_harness import build_harness, in_ram
+from thumb_programs import program
+
+from hil.core.errors import FlashError
+
+SIM = Path(__file__).parents[1]
+ROOT = SIM.parents[1]
+QEMU = shutil.which("qemu-system-arm")
+HIL = (sys.executable, "-c", "from hil.cli import main; main()")
+Connect = Callable[[str, str], GdbTarget]
+UP_S, SUITE_S = 60.0, 120.0
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+LINK = {
+    "gap8": ("riscv32-freestanding-none", "generic_rv32+m+c-a-d-f", 0x1C010000, "gap8_devices.S"),
+    "stm32f746": ("thumb-freestanding-eabihf", "cortex_m7", 0x08000000, "m7_devices.S"),
+}
+
+
+def elf(board: str, folder: Path) -> Path:
+    """Something to load: the tests bring their own programs."""
+    target, cpu, start, source = LINK[board]
+    out, script = folder / f"{board}.elf", folder / f"{board}.ld"
+    script.write_text(f"SECTIONS {{ .text {start} : {{ *(.text) }} }}\n")
+    command = (*(sys.executable, "-m", "ziglang", "cc", "-target", target, f"-mcpu={cpu}"),
+               *("-nostdlib", "-Wl,-e,stop", "-T", str(script)))  # fmt: skip
+    subprocess.run([*command, str(SIM / "firmware" / source), "-o", str(out)], check=True)
+    return out
+
+
+@contextmanager
+def served(board: str, folder: Path) -> Iterator[str]:
+    """The address at which ``hil sim gdb`` serves a new chip."""
+    command = [*HIL, "sim", "gdb", str(elf(board, folder)), "--board", board, "--port", "0"]
+    with subprocess.Popen(
+        [*command, "--wait-seconds", str(UP_S)], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
+    ) as process:
+        try:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            found = re.search(r"127\.0\.0\.1:\d+", said)
+            assert found, said
+            yield found.group()
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def qemu() -> Iterator[str]:
+    """The address of QEMU's MPS2 board with a Cortex-M7, halted at reset."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    command = [str(QEMU), "-M", "mps2-an500", "-S", "-display", "none", "-serial", "none"]
+    with subprocess.Popen([*command, "-monitor", "none", "-gdb", f"tcp:{address}"]) as process:
+        try:
+            yield address
+        finally:
+            process.terminate()
+
+
+def passed(address: str, arch: str, *arguments: str) -> int:
+    """How many tests passed there; none may fail."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"]
+    target = ["--gdb-target", address, "--gdb-arch", arch]
+    done = subprocess.run(
+        [*command, *target, *arguments],
+        cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=SUITE_S, check=False,
+    )  # fmt: skip
+    found = re.search(r"(\d+) passed", done.stdout)
+    assert done.returncode == 0 and found, f"{done.stdout[-3000:]}{done.stderr[-1000:]}"
+    return int(found.group(1))
+
+
+def files(*names: str) -> list[str]:
+    return [str(SIM / name) for name in names]
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[[str, str], GdbTarget]]:
+    """Makes a target of a server's address and its kind."""
+    with ExitStack() as stack:
+
+        def make(address: str, arch: str) -> GdbTarget:
+            target = GdbTarget(address, arch, RAMS[arch])
+            stack.callback(target.close)
+            return target
+
+        yield make
+
+
+def test_a_handful_of_gap8_vectors_through_its_stub(tmp_path: Path, connect: Connect) -> None:
+    rows = json.loads(VECTORS.read_text())["vectors"]
+    with served("gap8", tmp_path) as address:
+        target = connect(address, "gap8")
+        check_vectors(target, rows[::20])
+        assert compare(target, 1, units=100, passes=2) > 200
+        with pytest.raises(AssertionError, match=f"{rows[0][0]}: rd_in"):
+            check_vectors(target, [[*rows[0][:5], "0x123"]])
+
+
+def test_a_handful_of_thumb_programs_through_its_stub(
+    tmp_path: Path, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with served("stm32f746", tmp_path) as address:
+        target = connect(address, "cortex-m7")
+        programs = Programs(SIM / "firmware" / "m7_devices.S", "cortex-m7", target, tmp_path)
+        programs.run("undefined")
+        assert programs.results("r0", "r3") == (1 << 16, programs.symbols["undefined_at"])
+        with pytest.raises(AssertionError, match=r"stopped at 0x[0-9a-f]{8}: T0b.*lock-up"):
+            programs.run("stop_without_vectors")
+        monkeypatch.setattr(targets, "RUN_S", 0.3)
+        with pytest.raises(FlashError, match=r"did not answer b'c' within 0\.3 s"):
+            programs.run("for_ever")
+        programs.run("identity")  # the server is in order again
+        if thumb.QEMU is None:
+            return  # what follows compares with qemu-arm
+        harness = build_harness(in_ram(target.ram), tmp_path)
+        tried = program(harness.layout, 1, 20, 10, 4, True)
+        thumb.compare(target, harness, tried, tmp_path)
+
+
+@pytest.mark.slow
+def test_gap8_tests_through_its_gdb_stub(tmp_path: Path) -> None:
+    tests = files("test_xpulp_isa.py", "test_rv32_differential.py", "test_devices_gap8.py")
+    wanted = "vectors or complex or viterbi or unicorn or devices_gap8"
+    with served("gap8", tmp_path) as address:
+        assert passed(address, "gap8", *tests, "-k", wanted) >= 14
+
+
+@pytest.mark.slow
+def test_cortex_m7_tests_through_its_gdb_stub(tmp_path: Path) -> None:
+    tests = files("test_devices_cortex_m7.py", "test_thumb_differential.py")
+    wanted = "devices_cortex_m7 or test_random_programs"
+    with served("stm32f746", tmp_path) as address:
+        assert passed(address, "cortex-m7", *tests, "-k", wanted) >= 9  # 15 with qemu-arm
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(QEMU is None, reason="qemu-system-arm is missing: apt install qemu-system-arm")
+def test_cortex_m7_tests_on_qemu() -> None:
+    """Its board has RAM at the same place, but no device of an STM32F7."""
+    tests = files("test_devices_cortex_m7.py", "test_thumb_differential.py")
+    wanted = "devices_cortex_m7 or test_random_programs"
+    with qemu() as address:
+        assert passed(address, "cortex-m7", *tests, "-k", wanted) >= 4  # 10 with qemu-arm
