@@ -16,13 +16,15 @@ import pytest
 from test_stm32f7 import FIRMWARE, FLAGS, ask, fails, peek, poke, words
 
 from hil.sim.chip import Stop
+from hil.sim.cores.cortex_m7.debug import PC_NUMBER
 from hil.sim.cores.cortex_m7.nvic import Masks, Nvic
-from hil.sim.socs.stm32f7 import Stm32F746
+from hil.sim.socs.stm32f7 import Stm32F746, Stm32F767
 
 NOWHERE = 0x20050000  # one behind SRAM2
 HARD_FAULT, MEM_MANAGE, BUS_FAULT, USAGE_FAULT = 3, 4, 5, 6
 FORCED, DEBUGEVT = 1 << 30, 1 << 31
 MSP_FRAME, PSP_FRAME, MSP_FP_FRAME = 0xFFFFFFF9, 0xFFFFFFFD, 0xFFFFFFE9
+RAM, CPACR = 0x20000000, 0xE000ED88
 SHCSR, VTOR = 0xE000ED24, 0xE000ED08
 HSI_HZ = 16e6
 
@@ -137,6 +139,24 @@ def test_enabled_faults_have_their_own_handler(
     told, _ = faulted(chip, request_bytes)
     assert told.ipsr == exception
     assert told.hfsr == (FORCED if exception == HARD_FAULT else 0)
+
+
+@pytest.mark.parametrize(
+    "code", [(0xEE31, 0x0B02), (0xEEB0, 0x0B41), (0xEEB7, 0x0AE0), (0xFE01, 0x0B02)]
+)  # vadd.f64, vmov.f64, vcvt.f64.f32, vsel.f64
+def test_double_precision(code: tuple[int, int]) -> None:
+    """The F746's FPU has none: UsageFault. The F767's has it, the model has not: no fault."""
+    for kind, is_fault in ((Stm32F746, True), (Stm32F767, False)):
+        chip = kind()
+        chip.debugger.write_memory(RAM, struct.pack("<3H", *code, 0xE7FE))
+        chip.debugger.write_memory(CPACR, struct.pack("<I", 0xF << 20))
+        chip.debugger.write_register(0, PC_NUMBER, RAM)
+        assert chip.run(1e-3) is Stop.FAULT and chip.fault is not None
+        assert (chip.taken_fault is not None) is is_fault
+        told = str(chip.taken_fault or chip.fault)
+        assert ("UNDEFINSTR" in told) is is_fault and ".f64" in told
+        assert ("fpv5-sp-d16" in told) is not is_fault
+        assert (chip.taken_fault or chip.fault).pc == RAM
 
 
 # Frame and return

@@ -52,7 +52,7 @@ from hil.sim.cores.cortex_m7.exceptions import Cause, Exceptions, LockUpError
 from hil.sim.cores.cortex_m7.glue import Glue
 from hil.sim.cores.cortex_m7.layout import Floats, Ints
 from hil.sim.cores.cortex_m7.live_registers import LiveRegisters
-from hil.sim.cores.cortex_m7.postmortem import Moment
+from hil.sim.cores.cortex_m7.postmortem import Moment, instruction_text
 from hil.sim.cores.cortex_m7.profiling import BlockProfile
 from hil.sim.cores.cortex_m7.schedule import uses_fp
 from hil.sim.cores.cortex_m7.system import SystemControlSpace
@@ -338,12 +338,24 @@ class CortexM7(Books):
         elif not self._thumb:
             self._cause = Cause(exceptions.INVSTATE, "branch to an even address (Arm state)")
         else:
-            code = self._halfword(self.pc)
-            word = "no memory" if code is None else f"0x{code:04x}"
-            self._cause = Cause(
-                exceptions.UNDEFINSTR,
-                f"undefined instruction ({word}; double-precision FP is undefined on the F746)",
+            self._undefined()
+
+    def _undefined(self) -> None:
+        """UsageFault, but for what the chip executes and the emulator does not."""
+        text = instruction_text(self.pc, self._table.code)
+        code = self._halfword(self.pc)
+        word = "no memory" if code is None else f"0x{code:04x}"
+        if "f64" not in text:
+            reason = f"undefined instruction ({word})"
+        elif self._scs.has_double:
+            self._fail(
+                f"{text}: the emulator has no double precision; build for single (fpv5-sp-d16)",
+                None,
             )
+            return
+        else:
+            reason = f"undefined instruction ({word}, {text}: no double precision on this chip)"
+        self._cause = Cause(exceptions.UNDEFINSTR, reason)
 
     @property
     def running_exception(self) -> int:

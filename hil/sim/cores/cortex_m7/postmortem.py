@@ -61,7 +61,7 @@ def scene(moment: Moment, read: Read, areas: tuple[Area, ...]) -> FaultScene:
         event=moment.event,
         handled=moment.handled,
         core="Cortex-M7",
-        instruction=_instruction(moment.fault.pc, read),
+        instruction=instruction_text(moment.fault.pc, read),
         registers=tuple(zip(REGISTERS, moment.registers, strict=True)),
         stack_pointer="sp",
         link="lr",
@@ -96,7 +96,8 @@ def _program_status(xpsr: int) -> str:
     return f"xPSR 0x{xpsr:08x}: flags {flags}, {'Thumb' if xpsr >> 24 & 1 else 'Arm'} state, {mode}"
 
 
-def _instruction(pc: int, read: Read) -> str:
+def instruction_text(pc: int, read: Read) -> str:
+    """The instruction at ``pc`` for people; nothing where there is no memory."""
     first = read(pc & ~1, 2)
     if first is None:
         return ""

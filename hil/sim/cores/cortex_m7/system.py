@@ -270,6 +270,11 @@ class SystemControlSpace:
         return self._file["CPACR"] >> 20 & 0xF == 0xF
 
     @property
+    def has_double(self) -> bool:
+        """MVFR0.FPDP: the FPU knows double precision."""
+        return self._identity.mvfr0 >> 8 & 0xF != 0
+
+    @property
     def trace_enabled(self) -> bool:
         """DEMCR.TRCENA."""
         return self._file.bit("DEMCR", TRCENA)
