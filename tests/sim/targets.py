@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -106,11 +107,14 @@ class Programs:
         self._code = image.segments[0].data
         self.symbols = {name: at & ~1 for name, at in image.symbols.items()}
 
-    def run(self, name: str, **registers: int) -> None:
-        """Reset the target, load, set ``registers`` and run the program at label ``name``."""
+    def run(
+        self, name: str, prepare: Callable[[], object] = lambda: None, **registers: int
+    ) -> None:
+        """Reset the target, load, ``prepare``, set ``registers`` and run the program ``name``."""
         target = self._target
         target.reset()
         target.write(target.ram.start, self._code)
+        prepare()
         for register, value in {"sp": target.ram.end, **registers}.items():
             target.set_register(register, value)
         target.run(self.symbols[name], self.symbols["stop"])

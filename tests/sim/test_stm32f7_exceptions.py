@@ -224,7 +224,6 @@ def test_exc_return_in_thread_mode_is_an_address(chip: Stm32F746) -> None:
         (peek(0x60000000), "external memory"),
         (peek(0x50060800), "AHB2"),
         (poke(0xE000ED14, 0x10), "CCR.DIV_0_TRP"),
-        (poke(0xE000ED94, 5), "MPU_CTRL.ENABLE"),
     ],
 )
 def test_what_the_model_lacks_is_no_bus_fault(

@@ -34,6 +34,8 @@ ROOT = SIM.parents[1]
 QEMU = shutil.which("qemu-system-arm")
 HIL = (sys.executable, "-c", "from hil.cli import main; main()")
 Connect = Callable[[str, str], GdbTarget]
+M7_TESTS = ("test_devices_cortex_m7.py", "test_mpu_cortex_m7.py", "test_thumb_differential.py")
+M7_WANTED = "devices_cortex_m7 or mpu_cortex_m7 or test_random_programs"
 UP_S, SUITE_S = 60.0, 120.0
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 LINK = {
@@ -154,17 +156,13 @@ def test_gap8_tests_through_its_gdb_stub(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_cortex_m7_tests_through_its_gdb_stub(tmp_path: Path) -> None:
-    tests = files("test_devices_cortex_m7.py", "test_thumb_differential.py")
-    wanted = "devices_cortex_m7 or test_random_programs"
     with served("stm32f746", tmp_path) as address:
-        assert passed(address, "cortex-m7", *tests, "-k", wanted) >= 9  # 15 with qemu-arm
+        assert passed(address, "cortex-m7", *files(*M7_TESTS), "-k", M7_WANTED) >= 20
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(QEMU is None, reason="qemu-system-arm is missing: apt install qemu-system-arm")
 def test_cortex_m7_tests_on_qemu() -> None:
     """Its board has RAM at the same place, but no device of an STM32F7."""
-    tests = files("test_devices_cortex_m7.py", "test_thumb_differential.py")
-    wanted = "devices_cortex_m7 or test_random_programs"
     with qemu() as address:
-        assert passed(address, "cortex-m7", *tests, "-k", wanted) >= 4  # 10 with qemu-arm
+        assert passed(address, "cortex-m7", *files(*M7_TESTS), "-k", M7_WANTED) >= 15

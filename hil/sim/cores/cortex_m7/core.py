@@ -19,14 +19,14 @@ from unicorn import (
     UC_ERR_INSN_INVALID,
     UC_HOOK_INTR,
     UC_HOOK_MEM_INVALID,
+    UC_MEM_FETCH_PROT,
     UC_MEM_FETCH_UNMAPPED,
+    UC_MEM_READ_PROT,
     UC_MEM_READ_UNMAPPED,
+    UC_MEM_WRITE_PROT,
     UC_MEM_WRITE_UNMAPPED,
     UC_MODE_MCLASS,
     UC_MODE_THUMB,
-    UC_PROT_ALL,
-    UC_PROT_EXEC,
-    UC_PROT_READ,
     Uc,
     UcError,
 )
@@ -54,6 +54,7 @@ from hil.sim.cores.cortex_m7.layout import Floats, Ints
 from hil.sim.cores.cortex_m7.live_registers import LiveRegisters
 from hil.sim.cores.cortex_m7.postmortem import Moment, instruction_text
 from hil.sim.cores.cortex_m7.profiling import BlockProfile
+from hil.sim.cores.cortex_m7.protection import FETCHES, WRITES, Protection
 from hil.sim.cores.cortex_m7.schedule import uses_fp
 from hil.sim.cores.cortex_m7.system import SystemControlSpace
 from hil.sim.cores.cortex_m7.tracing import CoreTrace
@@ -62,6 +63,7 @@ NEVER = 0xFFFFFFFE  # an ``until`` address that no code reaches
 # QEMU's numbers, given to the interrupt hook.
 EXCP_SWI, EXCP_PREFETCH_ABORT, EXCP_BKPT, EXCP_EXCEPTION_EXIT = 2, 3, 7, 8
 PAGE = 0x1000
+PROTECTED = (UC_MEM_READ_PROT, UC_MEM_WRITE_PROT, UC_MEM_FETCH_PROT)
 ROUNDING_MODE = 3 << 22  # FPSCR.RMode
 BKPT_SEMIHOSTING, WFI, WFE, YIELD = 0xBEAB, 0xBF30, 0xBF20, 0xBF10
 
@@ -117,17 +119,12 @@ class CortexM7(Books):
     def _make_engine(self, peripheral_areas: list[tuple[int, int]], followed: bool) -> None:
         self._uc = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
         self._uc.ctl_set_cpu_model(UC_CPU_ARM_CORTEX_M7)
-        self._devices = DeviceAccess(self, self._table, self._uc, self._fail)
+        self._protection = Protection(self._uc, self.memories, self._caches.cached_ram)
+        self._devices = DeviceAccess(self, self._table, self._uc, self._protection, self._fail)
         self.debug = CoreDebug(self._uc)
         # Hooks must exist before the first translation to be compiled in.
         self._uc.hook_add(UC_HOOK_MEM_INVALID, self._on_invalid)
         self._uc.hook_add(UC_HOOK_INTR, self._on_exception)
-        # RAM before flash: with flash mapped first unicorn 2.1.4 takes some stores to RAM for
-        # stores to code and translates it again and again (2,000 blocks a network run, half the
-        # speed).
-        for memory in sorted(self.memories, key=lambda memory: -memory.base):
-            rights = UC_PROT_ALL if memory.writable else UC_PROT_READ | UC_PROT_EXEC
-            self._uc.mem_map_ptr(memory.base, len(memory.data), rights, memory.data.ctypes.data)
         for base, size in peripheral_areas:
             read, write = self._devices.on_read, self._devices.on_write
             self._uc.mmio_map(base, size, read, base, write, base)
@@ -173,8 +170,9 @@ class CortexM7(Books):
         """Take the system control space of this life; ``report`` is told of each fault taken,
         ``examine`` how the core looked then."""
         self._scs = scs
+        self._protection.attach(scs.mpu, scs.registers)
         self._exceptions = Exceptions(
-            self._uc, scs.nvic, scs.registers, self._memory_at, report, examine
+            self._uc, scs.nvic, scs.registers, self._memory_at, self._forbidden, report, examine
         )
 
     def moment(self, fault: Fault) -> Moment:
@@ -198,7 +196,7 @@ class CortexM7(Books):
         while stop is None:
             try:
                 self._take_pending()
-                stop = self._run_once()
+                stop = self._protect() or self._run_once()
             except LockUpError as lock_up:
                 self.fault = lock_up.fault
                 stop = CoreStop.FAULT
@@ -214,6 +212,8 @@ class CortexM7(Books):
             if self._exceptions.take_pending():
                 self._jumped()
                 return None
+            if self._protect() is not None:
+                return CoreStop.FAULT
             self.debug.arm_step()
             # A branch does not come to the address behind it: it ends before the next block.
             self.floats[Floats.LIMIT] = np.nextafter(self.cycles, np.inf)
@@ -225,6 +225,19 @@ class CortexM7(Books):
             self.fault = lock_up.fault
             return CoreStop.FAULT
         return None if stop in (CoreStop.BREAK, CoreStop.LIMIT) else stop
+
+    def _protect(self) -> CoreStop | None:
+        """Let the memory protection hold from here on; FAULT if it cannot."""
+        refused = self._protection.update(lambda: self._exceptions.is_urgent)
+        if not refused:
+            return None
+        self._fail(refused, None)
+        return CoreStop.FAULT
+
+    def _forbidden(self, address: int, size: int, write: bool) -> bool:
+        """The memory protection unit does not let a stack frame go there."""
+        access = UC_MEM_WRITE_PROT if write else UC_MEM_READ_PROT
+        return self._protection.forbidden(address, size, access) is not None
 
     def _run_once(self) -> CoreStop | None:
         """One call of the emulator; None if an exception was taken and the program goes on."""
@@ -257,6 +270,8 @@ class CortexM7(Books):
         if self.trace is not None:
             self.trace.settle(faulted=self._cause is not None or self.fault is not None)
         self._return_pages()
+        if self._protection.active and self._cause is not None:
+            self._protection.forget_accesses()
         if self._error is not None:
             raised, self._error = self._error, None
             raise raised
@@ -437,8 +452,13 @@ class CortexM7(Books):
     def _on_invalid(
         self, _uc: Uc, access: int, address: int, size: int, _value: int, _data: object
     ) -> bool:
+        violated = self._protection.forbidden(address, size, access)
         known = self._unmodelled(address)
-        if known:
+        if violated is not None:
+            self._cause = exceptions.protection_cause(access in FETCHES, address, violated.region)
+        elif access in PROTECTED and self._memory_at(address, size, access in WRITES):
+            return True  # the page has several rights, and here nothing is forbidden
+        elif known:
             self._fail(f"access of {size} bytes to {known}, which is not modelled", address)
         elif access == UC_MEM_READ_UNMAPPED:
             reason = f"read of {size} bytes where nothing answers"

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from unicorn import Uc
+from unicorn import UC_MEM_READ_PROT, UC_MEM_WRITE_PROT, Uc
 from unicorn.arm_const import UC_ARM_REG_PC
 
 from hil.sim.cores.cortex_m7.blocks import BlockTable
 from hil.sim.cores.cortex_m7.books import Books
 from hil.sim.cores.cortex_m7.bus import Bus, BusError
 from hil.sim.cores.cortex_m7.layout import Ints
+from hil.sim.cores.cortex_m7.protection import Protection
 
 # Plain integers: every access takes this way.
 _BLOCK, _BLOCK_ADDRESS = int(Ints.BLOCK), int(Ints.BLOCK_ADDRESS)
@@ -31,10 +32,13 @@ class Fail(Protocol):
 class DeviceAccess:
     """The emulator's callbacks for address space that ``bus`` answers for."""
 
-    def __init__(self, books: Books, table: BlockTable, uc: Uc, fail: Fail) -> None:
+    def __init__(
+        self, books: Books, table: BlockTable, uc: Uc, protection: Protection, fail: Fail
+    ) -> None:
         self.bus = Bus([])
         self.accessing = False
         self._books, self._table, self._uc, self._fail = books, table, uc, fail
+        self._protection = protection
         self._ints = books.ints.data  # reads and writes one element faster than the array
         self._address = 0
         self._cycles: float | None = None  # of the present access, once asked for
@@ -43,6 +47,8 @@ class DeviceAccess:
         """A load from ``base`` + ``offset``."""
         self._begin(base + offset)
         try:
+            if self._protection.active:
+                self._protection.check_device(base + offset, UC_MEM_READ_PROT)
             value, stall = self.bus.read(base + offset, size)
         except BusError as error:
             self._fail(f"read of {size} bytes: {error}", base + offset, self._pc())
@@ -57,6 +63,8 @@ class DeviceAccess:
         """A store to ``base`` + ``offset``."""
         self._begin(base + offset)
         try:
+            if self._protection.active:
+                self._protection.check_device(base + offset, UC_MEM_WRITE_PROT)
             stall = self.bus.write(base + offset, size, value)
         except BusError as error:
             self._fail(f"write of 0x{value:x}: {error}", base + offset, self._pc())

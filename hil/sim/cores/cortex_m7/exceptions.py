@@ -46,7 +46,7 @@ from hil.sim.cores.cortex_m7.registers import RegisterFile
 from hil.sim.fault_report import STACK_WORDS
 
 # Bits of CFSR.
-IACCVIOL, MMARVALID = 0, 7
+IACCVIOL, DACCVIOL, MUNSTKERR, MSTKERR, MMARVALID = 0, 1, 3, 4, 7
 IBUSERR, PRECISERR, IMPRECISERR, UNSTKERR, STKERR, BFARVALID = 8, 9, 10, 11, 12, 15
 UNDEFINSTR, INVSTATE, INVPC, NOCP, UNALIGNED, DIVBYZERO = 16, 17, 18, 19, 24, 25
 VECTTBL, FORCED, DEBUGEVT = 1, 30, 31  # HFSR
@@ -94,12 +94,16 @@ class Cause:
 
 @dataclass(frozen=True)
 class _Pushed:
-    """What an entry did to the stack: EXC_RETURN, the stack pointer before and behind it."""
+    """What an entry did to the stack: EXC_RETURN, the stack pointer before and behind it.
+
+    ``stored``: the frame is there; ``forbidden``: it is not, because of the MPU.
+    """
 
     link: int
     top: int
     base: int
     stored: bool
+    forbidden: bool
 
 
 class LockUpError(Exception):
@@ -122,10 +126,19 @@ def fetch_cause(address: int) -> Cause:
     return Cause(IBUSERR, "fetch where nothing answers", address)
 
 
+def protection_cause(is_fetch: bool, address: int, region: int | None) -> Cause:
+    """The memory protection unit forbids an access; None: no region allows it."""
+    by = "no MPU region allows" if region is None else f"MPU region {region} forbids"
+    if is_fetch:
+        return Cause(IACCVIOL, f"execution that {by}", address)
+    return Cause(DACCVIOL, f"access that {by}", address)
+
+
 class Exceptions:
     """The exception model of one core. ``registers`` are those of the system control space.
 
-    ``memory_at`` (address, bytes, to be written) says whether memory holds all of that range;
+    ``memory_at`` (address, bytes, to be written) says whether memory holds all of that range,
+    ``forbidden`` (the same) whether the memory protection unit keeps it from a stack frame;
     ``report`` is told every fault that a handler is entered for, ``examine`` how it looked.
     """
 
@@ -135,11 +148,13 @@ class Exceptions:
         controller: Nvic,
         registers: RegisterFile,
         memory_at: Callable[[int, int, bool], bool],
+        forbidden: Callable[[int, int, bool], bool],
         report: Callable[[Fault], None],
         examine: Callable[[Moment], None],
     ) -> None:
         self._uc = uc
         self._memory_at = memory_at
+        self._forbidden = forbidden
         self.nvic = controller
         self._registers = registers
         self._report = report
@@ -181,6 +196,11 @@ class Exceptions:
             self._get(UC_ARM_REG_BASEPRI) & nvic.PRIORITY_BITS,
         )
 
+    @property
+    def is_urgent(self) -> bool:
+        """HardFault, NMI or FAULTMASK: the execution priority is negative."""
+        return self.nvic.execution_priority(self.masks) < 0
+
     def _flag(self, register: str, bit: int) -> None:
         self._registers[register] |= 1 << bit
 
@@ -221,6 +241,9 @@ class Exceptions:
         if cause.status == PRECISERR and cause.address is not None:
             self._registers["BFAR"] = cause.address
             self._flag("CFSR", BFARVALID)
+        elif cause.status == DACCVIOL and cause.address is not None:
+            self._registers["MMFAR"] = cause.address
+            self._flag("CFSR", MMARVALID)
 
     def _take_synchronous(self, exception: int, pc: int, found: Fault) -> None:
         """Enter the handler, or HardFault's if that one is off or not urgent enough."""
@@ -264,7 +287,7 @@ class Exceptions:
     def _enter(self, exception: int, return_address: int) -> None:
         pushed = self._push_frame(return_address)
         if not pushed.stored:
-            exception = self._stacking_failed(exception, return_address, pushed.base)
+            exception = self._stacking_failed(exception, return_address, pushed)
         self._start_handler(exception, pushed.link, pushed)
 
     def _start_handler(self, exception: int, link: int, pushed: _Pushed | None = None) -> None:
@@ -303,24 +326,26 @@ class Exceptions:
         self._report(found)
         self._start_handler(HARD_FAULT, link, pushed)
 
-    def _stacking_failed(self, exception: int, pc: int, base: int) -> int:
+    def _stacking_failed(self, exception: int, pc: int, pushed: _Pushed) -> int:
         """The frame found no memory: the exception that is entered now (ARM B1.5.8)."""
-        self._flag("CFSR", STKERR)
+        status = MSTKERR if pushed.forbidden else STKERR
+        cause = Cause(status, f"no memory for the frame of {nvic.name_of(exception)}", pushed.base)
+        fault = cause.exception
+        self._flag("CFSR", status)
         if exception not in FAULTS:
-            cause = Cause(STKERR, f"no memory for the frame of {nvic.name_of(exception)}", base)
-            self._latest = found = Fault(str(cause), pc, 0, base)
+            self._latest = found = Fault(str(cause), pc, 0, pushed.base)
             self._report(found)
-        preempts = self.nvic.preemption(BUS_FAULT) < self.nvic.preemption(exception)
-        if not self.nvic.fault_enabled(BUS_FAULT):
+        preempts = self.nvic.preemption(fault) < self.nvic.preemption(exception)
+        if not self.nvic.fault_enabled(fault):
             self._flag("HFSR", FORCED)
             if exception not in (HARD_FAULT, nvic.NMI):
                 self.nvic.pend(exception)
                 return HARD_FAULT
         elif preempts:
             self.nvic.pend(exception)
-            return BUS_FAULT
+            return fault
         else:
-            self.nvic.pend(BUS_FAULT)
+            self.nvic.pend(fault)
         return exception
 
     def _push_frame(self, return_address: int) -> _Pushed:
@@ -344,7 +369,8 @@ class Exceptions:
         self._set(stack, base)
         link = RETURN_HANDLER if handler else RETURN_PROCESS if process else RETURN_MAIN
         link &= ~(NO_FP_FRAME if with_fp else 0)
-        return _Pushed(link, top, base, self._store(base, words))
+        forbidden = self._forbidden(base, 4 * len(words), True)
+        return _Pushed(link, top, base, not forbidden and self._store(base, words), forbidden)
 
     # What a fault looked like
 
@@ -407,7 +433,11 @@ class Exceptions:
         stack = UC_ARM_REG_PSP if process else UC_ARM_REG_MSP
         base = self._get(stack)
         with_fp = not code & NO_FP_FRAME
-        words = self._load(base, FP_WORDS if with_fp else BASIC_WORDS)
+        count = FP_WORDS if with_fp else BASIC_WORDS
+        if self._forbidden(base, 4 * count, False):
+            self._return_fault(Cause(MUNSTKERR, "the MPU forbids the stacked frame", base), code)
+            return
+        words = self._load(base, count)
         if words is None:
             self._return_fault(Cause(UNSTKERR, "no memory under the stacked frame", base), code)
             return

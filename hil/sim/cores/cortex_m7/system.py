@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from hil.sim.cores.cortex_m7 import nvic
+from hil.sim.cores.cortex_m7 import mpu, nvic
 from hil.sim.cores.cortex_m7.bus import BusError
 from hil.sim.cores.cortex_m7.layout import DCACHE_WAYS, ICACHE_WAYS
+from hil.sim.cores.cortex_m7.mpu import Mpu
 from hil.sim.cores.cortex_m7.nvic import Nvic
 from hil.sim.cores.cortex_m7.registers import RegisterFile
 
@@ -24,7 +25,6 @@ CCR_DC, CCR_IC = 16, 17
 UNMODELLED_BITS = {
     "CCR": {3: "UNALIGN_TRP", 4: "DIV_0_TRP"},
     "SCR": {1: "SLEEPONEXIT"},
-    "MPU_CTRL": {0: "ENABLE"},
 }
 TRCENA = 24
 LAR_KEY = 0xC5ACCE55
@@ -93,11 +93,6 @@ def _scs_layout(identity: Identity) -> dict[str, tuple[int, int, int]]:
         "CCSIDR": (0xD80, 0, 0),
         "CSSELR": (0xD84, 0, 0xF),
         "CPACR": (0xD88, 0, 0x00F00000),
-        "MPU_TYPE": (0xD90, 0x00000800, 0),
-        "MPU_CTRL": (0xD94, 0, 7),
-        "MPU_RNR": (0xD98, 0, 7),
-        "MPU_RBAR": (0xD9C, 0, ALL),
-        "MPU_RASR": (0xDA0, 0, ALL),
         "DHCSR": (0xDF0, 0, 0),
         "DEMCR": (0xDFC, 0, 1 << TRCENA),
         "FPCCR": (0xF34, 0xC0000000, 0xC0000000),
@@ -148,7 +143,7 @@ class SystemEvents(Protocol):
         """CPACR was written."""
 
     def interrupts_changed(self) -> None:
-        """The interrupt controller or SysTick was written: see what may run now."""
+        """The interrupt controller, SysTick or the MPU was written: see what may run now."""
 
     def running_exception(self) -> int:
         """IPSR."""
@@ -253,7 +248,7 @@ class SystemControlSpace:
         self._file = RegisterFile(self.name, _scs_layout(identity))
         self._identity = identity
         self._events = events
-        self._mpu = [(0, 0)] * 8
+        self.mpu = Mpu()
         self.systick = SysTick(events.now_cycles)
         self.nvic = Nvic(
             events.interrupts_changed, events.interrupt_lines, self.systick.take_expiry
@@ -291,20 +286,23 @@ class SystemControlSpace:
     def read(self, offset: int) -> int:
         if offset in nvic.OFFSETS:
             return self.nvic.read(offset, self._events.running_exception())
+        if offset in mpu.OFFSETS:
+            return self.mpu.read(offset)
         register = self._file.register(offset)
         if register in ("SYST_CSR", "SYST_RVR", "SYST_CVR"):
             return self.systick.read(register)
         if register == "CCSIDR":
             ways = ICACHE_WAYS if self._file["CSSELR"] & 1 else DCACHE_WAYS
             return self._identity.ccsidr(ways)
-        if register in ("MPU_RBAR", "MPU_RASR"):
-            region = self._mpu[self._file["MPU_RNR"]]
-            return region[register == "MPU_RASR"]
         return self._file[register]
 
     def write(self, offset: int, value: int) -> None:
         if offset in nvic.OFFSETS:
             self.nvic.write(offset, value)
+            return
+        if offset in mpu.OFFSETS:
+            self.mpu.write(offset, value)
+            self._events.interrupts_changed()
             return
         register = self._file.register(offset)
         if register in ("SYST_CSR", "SYST_RVR", "SYST_CVR"):
@@ -314,8 +312,6 @@ class SystemControlSpace:
             self._write_aircr(value)
         elif register in ("CFSR", "HFSR", "DFSR"):
             self._file[register] &= ~value
-        elif register in ("MPU_RBAR", "MPU_RASR"):
-            self._write_mpu(register, value)
         elif register == "ABFSR":
             self._file[register] = 0  # any write clears it
         elif register == "ICIALLU":
@@ -329,6 +325,8 @@ class SystemControlSpace:
                 self._events.caches_changed(
                     self._file.bit("CCR", CCR_IC), self._file.bit("CCR", CCR_DC)
                 )
+                if self.mpu.enabled:
+                    self._events.interrupts_changed()  # its attributes begin to matter
             elif register == "CACR":
                 self._events.write_through_changed(self._file.bit("CACR", FORCEWT))
             elif register == "DEMCR":
@@ -343,16 +341,6 @@ class SystemControlSpace:
         self.nvic.priority_group = value >> 8 & 7
         if value >> SYSRESETREQ & 1:
             self._events.reset_requested()
-
-    def _write_mpu(self, register: str, value: int) -> None:
-        number = self._file["MPU_RNR"]
-        if register == "MPU_RBAR" and value >> 4 & 1:
-            number = value & 7
-            self._file["MPU_RNR"] = number
-        base, attributes = self._mpu[number]
-        self._mpu[number] = (
-            (value & 0xFFFFFFE0, attributes) if register == "MPU_RBAR" else (base, value)
-        )
 
 
 def _refuse_unmodelled(register: str, value: int) -> None:
