@@ -14,6 +14,7 @@ from hil.sim.chip import Fault
 from hil.sim.profile import Functions
 
 STACK_WORDS = 32  # kept from the stack pointer on
+PLAIN_WORDS = 8  # of these, shown without being return addresses
 REGISTERS_A_ROW = 4
 NEAR_BYTES = 64 << 10  # an address so close to a memory is told as lying beside it
 
@@ -154,11 +155,13 @@ def _pointers(scene: FaultScene, functions: Functions) -> list[str]:
 
 
 def _stack_lines(scene: FaultScene, functions: Functions) -> list[str]:
-    """All words up to the first return address, then the return addresses only."""
+    """The words up to the first return address, eight at most; then return addresses only."""
     if not scene.stack:
         return []
     first = next((n for n, word in enumerate(scene.stack) if word.is_return), len(scene.stack))
-    shown = [word for n, word in enumerate(scene.stack) if word.is_return or n < min(first, 8)]
+    shown = [
+        word for n, word in enumerate(scene.stack) if word.is_return or n < min(first, PLAIN_WORDS)
+    ]
     return [f"  stack, {len(scene.stack)} words looked at:"] + [
         f"    0x{word.address:08x}  {word.value:08x}"
         + (f"  {functions.place(word.value)}, a return address" if word.is_return else "")

@@ -76,7 +76,7 @@ class PoweredChip:
         """Why the chip has halted, after Stop.FAULT, and where that was."""
         reason = self._unmodelled or str(self.chip.fault)
         scenes = self._scenes()
-        return f"{reason}; {short_text(scenes[-1], self._functions)}" if scenes else reason
+        return f"{reason}; {short_text(scenes[-1], self._symbols)}" if scenes else reason
 
     @property
     def taken_fault_text(self) -> str | None:
@@ -84,7 +84,12 @@ class PoweredChip:
         taken = [scene for scene in self._scenes() if scene.handled]
         if not taken:
             return None
-        return f"{taken[0].fault}; {short_text(taken[0], self._functions)}"
+        return f"{taken[0].fault}; {short_text(taken[0], self._symbols)}"
+
+    @property
+    def _symbols(self) -> Functions:
+        """Of the program in the chip; none when a debugger has put something else there."""
+        return Functions(()) if self.loaded else self._functions
 
     def _scenes(self) -> tuple[FaultScene, ...]:
         chip = self.chip

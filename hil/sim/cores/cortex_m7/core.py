@@ -114,12 +114,12 @@ class CortexM7(Books):
         self.block_profile: BlockProfile | None = None
         self.trace: CoreTrace | None = None
         self._table = BlockTable(self.ints, memories, self._register, caches.simulate_data)
-        self._make_engine(peripheral_areas, caches.simulate_data)
+        self._make_engine(peripheral_areas, caches)
 
-    def _make_engine(self, peripheral_areas: list[tuple[int, int]], followed: bool) -> None:
+    def _make_engine(self, peripheral_areas: list[tuple[int, int]], caches: Caches) -> None:
         self._uc = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
         self._uc.ctl_set_cpu_model(UC_CPU_ARM_CORTEX_M7)
-        self._protection = Protection(self._uc, self.memories, self._caches.cached_ram)
+        self._protection = Protection(self._uc, self.memories, caches.cached_ram)
         self._devices = DeviceAccess(self, self._table, self._uc, self._protection, self._fail)
         self.debug = CoreDebug(self._uc)
         # Hooks must exist before the first translation to be compiled in.
@@ -138,7 +138,7 @@ class CortexM7(Books):
         )
         self._glue.map_dwt(self._uc, self._dwt_base)
         self._glue.add_block_hook(self._uc)
-        if followed:
+        if caches.simulate_data:
             self._registers = LiveRegisters(self._uc, self.ints)
             self._glue.add_instruction_hook(self._uc)
 
