@@ -17,7 +17,7 @@ from hil.sim.cores.cortex_m7.debug import PC_NUMBER
 from hil.sim.socs.stm32f7 import Stm32F746
 
 SOURCE = Path(__file__).parent / "firmware" / "m7_devices.S"
-LOAD, STORE, BRANCH, PUSH, READ_BACK = range(5)
+LOAD, STORE, BRANCH, PUSH, READ_BACK, CONDITIONAL = range(6)
 ENABLE, HFNMIENA, PRIVDEFENA = 1, 2, 4
 ON = ENABLE | PRIVDEFENA
 NO_ACCESS, PRIVILEGED, FULL, READ_ONLY = 0, 1, 3, 6
@@ -26,6 +26,7 @@ NORMAL = 1 << 19 | 3 << 16  # write-back, write allocate: as the default map has
 IACCVIOL, DACCVIOL, MSTKERR, MMARVALID = 1 << 0, 1 << 1, 1 << 4, 1 << 7
 HARD_FAULT, MEM_MANAGE, FORCED = 3, 4, 1 << 30
 FINE = 0  # no exception
+IT_STATE = 0x0600FC00  # of xPSR
 
 
 def region(number: int, base: int, size: int, access: int, more: int = NORMAL) -> tuple[int, int]:
@@ -112,6 +113,16 @@ def test_a_second_load_is_forbidden_too(unit: Unit) -> None:
     regions = [region(0, unit.place, 0x1000, NO_ACCESS)]
     assert unit.run(regions, unit.place, LOAD, again=unit.place + 4) == HARD_FAULT
     assert unit.told()[1:4:2] == (FORCED, unit.place + 4)
+
+
+def test_a_conditional_load_beside_and_in_a_guard(unit: Unit, m7_target: Target) -> None:
+    """The frame holds the IT state of the first of two (B1.4.2): ITSTATE 0b00000100."""
+    regions = [region(3, unit.place + 0x440, 32, NO_ACCESS)]
+    assert unit.run(regions, unit.place + 0x43C, CONDITIONAL) == FINE
+    assert m7_target.register("r12") == 1
+    assert unit.run(regions, unit.place + 0x440, CONDITIONAL) == MEM_MANAGE
+    stacked = words(m7_target, m7_target.register("sp") + 28, 1)[0]
+    assert stacked & IT_STATE == 1 << 10
 
 
 def test_a_push_into_a_guard_leaves_the_stack_pointer(unit: Unit) -> None:

@@ -26,6 +26,7 @@ from hil.sim.socs.stm32f7 import Stm32F746
 QEMU = shutil.which("qemu-arm")
 FPSCR_NUMBER = next(n for n, register in enumerate(REGISTERS) if register.name == "fpscr")
 TIMEOUT_S = 120.0
+MPU_CTRL, MPU_RBAR = 0xE000ED94, 0xE000ED9C
 APSR, APSR_BITS = 15, 0xF80F0000  # A profile has more in the same register
 NAMES = (*(f"r{n}" for n in range(13)), "sp", "lr", "apsr", "fpscr", *(f"s{n}" for n in range(32)))
 
@@ -110,6 +111,27 @@ def test_random_programs_while_the_data_cache_is_followed(tmp_path: Path) -> Non
     target = ChipTarget(Stm32F746(data_cache="lines"), RAMS["cortex-m7"], "instructions")
     harness = build_harness(in_ram(target.ram), tmp_path)
     compare(target, harness, program(harness.layout, 2, 100, 10, 8, True), tmp_path)
+
+
+class Guarded(ChipTarget):
+    """With an MPU region of 32 bytes, execute never, at each of ``places``."""
+
+    places: tuple[int, ...] = ()
+
+    def reset(self) -> None:
+        super().reset()
+        for number, place in enumerate(self.places):
+            attributes = 1 << 28 | 3 << 24 | 1 << 19 | 3 << 16 | 4 << 1 | 1
+            self.write(MPU_RBAR, struct.pack("<2I", place | 1 << 4 | number, attributes))
+        self.write(MPU_CTRL, struct.pack("<I", 5))
+
+
+def test_random_programs_in_pages_of_several_rights(tmp_path: Path) -> None:
+    """The emulator asks at each access there, which must change nothing, in IT blocks least."""
+    target = Guarded(Stm32F746(), RAMS["cortex-m7"], "instructions")
+    harness = build_harness(in_ram(target.ram), tmp_path)
+    target.places = (harness.layout.ram + 0x1040, harness.layout.ram + 0x2040)
+    compare(target, harness, program(harness.layout, 0, 100, 10, 8, True), tmp_path)
 
 
 @pytest.mark.slow

@@ -90,7 +90,7 @@ load_at:
 
 // The MPU as the words at r9 say: count, RBAR and RASR of each region, CTRL; MemManage on if r8 is
 // not 0. Then r6: address, r7: 0 load, 1 store, 2 branch there, 3 push with sp there, 4 nothing but
-// reading the regions back (r0 RNR, r1 RBAR, r2 RASR, r3 TYPE).
+// reading the regions back (r0 RNR, r1 RBAR, r2 RASR, r3 TYPE), 5 load as first of an ITT block.
 // r10: an address that the handler loads from (not 0), into r8.
 program protect
     own_vectors
@@ -131,6 +131,8 @@ protect_store:
     str r11, [r6]
     b stop
 protect_other:
+    cmp r7, #5
+    beq protect_conditional
     cmp r7, #3
     beq protect_push
     bhi 3f
@@ -143,6 +145,15 @@ protect_push:
     mov sp, r6
     push {r0, r1, r2, r3}
     mov sp, r12
+    b stop
+protect_conditional: // r12: 1 if the block ends where it should
+    movs r12, #0
+    cmp r7, r7
+    itt eq
+    ldreq r11, [r6]
+    addeq r12, #1
+    cmp r7, #0
+    addw r12, r12, #0
     b stop
 3:  ldr r0, =SCB
     ldr r1, [r0, #0x9C]

@@ -457,7 +457,8 @@ class CortexM7(Books):
         if violated is not None:
             self._cause = exceptions.protection_cause(access in FETCHES, address, violated.region)
         elif access in PROTECTED and self._memory_at(address, size, access in WRITES):
-            return True  # the page has several rights, and here nothing is forbidden
+            self._protection.allow()  # the page has several rights, and these suffice
+            return True
         elif known:
             self._fail(f"access of {size} bytes to {known}, which is not modelled", address)
         elif access == UC_MEM_READ_UNMAPPED:

@@ -21,6 +21,7 @@ from unicorn import (
     UC_HOOK_MEM_WRITE,
     UC_MEM_FETCH_PROT,
     UC_MEM_FETCH_UNMAPPED,
+    UC_MEM_WRITE,
     UC_MEM_WRITE_PROT,
     UC_MEM_WRITE_UNMAPPED,
     UC_PROT_ALL,
@@ -30,9 +31,11 @@ from unicorn import (
     UC_PROT_WRITE,
     Uc,
 )
+from unicorn.arm_const import UC_ARM_REG_XPSR
 
 from hil.sim.cores.cortex_m7.blocks import MemoryRegion
 from hil.sim.cores.cortex_m7.bus import BusError
+from hil.sim.cores.cortex_m7.exceptions import IT_STATE
 from hil.sim.cores.cortex_m7.mpu import (
     ALLOCATING,
     NONCACHEABLE,
@@ -45,7 +48,7 @@ from hil.sim.cores.cortex_m7.registers import RegisterFile
 
 PAGE = 0x1000
 FETCHES = (UC_MEM_FETCH_PROT, UC_MEM_FETCH_UNMAPPED)
-WRITES = (UC_MEM_WRITE_PROT, UC_MEM_WRITE_UNMAPPED)
+WRITES = (UC_MEM_WRITE, UC_MEM_WRITE_PROT, UC_MEM_WRITE_UNMAPPED)
 CCR_DC, CCR_IC, FORCEWT = 16, 17, 2
 
 
@@ -155,7 +158,23 @@ class Protection:
     def _ask_always(self, start: int, end: int) -> None:
         # A hook, whatever it does, keeps the emulator from remembering that an access went well.
         kind = UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE
-        self._hooks.append(self._uc.hook_add(kind, lambda *_: None, None, start, end - 1))
+        self._hooks.append(self._uc.hook_add(kind, self._on_access, None, start, end - 1))
+
+    def _on_access(
+        self, _uc: Uc, access: int, address: int, size: int, _value: int, _data: object
+    ) -> None:
+        if self.forbidden(address, size, access) is None:
+            self.allow()
+
+    def allow(self) -> None:
+        """An access about which the emulator has asked goes on.
+
+        Unicorn 2.1.4 leaves the IT state of an instruction that it has stopped at to what comes
+        behind the block.
+        """
+        xpsr = self._uc.reg_read(UC_ARM_REG_XPSR)
+        if xpsr & IT_STATE:
+            self._uc.reg_write(UC_ARM_REG_XPSR, xpsr & ~IT_STATE)
 
     def _pieces(self, memory: MemoryRegion) -> Iterator[tuple[int, int, int | None]]:
         """(start, end, rights) in whole pages; rights None where a page has several."""
