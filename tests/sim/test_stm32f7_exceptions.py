@@ -159,6 +159,21 @@ def test_double_precision(code: tuple[int, int]) -> None:
         assert (chip.taken_fault or chip.fault).pc == RAM
 
 
+def test_a_store_to_nowhere_in_an_it_block_leaves_no_state_behind_it() -> None:
+    """movs r0, #0; itt eq; streq r1, [r2]; addeq r3, #1; b to the next: there it is reported."""
+    chip = Stm32F746()
+    chip.debugger.write_memory(
+        RAM, struct.pack("<6H", 0x2000, 0xBF04, 0x6011, 0x3301, 0xE7FF, 0xE7FE)
+    )
+    for number, value in ((2, NOWHERE), (3, 0), (13, RAM + 0x1000), (PC_NUMBER, RAM)):
+        chip.debugger.write_register(0, number, value)
+    chip.run(1e-4)
+    scene = chip.fault_scenes()[0]
+    stacked = dict(scene.frame)
+    assert (stacked["pc"], stacked["r3"]) == (RAM + 10, 1)
+    assert stacked["xpsr"] == 1 << 30 | 1 << 24, "Z and T, no IT state"
+
+
 # Frame and return
 
 

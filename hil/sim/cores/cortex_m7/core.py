@@ -466,6 +466,7 @@ class CortexM7(Books):
             self._cause = Cause(exceptions.PRECISERR, reason, address)
         elif access == UC_MEM_WRITE_UNMAPPED:
             self._swallow(address, size)
+            self._protection.allow()
             return True
         elif access == UC_MEM_FETCH_UNMAPPED:
             self._cause = exceptions.fetch_cause(address)
