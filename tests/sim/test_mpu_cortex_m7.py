@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from targets import ChipTarget, Programs, Target, words, write_words
+from test_stm32f7_data_cache import LOADS, STORES, chip_of, run
 
 from hil.sim.chip import Stop
 from hil.sim.cores.cortex_m7.debug import PC_NUMBER
@@ -228,8 +229,7 @@ def stopped(regions: list[tuple[int, int]], caches: int, data_cache: str = "aver
         ([region(2, SRAM, 0x8000, FULL, NONCACHEABLE)], CACHES, "region 2 makes RAM non-cacheable"),
         ([region(2, SRAM, 0x8000, FULL, WRITE_THROUGH)], CACHES, "makes RAM write-through"),
         ([region(2, SRAM, 0x8000, FULL, SHARED)], CACHES, "makes RAM non-cacheable"),
-        ([region(0, FLASH, 1 << 20, READ_ONLY, NONCACHEABLE)], CACHES, "makes flash non-cacheable"),
-        ([region(0, FLASH, 1 << 20, READ_ONLY, NONCACHEABLE)], 1 << 17, "makes flash non-cach"),
+        ([region(0, FLASH, 1 << 20, READ_ONLY, NONCACHEABLE)], 1 << 16, "makes flash non-cach"),
         ([region(2, SRAM, 0x8000, FULL, NONCACHEABLE)], 0, ""),
         ([region(2, SRAM, 0x8000, FULL)], CACHES, ""),
         ([region(2, SRAM, 0x8000, NO_ACCESS, 0)], CACHES, ""),
@@ -238,12 +238,65 @@ def stopped(regions: list[tuple[int, int]], caches: int, data_cache: str = "aver
         ([region(0, 0, 1 << 32, NO_ACCESS, 0x87 << 8 | XN)], CACHES, ""),  # as CubeMX sets it
     ],
 )
-@pytest.mark.parametrize("data_cache", ["average", "lines"])
-def test_attributes_that_the_caches_do_not_follow_are_refused(
-    regions: list[tuple[int, int]], caches: int, says: str, data_cache: str
+def test_attributes_that_an_average_does_not_follow_are_refused(
+    regions: list[tuple[int, int]], caches: int, says: str
 ) -> None:
-    told = stopped(regions, caches, data_cache)
+    told = stopped(regions, caches)
     assert says in told and bool(told) is bool(says)
+    assert stopped(regions, caches, "lines") == ""
+
+
+def test_code_without_the_instruction_cache_that_is_on_is_refused() -> None:
+    regions = [region(0, FLASH, 1 << 20, READ_ONLY, NONCACHEABLE)]
+    for data_cache in ("average", "lines"):
+        assert "makes flash non-cacheable" in stopped(regions, 1 << 17, data_cache)
+
+
+def followed(policy: int, code: bytes, start: int = SRAM, count: int = 1024) -> tuple[int, int]:
+    """Misses and write-backs of ``code`` on words in 8 KB of SRAM under ``policy``, then of loads
+    of 4 KB of flash, which drive everything out."""
+    chip = chip_of(Stm32F746)
+    for address, value in zip((0xE000ED9C, 0xE000EDA0), region(2, SRAM, 0x2000, FULL, policy),
+                              strict=True):  # fmt: skip
+        chip.debugger.write_memory(address, struct.pack("<I", value))
+    chip.debugger.write_memory(0xE000ED94, struct.pack("<I", ON))
+    _, misses, _ = run(chip, code, start, count)
+    return misses, run(chip, LOADS, FLASH, 1024)[2]
+
+
+WRITE_BACK = 3 << 16
+
+
+@pytest.mark.parametrize(
+    ("policy", "code", "expected"),
+    [
+        # 1024 words are 128 lines, all of the cache
+        (NORMAL, LOADS, (128, 0)),
+        (NORMAL, STORES, (128, 128)),
+        (NONCACHEABLE, LOADS, (0, 0)),
+        (NONCACHEABLE, STORES, (0, 0)),
+        (SHARED, STORES, (0, 0)),
+        (WRITE_THROUGH, LOADS, (128, 0)),
+        (WRITE_THROUGH, STORES, (0, 0)),
+        (WRITE_BACK, LOADS, (128, 0)),
+        (WRITE_BACK, STORES, (0, 0)),  # no line is fetched for a store
+    ],
+)
+def test_the_followed_data_cache_has_the_regions_attributes(
+    policy: int, code: bytes, expected: tuple[int, int]
+) -> None:
+    assert followed(policy, code) == expected
+
+
+def test_attributes_hold_inside_the_region_only() -> None:
+    """Half of the words lie behind its 8 KB."""
+    assert followed(NONCACHEABLE, LOADS, SRAM + 0x2000 - 512 * 4) == (64, 0)
+
+
+def test_a_line_that_is_there_is_written_back_without_allocation_for_stores() -> None:
+    """ldr r1, [r0]; str r1, [r0], #4; subs r2, #1; bne back: each line is loaded, then modified."""
+    code = struct.pack("<7H", 0x6801, 0xF840, 0x1B04, 0x3A01, 0xD1FA, 0xBF00, 0xBF00)
+    assert followed(WRITE_BACK, code) == (128, 128)
 
 
 def test_external_memory_that_the_unit_forbids_is_a_fault_not_a_gap() -> None:

@@ -119,7 +119,7 @@ class CortexM7(Books):
     def _make_engine(self, peripheral_areas: list[tuple[int, int]], caches: Caches) -> None:
         self._uc = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
         self._uc.ctl_set_cpu_model(UC_CPU_ARM_CORTEX_M7)
-        self._protection = Protection(self._uc, self.memories, caches.cached_ram)
+        self._protection = Protection(self._uc, self.memories, caches.cached_ram, self.data_cache)
         self._devices = DeviceAccess(self, self._table, self._uc, self._protection, self._fail)
         self.debug = CoreDebug(self._uc)
         # Hooks must exist before the first translation to be compiled in.

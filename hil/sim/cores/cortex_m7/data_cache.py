@@ -2,8 +2,9 @@
 
 Only costs are kept here; the data themselves are in memory at all times, so a program that
 forgets maintenance around DMA works here and not on the chip. Loads and stores are followed by
-:mod:`.native_data`. Attributes are those of the default memory map (Armv7-M ARM B3.1): SRAM is
-write-back with write allocation, or write-through while CACR.FORCEWT is set; flash is only read.
+:mod:`.native_data`. Attributes are those of the default memory map (Armv7-M ARM B3.1), in which
+SRAM is write-back with write allocation, or the MPU's (:mod:`.protection`); with CACR.FORCEWT all
+stores are written through. Flash is only read.
 A line is replaced in turn, where the core chooses at random.
 """
 
@@ -57,6 +58,16 @@ class DataCache:
         self._ints[Ints.DCACHE_ON] = on
         average = costs.LOAD_STALL_CACHED if on else costs.LOAD_STALL_UNCACHED
         self._floats[Floats.LOAD_STALL_CYCLES] = 0.0 if self._simulated else average
+
+    @property
+    def is_followed(self) -> bool:
+        """By lines; else loads stall by an average."""
+        return self._simulated
+
+    def set_policies(self, policies: np.ndarray | None) -> None:
+        """A ``Policy`` a line (int64, ``layout.POLICY_COUNT`` of them); None: the default map."""
+        self._policies = policies
+        self._ints[Ints.POLICIES] = 0 if policies is None else policies.ctypes.data
 
     def set_write_through(self, on: bool) -> None:
         """CACR.FORCEWT: stores pass the cache."""

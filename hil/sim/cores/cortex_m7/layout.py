@@ -65,7 +65,19 @@ class Ints(IntEnum):
     BATCH_NUMBERS = 40
     BATCH_PLACES = 41
     BATCH_VALUES = 42
-    COUNT = 43
+    POLICIES = (
+        43  # address of a Policy a line, SRAM then flash; 0: as the default memory map has it
+    )
+    COUNT = 44
+
+
+class Policy(IntEnum):
+    """How the data cache treats a line; the first is the default memory map's for SRAM."""
+
+    ALLOCATING = 0  # write-back, lines are fetched for stores too
+    WRITE_BACK = 1
+    WRITE_THROUGH = 2
+    NONCACHEABLE = 3
 
 
 class Floats(IntEnum):
@@ -170,6 +182,8 @@ class Area(IntEnum):
 
 
 ICACHE_WAYS, DCACHE_WAYS, LINE_SHIFT = 2, 4, 5  # 32-byte lines
+POLICY_FLASH_AT = RAM_BYTES >> LINE_SHIFT
+POLICY_COUNT = POLICY_FLASH_AT + (FLASH_BYTES >> LINE_SHIFT)
 MOST_SETS = {ICACHE_WAYS: 256, DCACHE_WAYS: 128}  # of 16 KB
 # Three words a set: the two line numbers and which of them is older.
 ICACHE_WORDS = MOST_SETS[ICACHE_WAYS] * 3

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from hil.sim.cores.cortex_m7.layout import Policy
+
 REGIONS = 8
 TYPE, CTRL, RNR = 0xD90, 0xD94, 0xD98
 PAIRS = range(0xD9C, 0xDBC, 4)  # RBAR and RASR, and three aliases of both
@@ -20,11 +22,19 @@ SMALLEST_WITH_SUBREGIONS = 256
 PRIVATE_BUS = range(0xE0000000, 0xE0100000)  # always by the default map
 READ_WRITE_AP, READ_AP = (1, 2, 3), (5, 6, 7)
 
-NONCACHEABLE, WRITE_THROUGH, WRITE_BACK, ALLOCATING = (
-    "non-cacheable", "write-through", "write-back without write allocation",
-    "write-back with write allocation",
+POLICY_TEXT = {
+    Policy.ALLOCATING: "write-back with write allocation",
+    Policy.WRITE_BACK: "write-back without write allocation",
+    Policy.WRITE_THROUGH: "write-through",
+    Policy.NONCACHEABLE: "non-cacheable",
+}
+# By C and B: with TEX 0, and with TEX[2] set.
+PLAIN = (
+    Policy.NONCACHEABLE, Policy.NONCACHEABLE, Policy.WRITE_THROUGH, Policy.WRITE_BACK
 )  # fmt: skip
-INNER = (NONCACHEABLE, ALLOCATING, WRITE_THROUGH, WRITE_BACK)  # by C and B, with TEX[2] set
+INNER = (
+    Policy.NONCACHEABLE, Policy.ALLOCATING, Policy.WRITE_THROUGH, Policy.WRITE_BACK
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -85,16 +95,16 @@ class Region:
         return Rights(read, access in READ_WRITE_AP, execute, self.number)
 
     @property
-    def policy(self) -> str:
+    def policy(self) -> Policy:
         """How the level 1 data cache treats it. Shared memory is not cached (TRM 5.2.4)."""
         kind, shared, bits = self.rasr >> 19 & 7, self.rasr >> 18 & 1, self.rasr >> 16 & 3
         if shared or kind in (2, 3):
-            return NONCACHEABLE
+            return Policy.NONCACHEABLE
         if kind >> 2:
             return INNER[bits]
         if kind == 0:
-            return (NONCACHEABLE, NONCACHEABLE, WRITE_THROUGH, WRITE_BACK)[bits]
-        return ALLOCATING if bits == 3 else NONCACHEABLE
+            return PLAIN[bits]
+        return Policy.ALLOCATING if bits == 3 else Policy.NONCACHEABLE
 
 
 class Mpu:

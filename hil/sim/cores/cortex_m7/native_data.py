@@ -23,6 +23,7 @@ from hil.sim.cores.cortex_m7.layout import (
     STORES_AHEAD,
     Floats,
     Ints,
+    Policy,
     ProfileFloats,
     Row,
 )
@@ -42,6 +43,9 @@ _I_DCACHE, _I_DCACHE_ON = int(Ints.DCACHE), int(Ints.DCACHE_ON)
 _I_DCACHE_SETS, _I_OPEN_LINE = int(Ints.DCACHE_SETS), int(Ints.OPEN_LINE)
 _I_CACHED_RAM, _I_THROUGH = int(Ints.CACHED_RAM), int(Ints.WRITE_THROUGH)
 _I_DCACHE_MISSES, _I_BACKS = int(Ints.DCACHE_MISSES), int(Ints.DCACHE_WRITE_BACKS)
+_I_POLICIES = int(Ints.POLICIES)
+_ALLOCATING, _WRITE_BACK = int(Policy.ALLOCATING), int(Policy.WRITE_BACK)
+_NONCACHEABLE = int(Policy.NONCACHEABLE)
 _I_PROFILE, _I_PROFILE_BLOCK = int(Ints.PROFILE), int(Ints.PROFILE_BLOCK)
 _I_REGISTERS, _I_READ_BATCH = int(Ints.REGISTERS), int(Ints.READ_BATCH_FUNCTION)
 _I_NUMBERS, _I_PLACES = int(Ints.BATCH_NUMBERS), int(Ints.BATCH_PLACES)
@@ -85,10 +89,19 @@ def _allocate(ints, floats, cache, at, line):  # type: ignore[no-untyped-def]
     return place, back
 
 
+@njit(inline="always")
+def _policy(ints, address):  # type: ignore[no-untyped-def]
+    """How the MPU has the cache treat the line of ``address``."""
+    if ints[_I_POLICIES] == 0:
+        return _ALLOCATING
+    line = address - RAM if address >= RAM else address - FLASH_AXI + RAM_BYTES
+    return int_pointer(ints[_I_POLICIES])[line >> LINE_SHIFT]
+
+
 @njit
-def _load_cycles(ints, floats, cache, line, in_flash):  # type: ignore[no-untyped-def]
+def _load_cycles(ints, floats, cache, line, in_flash, policy):  # type: ignore[no-untyped-def]
     """Cycles the core waits for a load from behind the AXI bus."""
-    if not ints[_I_DCACHE_ON]:
+    if not ints[_I_DCACHE_ON] or policy == _NONCACHEABLE:
         if not in_flash:
             return floats[_F_RAM_LOAD]
         again = line == ints[_I_OPEN_LINE]
@@ -107,12 +120,13 @@ def _load_cycles(ints, floats, cache, line, in_flash):  # type: ignore[no-untype
 
 
 @njit
-def _store_cycles(ints, floats, cache, line):  # type: ignore[no-untyped-def]
+def _store_cycles(ints, floats, cache, line, policy):  # type: ignore[no-untyped-def]
     """Cycles the core waits for a store to SRAM. It goes on unless the bus is behind already."""
     now, busy = floats[_F_CYCLES], floats[_F_BUSY]
     at = (line & (ints[_I_DCACHE_SETS] - 1)) * DCACHE_SET_WORDS
-    if ints[_I_DCACHE_ON] and not ints[_I_THROUGH]:
-        place = _find_way(cache, at, line)
+    place = _find_way(cache, at, line)
+    goes_back = policy == _ALLOCATING or (policy == _WRITE_BACK and place >= 0)
+    if ints[_I_DCACHE_ON] and not ints[_I_THROUGH] and goes_back:
         wait = 0.0
         if place < 0:
             place, back = _allocate(ints, floats, cache, at, line)
@@ -141,10 +155,12 @@ def _charge(ints, address, size, accesses, stores):  # type: ignore[no-untyped-d
         if not _is_cached(ints, target):
             continue
         if stores:
-            floats[_F_CYCLES] += _store_cycles(ints, floats, cache, target >> LINE_SHIFT)
+            floats[_F_CYCLES] += _store_cycles(
+                ints, floats, cache, target >> LINE_SHIFT, _policy(ints, target)
+            )
         else:
             floats[_F_CYCLES] += _load_cycles(
-                ints, floats, cache, target >> LINE_SHIFT, target < RAM
+                ints, floats, cache, target >> LINE_SHIFT, target < RAM, _policy(ints, target)
             )
     if ints[_I_PROFILE] and ints[_I_PROFILE_BLOCK] >= 0:
         rows = float_pointer(ints[_I_PROFILE])

@@ -4,8 +4,9 @@ Memory is mapped in pieces whose pages have one set of rights each. A page with 
 guard of 32 bytes) is mapped without any: the emulator asks at every access to it. While there is
 such a page the emulator takes its slow way for all accesses.
 
-Attributes are not followed: the caches' model knows the default memory map only, so that a region
-which changes what a cache that is switched on would do is refused by name.
+Attributes of memory go to the data cache where that is followed by lines. Its average and the
+instruction cache know the default memory map only: a region that changes what one of them, switched
+on, would do is refused by name.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 from unicorn import (
     UC_CTL_IO_WRITE,
     UC_CTL_TLB_FLUSH,
@@ -35,15 +37,18 @@ from unicorn.arm_const import UC_ARM_REG_XPSR
 
 from hil.sim.cores.cortex_m7.blocks import MemoryRegion
 from hil.sim.cores.cortex_m7.bus import BusError
+from hil.sim.cores.cortex_m7.data_cache import DataCache
 from hil.sim.cores.cortex_m7.exceptions import IT_STATE
-from hil.sim.cores.cortex_m7.mpu import (
-    ALLOCATING,
-    NONCACHEABLE,
-    WRITE_THROUGH,
-    Mpu,
-    Region,
-    Rights,
+from hil.sim.cores.cortex_m7.layout import (
+    FLASH_AXI,
+    FLASH_BYTES,
+    LINE_SHIFT,
+    POLICY_COUNT,
+    RAM,
+    RAM_BYTES,
+    Policy,
 )
+from hil.sim.cores.cortex_m7.mpu import POLICY_TEXT, Mpu, Region, Rights
 from hil.sim.cores.cortex_m7.registers import RegisterFile
 
 PAGE = 0x1000
@@ -68,8 +73,15 @@ class Protection:
     ``cached_ram``: RAM from there on is behind the data cache.
     """
 
-    def __init__(self, uc: Uc, memories: Iterable[MemoryRegion], cached_ram: int) -> None:
+    def __init__(
+        self,
+        uc: Uc,
+        memories: Iterable[MemoryRegion],
+        cached_ram: int,
+        data_cache: DataCache,
+    ) -> None:
         self._uc = uc
+        self._data_cache = data_cache
         # RAM before flash: with flash mapped first unicorn 2.1.4 takes some stores to RAM for
         # stores to code and translates it again and again (2,000 blocks a network run, half the
         # speed).
@@ -89,6 +101,7 @@ class Protection:
         self._mpu, self._registers = mpu, registers
         self._key, self.active = None, False
         self._remap()
+        self._set_policies()
 
     def update(self, in_fault_handler: Callable[[], bool]) -> str:
         """Let the unit's present state hold; a reason where the model cannot follow it.
@@ -105,6 +118,7 @@ class Protection:
             return ""
         self._key, self.active = key, active
         self._remap()
+        self._set_policies()
         return self._conflict(ccr, through) if active else ""
 
     def forbidden(self, address: int, size: int, access: int) -> Rights | None:
@@ -181,7 +195,7 @@ class Protection:
         if not self.active:
             yield memory.base, memory.end, UC_PROT_ALL
             return
-        spans = list(self._spans(memory))
+        spans = [(start, end, _bits(rights)) for start, end, rights in self._spans(memory)]
         begun: tuple[int, int, int | None] | None = None
         for start in range(memory.base, memory.end, PAGE):
             end = start + PAGE
@@ -196,16 +210,29 @@ class Protection:
         if begun is not None:
             yield begun
 
-    def _spans(self, memory: MemoryRegion) -> Iterator[tuple[int, int, int]]:
+    def _spans(self, memory: MemoryRegion) -> Iterator[tuple[int, int, Rights]]:
         """(start, end, rights) between all borders of regions."""
         borders = {memory.base, memory.end}
         for region in self._mpu.regions:
             borders |= {at for at in region.borders() if memory.base < at < memory.end}
         ordered = sorted(borders)
         for start, end in pairwise(ordered):
-            yield start, end, _bits(self._mpu.rights(start))
+            yield start, end, self._mpu.rights(start)
 
     # Attributes
+
+    def _set_policies(self) -> None:
+        """What the regions in force have the followed data cache do."""
+        if not self._data_cache.is_followed:
+            return
+        policies = np.zeros(POLICY_COUNT, np.int64) if self.active else None
+        if policies is not None:
+            by_number = {region.number: region.policy for region in self._mpu.regions}
+            for memory in self._memories:
+                for start, end, rights in self._spans(memory):
+                    if rights.region is not None:
+                        _fill(policies, start, end, by_number[rights.region])
+        self._data_cache.set_policies(policies)
 
     def _conflict(self, caches: int, through: bool) -> str:
         """What a cache that is on would do otherwise than the model."""
@@ -215,21 +242,22 @@ class Protection:
                 if start is None or self._follows(memory, region, caches, through):
                     continue
                 return (
-                    f"MPU region {region.number} makes {memory.name} {region.policy} from "
-                    f"0x{start:08x} on while its cache is on, which this model does not follow; "
-                    "leave it to the default memory map, or the cache off"
+                    f"MPU region {region.number} makes {memory.name} {POLICY_TEXT[region.policy]} "
+                    f"from 0x{start:08x} on while its cache is on, which this model does not "
+                    "follow; choose the data cache by lines, leave it to the default memory map, "
+                    "or the cache off"
                 )
         return ""
 
-    @staticmethod
-    def _follows(memory: MemoryRegion, region: Region, caches: int, through: bool) -> bool:
+    def _follows(self, memory: MemoryRegion, region: Region, caches: int, through: bool) -> bool:
         """The caches that are on treat ``memory`` as ``region`` says, or nobody can read it."""
-        data_on = caches & 1
+        data_on, code_on = caches & 1 and not self._data_cache.is_followed, caches >> 1 & 1
         if not region.rights.read:
             return True
         if memory.writable:
-            return not data_on or region.policy == (WRITE_THROUGH if through else ALLOCATING)
-        return not caches or region.policy != NONCACHEABLE
+            wanted = Policy.WRITE_THROUGH if through else Policy.ALLOCATING
+            return not data_on or region.policy == wanted
+        return not (data_on or code_on) or region.policy != Policy.NONCACHEABLE
 
     def _first_place(self, memory: MemoryRegion, region: Region) -> int | None:
         """Where ``region`` decides about ``memory`` behind the caches; None: nowhere."""
@@ -239,6 +267,14 @@ class Protection:
         places = [start, *sorted(at for at in borders if start < at < end)] if start < end else []
         wins = (at for at in places if self._mpu.rights(at).region == region.number)
         return next(wins, None)
+
+
+def _fill(policies: np.ndarray, start: int, end: int, policy: Policy) -> None:
+    """Lines of SRAM and of flash on the AXI bus; others are behind no cache."""
+    for base, size, at in ((RAM, RAM_BYTES, 0), (FLASH_AXI, FLASH_BYTES, RAM_BYTES)):
+        low, high = max(start, base) - base + at, min(end, base + size) - base + at
+        if low < high:
+            policies[low >> LINE_SHIFT : high >> LINE_SHIFT] = policy
 
 
 def _bits(rights: Rights) -> int:
