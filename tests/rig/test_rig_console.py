@@ -166,6 +166,8 @@ class TestRestart:
 
     def test_who_are_you_is_answered_all_the_same(self, bench: Bench, console: Console) -> None:
         bench.probe.reset()
+        while not console._serial.in_waiting:  # it has announced itself before it is asked
+            time.sleep(0.01)
         assert console.identify().network == "toy"
 
 
