@@ -12,6 +12,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from xpulp_assembler import translate
+
+from hil.sim.chip import Stop
+from hil.sim.socs.gap8 import Gap8
 
 FLAGS = (
     "-target", "riscv32-freestanding-none", "-mcpu=generic_rv32+m+c-a-d-f", "-O2", "-ffreestanding",
@@ -102,6 +106,21 @@ listen_barrier:
     ret
 """
 
+# An FC or cluster cores that sleep for good: no event is in their mask.
+FC_SLEEPS = """
+fc_main:
+    jal start_cluster
+    li t0, 0x00204000
+    sw zero, 0(t0)
+    p.elw t1, 0x38(t0)
+"""
+PES_SLEEP = """
+pe_main:
+    li t0, 0x00204000
+    sw zero, 0(t0)
+    p.elw t1, 0x38(t0)
+"""
+
 
 def assemble(folder: Path, source: str, c_source: str = "") -> Path:
     """An ELF of the prologue, ``source`` (assembly, RVC off) and optional C."""
@@ -119,3 +138,11 @@ def assemble(folder: Path, source: str, c_source: str = "") -> Path:
     if done.returncode:
         pytest.fail(f"assembler: {done.stderr}")
     return elf
+
+
+def run_to_exit(folder: Path, source: str, duration_s: float = 0.05) -> Gap8:
+    """The chip that has run an Xpulp program to its end."""
+    chip = Gap8()
+    chip.load_elf(assemble(folder, translate(source)))
+    assert chip.run(duration_s) is Stop.EXITED, chip.fault
+    return chip

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gap8_program import assemble
-from test_gap8_chip import FC_SLEEPS
+from gap8_program import FC_SLEEPS, assemble
 from xpulp_assembler import translate
 
 from hil.sim.chip import Stop

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gap8_program import assemble
-from test_gap8_chip import PES_SLEEP
+from gap8_program import PES_SLEEP, assemble
 from xpulp_assembler import translate
 
 from hil.core.errors import SimulationError

@@ -4,7 +4,7 @@ One core, exact: each row runs its body 100 and 200 times in a hardware loop on 
 cache, and compares the difference. Eight cores, cold instruction cache and DMA, within 1 %:
 programs of the same kind as measured. The MCHAN latency, its 2D short-line cost and the pass taken
 as warm were chosen to fit these rows: for them agreement is no independent check. Barriers are in
-test_gap8_chip.py, against the measured trace.
+test_gap8_cluster.py, against the measured trace.
 ``pytest -s`` prints all rows with both numbers.
 """
 
