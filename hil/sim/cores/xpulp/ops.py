@@ -3,7 +3,8 @@
 The decoder normalises: register and immediate forms of one operation share a number (the second
 operand is then taken from ``imm``), ``.sc``/``.sci`` forms too (the broadcast is an operand mode).
 Ranges carry meaning, so that the interpreter chooses a group with one comparison:
-``< ALU``: memory, control and system; ``ALU..SIMD``: scalar results; ``>= SIMD``: packed results.
+up to ``LAST_SHARED`` system and memory, what others can see; then control flow; ``ALU..SIMD``
+scalar results; from ``SIMD`` on packed results.
 """
 
 from __future__ import annotations
@@ -11,22 +12,22 @@ from __future__ import annotations
 UNDECODED = 0
 ILLEGAL = 1
 
+# System
+CSRRW, CSRRS, CSRRC = 2, 3, 4
+ECALL, EBREAK, MRET, WFI, FENCE = 5, 6, 7, 8, 9
+# Viterbi operations read or write two flags of the core
+VITOP_MAX, VITOP_SEL = 10, 11
+
 # Loads and stores. Address mode bits live in the flags of the decoded word (see decode.py).
-LB, LBU, LH, LHU, LW = 2, 3, 4, 5, 6
-SB, SH, SW = 7, 8, 9
-ELW = 10
-LAST_MEMORY = ELW
+ELW = 12
+LB, LBU, LH, LHU, LW = 13, 14, 15, 16, 17
+SB, SH, SW = 18, 19, 20
+LAST_SHARED = SW  # up to here operations wait for the cycle that all cores have reached
 
 # Control flow
-BEQ, BNE, BLT, BGE, BLTU, BGEU = 11, 12, 13, 14, 15, 16
-JAL, JALR = 17, 18
-LP_START, LP_END, LP_COUNT, LP_COUNTI, LP_SETUP, LP_SETUPI = 19, 20, 21, 22, 23, 24
-
-# System
-CSRRW, CSRRS, CSRRC = 25, 26, 27
-ECALL, EBREAK, MRET, WFI, FENCE = 28, 29, 30, 31, 32
-# Viterbi operations read or write two flags of the core
-VITOP_MAX, VITOP_SEL = 33, 34
+BEQ, BNE, BLT, BGE, BLTU, BGEU = 21, 22, 23, 24, 25, 26
+JAL, JALR = 27, 28
+LP_START, LP_END, LP_COUNT, LP_COUNTI, LP_SETUP, LP_SETUPI = 29, 30, 31, 32, 33, 34
 
 # Scalar results: rd = f(a, b, old rd, imm)
 ALU = 40

@@ -6,10 +6,10 @@ Values are int64 holding unsigned 32-bit words (0..2**32-1), so that every opera
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from hil.sim.cores.xpulp import ops
+from hil.sim.cores.xpulp.compiled import inlined, inner
 from hil.sim.cores.xpulp.encodings import (
     ADDN_LOGICAL,
     ADDN_REG,
@@ -25,23 +25,23 @@ WORD = 0xFFFFFFFF
 MSB = 0x80000000
 
 
-@numba.njit(forceinline=True)
+@inlined
 def sx(value):
     """The signed reading of a 32-bit word."""
     return (value << 32) >> 32
 
 
-@numba.njit
+@inner
 def _extend_half(value):
     return (value << 48) >> 48
 
 
-@numba.njit
+@inner
 def _extend_byte(value):
     return (value << 56) >> 56
 
 
-@numba.njit
+@inner
 def lowest_set(value):
     """Index of the lowest set bit, 32 when there is none (p.ff1)."""
     for i in range(32):
@@ -50,7 +50,7 @@ def lowest_set(value):
     return 32
 
 
-@numba.njit
+@inner
 def highest_set(value):
     """Index of the highest set bit, 32 when there is none (p.fl1)."""
     for i in range(31, -1, -1):
@@ -59,7 +59,7 @@ def highest_set(value):
     return 32
 
 
-@numba.njit
+@inner
 def _redundant_signs(value):
     """Leading bits equal to the sign bit, minus one; 0 for the value 0 (p.clb)."""
     if value == 0:
@@ -69,7 +69,7 @@ def _redundant_signs(value):
     return 30 - highest_set(value) if value != 0 else 31
 
 
-@numba.njit
+@inner
 def _ones(value):
     count = 0
     for i in range(32):
@@ -77,14 +77,14 @@ def _ones(value):
     return count
 
 
-@numba.njit
+@inner
 def _field_mask(options):
     """The bits [start + width - 1 : start] of a word; options = (width - 1) << 5 | start."""
     width = ((options >> 5) & 31) + 1
     return (((1 << width) - 1) << (options & 31)) & WORD
 
 
-@numba.njit
+@inner
 def _extract(value, options, signed):
     width = ((options >> 5) & 31) + 1
     start = options & 31
@@ -95,7 +95,7 @@ def _extract(value, options, signed):
     return (value >> start) & ((1 << width) - 1)
 
 
-@numba.njit
+@inner
 def _muln(a, b, d, options):
     """Half-word multiply (accumulate), optionally rounded, shifted right."""
     if options & MULN_HIGH:
@@ -115,7 +115,7 @@ def _muln(a, b, d, options):
     return sx(value) >> shift if options & MULN_SIGNED else value >> shift
 
 
-@numba.njit
+@inner
 def _addn(a, b, d, options):
     """(x + y [+ half]) >> shift; the register form takes x = rd, y = rs1, shift = rs2."""
     shift = options & 31
@@ -129,7 +129,7 @@ def _addn(a, b, d, options):
     return value >> shift if options & ADDN_LOGICAL else sx(value) >> shift
 
 
-@numba.njit
+@inner
 def _divide(op, a, b):
     """RV32M division with its defined results for zero divisors and overflow."""
     if op == ops.DIVU:
@@ -145,7 +145,7 @@ def _divide(op, a, b):
     return quotient if op == ops.DIV else x - quotient * y
 
 
-@numba.njit
+@inner
 def _min_max(op, a, b):
     if op == ops.MIN:
         return a if sx(a) < sx(b) else b
@@ -156,7 +156,7 @@ def _min_max(op, a, b):
     return a if a > b else b
 
 
-@numba.njit
+@inner
 def _clip(op, a, bound):
     """Saturate the signed a to [-(bound + 1), bound] (p.clip) or [0, bound] (p.clipu)."""
     value, high = sx(a), sx(bound)
@@ -167,7 +167,7 @@ def _clip(op, a, bound):
     return high if value >= high else value
 
 
-@numba.njit
+@inner
 def slow_scalar(op, a, b, d, imm):
     """The operations that inner loops seldom use."""
     if op == ops.MULN:
@@ -205,7 +205,7 @@ def slow_scalar(op, a, b, d, imm):
     return _divide(op, a, b) & WORD
 
 
-@numba.njit(forceinline=True)
+@inlined
 def scalar(op, a, b, d, imm):
     """rd of a scalar operation. ``b`` is already the register or the immediate, as a word."""
     if op == ops.ADD:

@@ -5,47 +5,65 @@ Words are int64 in 0..2**32-1 as in ``scalar``. An odd operation number works on
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from hil.sim.cores.xpulp import ops
+from hil.sim.cores.xpulp.compiled import inlined, inner
 
 WORD = 0xFFFFFFFF
 
 
-@numba.njit(forceinline=True)
+@inlined
 def _byte(value, lane):
     """Byte ``lane`` as a signed number."""
     return (value << (56 - 8 * lane)) >> 56
 
 
-@numba.njit(forceinline=True)
+@inlined
 def _half(value, lane):
     return (value << (48 - 16 * lane)) >> 48
 
 
-@numba.njit(forceinline=True)
+@inlined
 def _byte_u(value, lane):
     return (value >> (8 * lane)) & 0xFF
 
 
-@numba.njit(forceinline=True)
+@inlined
 def _half_u(value, lane):
     return (value >> (16 * lane)) & 0xFFFF
 
 
-@numba.njit(forceinline=True)
+@inlined
+def _dot_b(a, b):
+    """Sum of the products of signed bytes."""
+    low = _byte(a, 0) * _byte(b, 0) + _byte(a, 1) * _byte(b, 1)
+    return low + _byte(a, 2) * _byte(b, 2) + _byte(a, 3) * _byte(b, 3)
+
+
+@inlined
+def _dot_ub(a, b):
+    """a unsigned, b signed."""
+    low = _byte_u(a, 0) * _byte(b, 0) + _byte_u(a, 1) * _byte(b, 1)
+    return low + _byte_u(a, 2) * _byte(b, 2) + _byte_u(a, 3) * _byte(b, 3)
+
+
+@inlined
+def _dot_uub(a, b):
+    """Both unsigned."""
+    low = _byte_u(a, 0) * _byte_u(b, 0) + _byte_u(a, 1) * _byte_u(b, 1)
+    return low + _byte_u(a, 2) * _byte_u(b, 2) + _byte_u(a, 3) * _byte_u(b, 3)
+
+
+@inner
 def _dot(op, a, b):
     """Sum of lane products; dotusp takes a unsigned and b signed."""
     if op == ops.V_DOTSP + 1:
-        return (_byte(a, 0) * _byte(b, 0) + _byte(a, 1) * _byte(b, 1)
-                + _byte(a, 2) * _byte(b, 2) + _byte(a, 3) * _byte(b, 3))  # fmt: skip
+        return _dot_b(a, b)
     if op == ops.V_DOTUSP + 1:
-        return (_byte_u(a, 0) * _byte(b, 0) + _byte_u(a, 1) * _byte(b, 1)
-                + _byte_u(a, 2) * _byte(b, 2) + _byte_u(a, 3) * _byte(b, 3))  # fmt: skip
+        return _dot_ub(a, b)
     if op == ops.V_DOTUP + 1:
-        return (_byte_u(a, 0) * _byte_u(b, 0) + _byte_u(a, 1) * _byte_u(b, 1)
-                + _byte_u(a, 2) * _byte_u(b, 2) + _byte_u(a, 3) * _byte_u(b, 3))  # fmt: skip
+        return _dot_uub(a, b)
     if op == ops.V_DOTSP:
         return _half(a, 0) * _half(b, 0) + _half(a, 1) * _half(b, 1)
     if op == ops.V_DOTUSP:
@@ -53,7 +71,7 @@ def _dot(op, a, b):
     return _half_u(a, 0) * _half_u(b, 0) + _half_u(a, 1) * _half_u(b, 1)
 
 
-@numba.njit
+@inner
 def _compare(kind, x, y):
     """One comparison of two lanes, already read signed or unsigned."""
     if kind == ops.V_CMPEQ:
@@ -69,7 +87,7 @@ def _compare(kind, x, y):
     return x <= y
 
 
-@numba.njit
+@inner
 def _is_unsigned(kind):
     """Whether the lanes of this operation are read unsigned."""
     if kind >= ops.V_CMPGTU and kind <= ops.V_CMPLEU:
@@ -77,7 +95,7 @@ def _is_unsigned(kind):
     return kind == ops.V_AVGU or kind == ops.V_MINU or kind == ops.V_MAXU or kind == ops.V_SRL
 
 
-@numba.njit
+@inner
 def _shift(kind, x, y, bits):
     """Lane shifts; the amount counts modulo the lane width."""
     amount = y & (bits - 1)
@@ -86,7 +104,7 @@ def _shift(kind, x, y, bits):
     return x >> amount
 
 
-@numba.njit
+@inner
 def _averaging(kind, x, y, bits):
     """Sums and differences that wrap at the lane width before they are halved or quartered."""
     by = 1
@@ -100,7 +118,7 @@ def _averaging(kind, x, y, bits):
     return ((total << (64 - bits)) >> (64 - bits)) >> by
 
 
-@numba.njit
+@inner
 def _lane(kind, x, y, bits):
     """One lane of a lane-wise operation; the caller masks the result."""
     if kind == ops.V_ADD:
@@ -120,7 +138,7 @@ def _lane(kind, x, y, bits):
     return _averaging(kind, x, y, bits)
 
 
-@numba.njit
+@inner
 def _lanes(op, a, b):
     """A lane-wise operation over the whole word."""
     kind = op & ~1
@@ -139,7 +157,7 @@ def _lanes(op, a, b):
     return result
 
 
-@numba.njit
+@inner
 def _shuffle(op, a, b, d):
     """pv.shuffle (lanes of a) and pv.shuffle2 (lanes of a or of the old rd), chosen by b."""
     result = np.int64(0)
@@ -160,7 +178,7 @@ def _shuffle(op, a, b, d):
     return result
 
 
-@numba.njit
+@inner
 def _shuffle_imm(op, a, imm):
     """pv.shuffleiN.sci.b: byte 3 is byte N of a, imm6 selects the others; pv.shuffle.sci.h."""
     if op == ops.V_SHUFFLE_SCI:
@@ -170,7 +188,7 @@ def _shuffle_imm(op, a, imm):
     return low | (_byte_u(a, op - ops.V_SHUFFLEI0) << 24)
 
 
-@numba.njit
+@inner
 def _one_lane(op, a, lane, d):
     """pv.extract, pv.extractu, pv.insert."""
     if op == ops.V_EXTRACT:
@@ -188,7 +206,7 @@ def _one_lane(op, a, lane, d):
     return (d & ~(0xFF << at)) | ((a & 0xFF) << at)
 
 
-@numba.njit
+@inner
 def _complex(op, a, b):
     """Q15 complex operations; the real part is the low half."""
     a_re, a_im, b_re, b_im = _half(a, 0), _half(a, 1), _half(b, 0), _half(b, 1)
@@ -206,7 +224,7 @@ def _complex(op, a, b):
     return (re & 0xFFFF) | ((im & 0xFFFF) << 16)
 
 
-@numba.njit
+@inner
 def _pack(op, a, b, d):
     if op == ops.V_PACK:
         return ((a & 0xFFFF) << 16) | (b & 0xFFFF)
@@ -218,9 +236,13 @@ def _pack(op, a, b, d):
     return (d & 0xFFFF0000) | two
 
 
-@numba.njit(forceinline=True)
+@inlined
 def simd(op, a, b, d):
     """rd of a packed operation; ``b`` is already broadcast, ``d`` is the old rd."""
+    if op == ops.V_SDOTSP + 1:
+        return (d + _dot_b(a, b)) & WORD
+    if op == ops.V_SDOTUSP + 1:
+        return (d + _dot_ub(a, b)) & WORD
     if op >= ops.V_SDOTSP and op <= ops.V_SDOTUSP + 1:
         return (d + _dot(op - (ops.V_SDOTSP - ops.V_DOTSP), a, b)) & WORD
     if op >= ops.V_DOTSP and op <= ops.V_DOTUSP + 1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numba
 
+from hil.sim.cores.xpulp.compiled import inner
 from hil.sim.socs.gap8 import events, mchan, timing
 from hil.sim.socs.gap8 import layout as L
 
@@ -20,7 +21,7 @@ EVENT_UNIT, EVENT_UNIT_END = 0x0800, 0x1000
 CLUSTER_DMA, CLUSTER_DMA_END = 0x1800, 0x1C00
 
 
-@numba.njit
+@inner
 def fault(core, chip, c, reason, address):
     """Records a fault of core ``c`` and returns FAULT."""
     chip[L.FAULT_REASON] = reason
@@ -30,7 +31,7 @@ def fault(core, chip, c, reason, address):
     return FAULT
 
 
-@numba.njit
+@inner
 def global_address(c, address):
     """Resolves the private aliases: peripherals at 0x00200000, memory at 0."""
     if address >= 0x00200000 and address < 0x00300000:
@@ -43,7 +44,7 @@ def global_address(c, address):
     return address
 
 
-@numba.njit
+@inner
 def memory_word(c, address, size):
     """Word index of a byte address in ``mem``, -1 when it (or its last byte) is not memory."""
     last = address + size - 1
@@ -56,7 +57,7 @@ def memory_word(c, address, size):
     return -1
 
 
-@numba.njit
+@inner
 def _memory_latency(c, address):
     if address >= L.L2_BASE:
         return timing.L2_FROM_FC if c == L.FC else timing.L2_FROM_CLUSTER
@@ -65,7 +66,7 @@ def _memory_latency(c, address):
     return timing.ACROSS_DOMAINS if c == L.FC else timing.L1
 
 
-@numba.njit
+@inner
 def peripheral_latency(c, address):
     """Cycles of an access to a register."""
     if address >= 0x1A000000 and address < L.FC_TCDM_BASE:
@@ -76,12 +77,12 @@ def peripheral_latency(c, address):
     return timing.CLUSTER_PERIPHERAL if address < L.FC_TCDM_BASE else timing.ACROSS_DOMAINS
 
 
-@numba.njit
+@inner
 def _needs_cluster(address):
     return address >= L.L1_BASE and address < 0x10400000
 
 
-@numba.njit
+@inner
 def read_value(mem, word, address, size):
     """``size`` bytes at a byte address whose word index is ``word``, little-endian, unsigned."""
     shift = 8 * (address & 3)
@@ -91,7 +92,7 @@ def read_value(mem, word, address, size):
     return value & ((1 << (8 * size)) - 1)
 
 
-@numba.njit
+@inner
 def write_value(mem, word, address, size, value):
     """Stores ``size`` bytes of ``value``."""
     shift = 8 * (address & 3)
@@ -103,7 +104,7 @@ def write_value(mem, word, address, size, value):
         mem[word + 1] = (numba.int64(mem[word + 1]) & ~(mask >> 32)) | (value >> 32)
 
 
-@numba.njit
+@inner
 def forget_code(code, address, size):
     """A store to L2: the decoded instructions it overlaps are decoded again when fetched."""
     first = (address - L.L2_BASE) >> 1
@@ -112,7 +113,7 @@ def forget_code(code, address, size):
         code[half] = 0
 
 
-@numba.njit
+@inner
 def _device(core, chip, c, address, size, rd, value, is_store):
     """Leaves the access to Python."""
     chip[L.ACCESS_CORE] = c
@@ -126,13 +127,13 @@ def _device(core, chip, c, address, size, rd, value, is_store):
     return DEVICE
 
 
-@numba.njit
+@inner
 def _is_demux(c, address, low, high):
     base = FC_PERIPHERALS if c == L.FC else CLUSTER_PERIPHERALS
     return address >= base + low and address < base + high
 
 
-@numba.njit
+@inner
 def _load_registers(eu, dma, core, chip, c, address, rd):
     """Registers handled here; everything else is a device."""
     offset = address & 0xFFFF
@@ -161,12 +162,12 @@ def _load_registers(eu, dma, core, chip, c, address, rd):
     return _device(core, chip, c, address, 4, rd, 0, 0)
 
 
-@numba.njit
+@inner
 def _in_cluster(address, low, high):
     return address >= CLUSTER_PERIPHERALS + low and address < CLUSTER_PERIPHERALS + high
 
 
-@numba.njit
+@inner
 def load(mem, regs, core, eu, dma, chip, c, address, size, rd, is_elw):
     """A load of core ``c``; chip[NOW_*] must be set."""
     where = global_address(c, address)
@@ -199,7 +200,7 @@ def load(mem, regs, core, eu, dma, chip, c, address, size, rd, is_elw):
     return _load_registers(eu, dma, core, chip, c, where, rd)
 
 
-@numba.njit
+@inner
 def _store_registers(regs, core, eu, dma, chip, c, address, value):
     offset = address & 0xFFFF
     reason = 0
@@ -231,7 +232,7 @@ def _store_registers(regs, core, eu, dma, chip, c, address, value):
     return DONE if reason == 0 else fault(core, chip, c, reason, address)
 
 
-@numba.njit
+@inner
 def store(mem, code, regs, core, eu, dma, chip, c, address, size, value):
     """A store of core ``c``; chip[NOW_*] must be set."""
     where = global_address(c, address)

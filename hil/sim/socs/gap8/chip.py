@@ -162,7 +162,7 @@ class Gap8:
         core[base + L.PC] = self._image.entry if self._image else L.L2_BASE
         core[base + L.MODE] = L.RUNNING
         core[base + L.LINE] = -1
-        core[base + L.HAZARD] = -1
+        core[base + L.HAZARD] = L.NO_HAZARD
         core[base + L.PCMR] = 1  # counters run after reset
 
     # --- running ---------------------------------------------------------------------------------
@@ -264,7 +264,7 @@ class Gap8:
     def _delay(self, c: int, until_fs: int) -> None:
         """Core ``c`` issues nothing before ``until_fs``."""
         domain = L.DOMAIN_FC if c == L.FC else L.DOMAIN_CLUSTER
-        at = c * L.CORE_SPAN + L.READY
+        at = L.READY + c
         ready = self._machine.cycle_at(domain, until_fs)
         self._state.core[at] = max(int(self._state.core[at]), ready)
 
@@ -287,7 +287,7 @@ class Gap8:
 
     def _cluster_idle(self) -> bool:
         s = self._state
-        ready = s.core[L.READY : L.PE_COUNT * L.CORE_SPAN : L.CORE_SPAN]
+        ready = s.core[L.READY : L.READY + L.PE_COUNT]
         return bool((ready == L.NEVER).all()) and s.chip[L.DMA_DUE_CYCLE] == L.NEVER
 
     # --- what the wires see ----------------------------------------------------------------------

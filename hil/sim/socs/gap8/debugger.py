@@ -121,7 +121,7 @@ class Gap8Debugger:
             self._halves.remove(half)
             self._state.code[half] = 0
         try:
-            return self._advance(base + L.N_INSTRUCTIONS, base + L.READY, c)
+            return self._advance(base + L.N_INSTRUCTIONS, L.READY + c, c)
         finally:
             if lifted:
                 self._halves.add(half)
@@ -172,7 +172,8 @@ class Gap8Debugger:
                     f"{self.core_names[core]} is {self.core_state(core)}; only a running core "
                     "can be sent elsewhere"
                 )
-            self._state.core[base + L.LINE] = self._state.core[base + L.HAZARD] = -1
+            self._state.core[base + L.LINE] = -1
+            self._state.core[base + L.HAZARD] = L.NO_HAZARD
             value &= ~1
         self._state.core[self._field(c, number)] = value
 

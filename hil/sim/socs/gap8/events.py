@@ -6,27 +6,26 @@ their mask is buffered; dispatch and mutex also need their own event bit in the 
 
 from __future__ import annotations
 
-import numba
-
+from hil.sim.cores.xpulp.compiled import inner
 from hil.sim.socs.gap8 import layout as L
 from hil.sim.socs.gap8 import timing
 
 MASK32 = 0xFFFFFFFF
 
 
-@numba.njit
+@inner
 def domain_of(c):
     return L.DOMAIN_FC if c == L.FC else L.DOMAIN_CLUSTER
 
 
-@numba.njit
+@inner
 def cycle_time(chip, domain, cycle):
     """Time in fs of a clock edge."""
     elapsed = cycle - chip[L.ORIGIN_CYCLE + domain]
     return chip[L.ORIGIN_FS + domain] + elapsed * chip[L.PERIOD_FS + domain]
 
 
-@numba.njit
+@inner
 def cycle_at(chip, domain, time_fs):
     """The first clock edge at or after a time."""
     period = chip[L.PERIOD_FS + domain]
@@ -34,7 +33,7 @@ def cycle_at(chip, domain, time_fs):
     return chip[L.ORIGIN_CYCLE + domain] + (elapsed + period - 1) // period
 
 
-@numba.njit
+@inner
 def _finish_wait(regs, core, eu, c):
     """What the p.elw of a woken core returns and clears."""
     base = c * L.CORE_SPAN
@@ -56,7 +55,7 @@ def _finish_wait(regs, core, eu, c):
     regs[c * 32] = 0
 
 
-@numba.njit
+@inner
 def _may_wake(core, eu, c):
     """Whether the wait of a sleeping core is over."""
     kind = core[c * L.CORE_SPAN + L.WAIT_KIND]
@@ -72,7 +71,7 @@ def _may_wake(core, eu, c):
     return pending != 0
 
 
-@numba.njit
+@inner
 def _resume(core, chip, c, delay):
     base = c * L.CORE_SPAN
     domain = domain_of(c)
@@ -81,12 +80,12 @@ def _resume(core, chip, c, delay):
     else:
         cycle = cycle_at(chip, domain, chip[L.NOW_FS])
     core[base + L.MODE] = L.RUNNING
-    core[base + L.READY] = cycle + delay
+    core[L.READY + c] = cycle + delay
     core[base + L.AWAKE_SINCE] = cycle
     chip[L.DIRTY] = 1
 
 
-@numba.njit
+@inner
 def refresh(regs, core, eu, chip, c):
     """Wakes core ``c`` and raises its interrupt line as its buffer and masks now stand."""
     base = c * L.CORE_SPAN
@@ -105,14 +104,14 @@ def refresh(regs, core, eu, chip, c):
         _resume(core, chip, c, timing.WAKE)
 
 
-@numba.njit
+@inner
 def raise_events(regs, core, eu, chip, c, bits):
     """Buffers events for core ``c``."""
     eu[c * L.EU_SPAN + L.EU_BUFFER] |= bits
     refresh(regs, core, eu, chip, c)
 
 
-@numba.njit
+@inner
 def sleep(core, chip, c, kind, rd, pc):
     """Puts core ``c`` to sleep at the current cycle."""
     base = c * L.CORE_SPAN
@@ -120,18 +119,18 @@ def sleep(core, chip, c, kind, rd, pc):
     core[base + L.WAIT_KIND] = kind
     core[base + L.WAIT_RD] = rd
     core[base + L.WAIT_PC] = pc
-    core[base + L.READY] = L.NEVER
+    core[L.READY + c] = L.NEVER
     core[base + L.N_CYCLES] += chip[L.NOW_CYCLE] + 1 - core[base + L.AWAKE_SINCE]
 
 
-@numba.njit
+@inner
 def interrupt_pending(eu, c):
     """Whether an event of core ``c``'s event or interrupt mask is buffered (wfi goes on)."""
     at = c * L.EU_SPAN
     return eu[at + L.EU_BUFFER] & (eu[at + L.EU_MASK] | eu[at + L.EU_IRQ_MASK]) != 0
 
 
-@numba.njit
+@inner
 def next_dispatch(eu, c):
     """Number of the oldest dispatch entry core ``c`` has not taken, -1 when there is none."""
     entry = eu[L.DISPATCH_TAKEN + c]
@@ -142,7 +141,7 @@ def next_dispatch(eu, c):
     return -1
 
 
-@numba.njit
+@inner
 def take_dispatch(eu, c):
     """Pops the next dispatch entry of core ``c``."""
     entry = next_dispatch(eu, c)
@@ -152,7 +151,7 @@ def take_dispatch(eu, c):
     return eu[L.DISPATCH_VALUE + (entry & 7)]
 
 
-@numba.njit
+@inner
 def push_dispatch(regs, core, eu, chip, c, value):
     """The master writes one word for its team. Returns False on an overrun."""
     pushed = eu[L.DISPATCH_PUSHED]
@@ -172,7 +171,7 @@ def push_dispatch(regs, core, eu, chip, c, value):
     return True
 
 
-@numba.njit
+@inner
 def arrive(regs, core, eu, chip, barrier, c):
     """Core ``c`` reaches a barrier. Returns True when it was the last one."""
     at = L.BARRIER + barrier * L.BARRIER_SPAN
@@ -187,7 +186,7 @@ def arrive(regs, core, eu, chip, barrier, c):
     return True
 
 
-@numba.njit
+@inner
 def _elw_mutex(core, eu, chip, c, rd, pc):
     if eu[L.MUTEX_OWNER] < 0:
         eu[L.MUTEX_OWNER] = c
@@ -196,7 +195,7 @@ def _elw_mutex(core, eu, chip, c, rd, pc):
     return False
 
 
-@numba.njit
+@inner
 def unlock(regs, core, eu, chip, value):
     """Frees the mutex and gives it to the lowest-numbered waiting core."""
     eu[L.MUTEX_OWNER] = -1
@@ -213,7 +212,7 @@ def unlock(regs, core, eu, chip, value):
 DONE, ASLEEP, REFUSED = 0, 1, 2
 
 
-@numba.njit
+@inner
 def elw(regs, core, eu, chip, c, offset, rd, pc):
     """p.elw from demultiplexed offset ``offset`` of core ``c``'s event unit."""
     chip[L.LATENCY] = timing.ELW
@@ -253,7 +252,7 @@ def elw(regs, core, eu, chip, c, offset, rd, pc):
     return REFUSED
 
 
-@numba.njit
+@inner
 def read_core_register(eu, c, offset):
     """MASK, IRQ_MASK and BUFFER registers; -1 for one that is not modelled."""
     mask = eu[c * L.EU_SPAN + L.EU_MASK]
@@ -272,7 +271,7 @@ def read_core_register(eu, c, offset):
     return -1
 
 
-@numba.njit
+@inner
 def write_core_register(regs, core, eu, chip, c, offset, value):
     """Event masks and BUFFER_CLEAR. Returns False for a register that is not modelled."""
     at = c * L.EU_SPAN
@@ -296,7 +295,7 @@ def write_core_register(regs, core, eu, chip, c, offset, value):
     return True
 
 
-@numba.njit
+@inner
 def software_event(regs, core, eu, chip, event, value, from_fc_unit):
     """Raises software event 0-7 on the cores of a mask (0: all, as the SDK uses it)."""
     if from_fc_unit:
@@ -308,7 +307,7 @@ def software_event(regs, core, eu, chip, event, value, from_fc_unit):
             raise_events(regs, core, eu, chip, i, 1 << event)
 
 
-@numba.njit
+@inner
 def read_private(eu, c, offset):
     """A plain load from the demultiplexed event unit; -1 when not modelled."""
     if offset < 0x40:
@@ -327,7 +326,7 @@ def read_private(eu, c, offset):
     return -1
 
 
-@numba.njit
+@inner
 def write_private(regs, core, eu, chip, c, offset, value):
     """A store to the demultiplexed event unit. 0 done, else a fault reason."""
     if offset < 0x40:
@@ -351,7 +350,7 @@ def write_private(regs, core, eu, chip, c, offset, value):
     return L.F_EVENT_UNIT
 
 
-@numba.njit
+@inner
 def _write_barrier(regs, core, eu, chip, c, barrier, register, value):
     at = L.BARRIER + barrier * L.BARRIER_SPAN
     if register == 0x00:

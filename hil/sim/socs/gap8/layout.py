@@ -33,7 +33,7 @@ TEST_AND_SET = 0x10100000
 
 # --- core state: core[c * CORE_SPAN + field] -----------------------------------------------------
 CORE_SPAN = 80
-PC, READY, HAZARD, LINE, MODE = 0, 1, 2, 3, 4
+PC, HAZARD, LINE, MODE = 0, 2, 3, 4
 LOOP_START, LOOP_END, LOOP_COUNT = 5, 6, 7  # loop 0; loop 1 at +3
 WAIT_RD, WAIT_KIND, WAIT_PC, AWAKE_SINCE = 11, 12, 13, 14
 IRQ_READY = 15
@@ -50,7 +50,10 @@ PROFILE_ROW, PROFILE_TO, PROFILE_PAUSE = 43, 44, 45  # only in profiled runs, se
 TRACE_OPEN = 46  # only in profiled runs, see tracing.py
 N_PACKED, N_MULTIPLY = 64, 65  # instructions of these classes, for the energy
 PCCR = 48  # 16 values: the count when stopped, else raw counter minus the count
+READY = CORES * CORE_SPAN  # core[READY + c]: cycle from which the core can issue, side by side
+CORE_WORDS = READY + CORES
 
+NO_HAZARD = 0  # in HAZARD: no register waits for a load or multiply
 # MODE
 HELD, RUNNING, SLEEPING = 0, 1, 2
 # WAIT_KIND of a core sleeping in p.elw or wfi
@@ -170,7 +173,7 @@ def new_state(bin_room: int) -> State:
         mem=np.zeros(MEMORY_WORDS, dtype=np.uint32),
         code=words(L2_BYTES // 2),
         regs=words(CORES * 32),
-        core=words(CORES * CORE_SPAN),
+        core=words(CORE_WORDS),
         eu=words(EU_WORDS),
         dma=words(DMA_WORDS),
         chip=words(CHIP_WORDS),

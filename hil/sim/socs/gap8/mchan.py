@@ -7,8 +7,7 @@ their set-up overlaps. The DMA's own use of L1 banks is not charged to the cores
 
 from __future__ import annotations
 
-import numba
-
+from hil.sim.cores.xpulp.compiled import inner
 from hil.sim.socs.gap8 import layout as L
 from hil.sim.socs.gap8 import timing
 from hil.sim.socs.gap8.events import raise_events
@@ -16,7 +15,7 @@ from hil.sim.socs.gap8.events import raise_events
 TO_L1, INCREMENT, TWO_D, EVENT, BROADCAST = 1 << 16, 1 << 17, 1 << 18, 1 << 19, 1 << 21
 
 
-@numba.njit
+@inner
 def allocate(dma, port):
     """CMD read: a free transfer number for this port, or -1 when all 16 are taken."""
     for i in range(L.DMA_IDS):
@@ -29,7 +28,7 @@ def allocate(dma, port):
     return -1
 
 
-@numba.njit
+@inner
 def status(dma):
     """STATUS: bit i transfer i busy, bit 16 + i allocated."""
     value = 0
@@ -42,7 +41,7 @@ def status(dma):
     return value
 
 
-@numba.njit
+@inner
 def free(dma, mask):
     """STATUS write: gives transfer numbers back."""
     for i in range(L.DMA_IDS):
@@ -50,7 +49,7 @@ def free(dma, mask):
             dma[i * L.DMA_SPAN + L.DMA_ALLOCATED] = 0
 
 
-@numba.njit
+@inner
 def _beats(command, two_d):
     """Cycles the transfer occupies the engine."""
     count = command & 0xFFFF
@@ -68,7 +67,7 @@ def _beats(command, two_d):
     return cycles
 
 
-@numba.njit
+@inner
 def _plan_next(dma, chip):
     due = L.NEVER
     for i in range(L.DMA_IDS):
@@ -78,7 +77,7 @@ def _plan_next(dma, chip):
     chip[L.DIRTY] = 1
 
 
-@numba.njit
+@inner
 def _valid(l1, l2, count, two_d, stride, line):
     """Whether the transfer stays inside L1 and L2."""
     if count == 0 or (two_d and line == 0):
@@ -92,7 +91,7 @@ def _valid(l1, l2, count, two_d, stride, line):
     return l2 >= L.L2_BASE and l2 + extent <= L.L2_BASE + L.L2_BYTES
 
 
-@numba.njit
+@inner
 def write_command(dma, chip, port, value):
     """CMD write. 0 when accepted, else a fault reason."""
     at = L.DMA_PORT + port * L.DMA_PORT_SPAN
@@ -126,18 +125,18 @@ def write_command(dma, chip, port, value):
     return 0
 
 
-@numba.njit
+@inner
 def _get_byte(mem, at):
     return (mem[at >> 2] >> (8 * (at & 3))) & 0xFF
 
 
-@numba.njit
+@inner
 def _put_byte(mem, at, value):
     shift = 8 * (at & 3)
     mem[at >> 2] = (mem[at >> 2] & ~(0xFF << shift)) | (value << shift)
 
 
-@numba.njit
+@inner
 def _copy_line(mem, code, source, target, count):
     """Copies bytes between byte offsets of ``mem``; words when both sides are aligned."""
     i = 0
@@ -153,7 +152,7 @@ def _copy_line(mem, code, source, target, count):
             code[half] = 0
 
 
-@numba.njit
+@inner
 def _move(mem, code, command, l1, l2, two_d):
     count = command & 0xFFFF
     inside_l1 = L.L1_WORD * 4 + l1 - L.L1_BASE
@@ -171,7 +170,7 @@ def _move(mem, code, command, l1, l2, two_d):
         count -= now
 
 
-@numba.njit
+@inner
 def complete_due(mem, code, regs, core, eu, dma, chip):
     """Finishes every transfer due at or before the current cluster cycle."""
     for i in range(L.DMA_IDS):

@@ -7,10 +7,10 @@ two fetches of a core belong to the first one, so that a core's rows sum up to i
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from hil.sim.cores.xpulp import ops
+from hil.sim.cores.xpulp.compiled import inner
 from hil.sim.cores.xpulp.decode import LONG_BIT, decode
 from hil.sim.disassembly import xpulp_text
 from hil.sim.profile import CodeLine, CoreClassCycles
@@ -35,7 +35,7 @@ def new_profile(trace_words: int) -> np.ndarray:
     return np.zeros(COUNT_WORDS + trace_words, dtype=np.int64)
 
 
-@numba.njit
+@inner
 def settle(profile, core, base, until):
     """Charges the cycles up to ``until`` to the place where the core was."""
     row = core[base + L.PROFILE_ROW]
@@ -55,14 +55,14 @@ def settle(profile, core, base, until):
     core[base + L.PROFILE_PAUSE] = NO_PAUSE
 
 
-@numba.njit
+@inner
 def enter(profile, core, base, domain, half, now):
     """The core is about to fetch halfword ``half`` at cycle ``now``."""
     settle(profile, core, base, now)
     core[base + L.PROFILE_ROW] = domain * DOMAIN_SPAN + half * ROW_SPAN
 
 
-@numba.njit
+@inner
 def count(profile, core, base, kind, amount):
     """Adds to a column of the place where the core is."""
     profile[core[base + L.PROFILE_ROW] + kind] += amount

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import numba
-
 from hil.sim.cores.xpulp import ops
+from hil.sim.cores.xpulp.compiled import inner
 from hil.sim.socs.gap8 import events
 from hil.sim.socs.gap8 import layout as L
 
@@ -16,7 +15,7 @@ EVENTS = 16
 MIE, MPIE = 1 << 3, 1 << 7
 
 
-@numba.njit
+@inner
 def raw_count(core, chip, c, event):
     """An event counter of a core since reset."""
     base = c * L.CORE_SPAN
@@ -26,13 +25,13 @@ def raw_count(core, chip, c, event):
     return value
 
 
-@numba.njit
+@inner
 def _counting(core, c, event):
     base = c * L.CORE_SPAN
     return core[base + L.PCMR] & 1 != 0 and (core[base + L.PCER] >> event) & 1 != 0
 
 
-@numba.njit
+@inner
 def _count(core, chip, c, event):
     held = core[c * L.CORE_SPAN + L.PCCR + event]
     if _counting(core, c, event):
@@ -40,14 +39,14 @@ def _count(core, chip, c, event):
     return held & 0xFFFFFFFF
 
 
-@numba.njit
+@inner
 def _set_count(core, chip, c, event, value):
     if _counting(core, c, event):
         value = raw_count(core, chip, c, event) - value
     core[c * L.CORE_SPAN + L.PCCR + event] = value
 
 
-@numba.njit
+@inner
 def _select(core, chip, c, register, value):
     """Writes PCER or PCMR; running counts keep their value."""
     for event in range(EVENTS):
@@ -59,7 +58,7 @@ def _select(core, chip, c, register, value):
     core[c * L.CORE_SPAN + register] = value
 
 
-@numba.njit
+@inner
 def read_csr(core, chip, c, number):
     """The value of a control register, -1 when the core does not have it."""
     base = c * L.CORE_SPAN
@@ -89,7 +88,7 @@ def read_csr(core, chip, c, number):
     return -1
 
 
-@numba.njit
+@inner
 def write_csr(regs, core, eu, chip, c, number, value):
     """Writes a control register. Returns False when it does not exist or is read-only."""
     base = c * L.CORE_SPAN
@@ -121,7 +120,7 @@ def write_csr(regs, core, eu, chip, c, number, value):
     return True
 
 
-@numba.njit
+@inner
 def csr(regs, core, eu, chip, c, op, rd, number, operand, writes):
     """csrrw, csrrs, csrrc. Returns False when the register does not exist."""
     old = read_csr(core, chip, c, number)
@@ -142,7 +141,7 @@ def csr(regs, core, eu, chip, c, op, rd, number, operand, writes):
     return True
 
 
-@numba.njit
+@inner
 def enter_interrupt(regs, core, eu, chip, c):
     """Takes the lowest-numbered pending interrupt. Returns False without a vector table."""
     base = c * L.CORE_SPAN
@@ -159,12 +158,12 @@ def enter_interrupt(regs, core, eu, chip, c):
     core[base + L.MSTATUS] = (core[base + L.MSTATUS] & ~(MIE | MPIE)) | MPIE
     core[base + L.PC] = core[base + L.MTVEC] + 4 * number
     core[base + L.LINE] = -1
-    core[base + L.HAZARD] = -1
+    core[base + L.HAZARD] = L.NO_HAZARD
     events.refresh(regs, core, eu, chip, c)
     return True
 
 
-@numba.njit
+@inner
 def return_from_interrupt(regs, core, eu, chip, c):
     """mret: back to mepc with the interrupt enable of before."""
     base = c * L.CORE_SPAN

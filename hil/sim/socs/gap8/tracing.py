@@ -8,11 +8,11 @@ tracing never makes it come back, and so can change no cycle.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from hil.sim.chip import TraceWindow
 from hil.sim.cores.xpulp import ops
+from hil.sim.cores.xpulp.compiled import inner
 from hil.sim.cores.xpulp.decode import LONG_BIT
 from hil.sim.disassembly import REGISTERS_RISCV, xpulp_text
 from hil.sim.socs.gap8 import events
@@ -52,7 +52,7 @@ def _half(address: int) -> int:
     return (address - L.L2_BASE) >> 1
 
 
-@numba.njit
+@inner
 def begin(profile, mem, regs, core, chip, c, domain, half, record, now):
     """Core ``c`` issues the instruction at ``half`` in cycle ``now`` of its clock."""
     _close(profile, regs, core, c)
@@ -79,7 +79,7 @@ def begin(profile, mem, regs, core, chip, c, domain, half, record, now):
     core[c * L.CORE_SPAN + L.TRACE_OPEN] = at
 
 
-@numba.njit
+@inner
 def undo(profile, core, c):
     """The instruction of the last ``begin`` has to wait and will begin again."""
     base = c * L.CORE_SPAN
@@ -88,7 +88,7 @@ def undo(profile, core, c):
         core[base + L.TRACE_OPEN] = 0
 
 
-@numba.njit
+@inner
 def _close(profile, regs, core, c):
     """Note the results of the core's last instruction."""
     at = core[c * L.CORE_SPAN + L.TRACE_OPEN]
@@ -141,6 +141,6 @@ def _written(record: int, rd_value: int, rs1_value: int) -> list[tuple[int, int]
     written = []
     if rd and not ops.LP_START <= op <= ops.LP_SETUPI:
         written.append((rd, rd_value))
-    if rs1 and ops.ILLEGAL < op <= ops.LAST_MEMORY and mode >= 2:
+    if rs1 and ops.ELW < op <= ops.SW and mode >= 2:
         written.append((rs1, rs1_value))
     return written

@@ -99,12 +99,12 @@ class Cluster:
             now = self._machine.cycle(L.DOMAIN_CLUSTER)
             profiling.settle(self._machine.profile, core, base, now)
         core[base + L.MODE] = L.HELD
-        core[base + L.READY] = L.NEVER
+        core[L.READY + c] = L.NEVER
         self._machine.state.chip[L.DIRTY] = 1
 
     def _start(self, c: int) -> None:
         core, base = self._machine.state.core, c * L.CORE_SPAN
-        core[base + L.HAZARD] = -1
+        core[base + L.HAZARD] = L.NO_HAZARD
         for field in (L.MSTATUS, L.MEPC, L.MCAUSE, L.IRQ_READY, L.PCER, L.PCMR):
             core[base + field] = 0
         for loop in (0, 3):
@@ -114,7 +114,7 @@ class Cluster:
         core[base + L.MTVEC] = self._boot[c] & 0xFFFFFF00
         core[base + L.LINE] = -1
         core[base + L.MODE] = L.RUNNING
-        core[base + L.READY] = cycle
+        core[L.READY + c] = cycle
         core[base + L.AWAKE_SINCE] = cycle
         core[base + L.PROFILE_ROW] = L.DOMAIN_CLUSTER * profiling.DOMAIN_SPAN
         core[base + L.PROFILE_TO] = cycle
