@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from hil.core.errors import FlashError, HilError, InstrumentError, RigError
+from hil.core.errors import FlashError, HilError, InstrumentError, RigError, TargetError
 from hil.core.secrets import masked
 from hil.rig import firmware as firmware_of
 from hil.rig.bench import (
@@ -189,7 +189,7 @@ class _Parts:
             self._is_real = status is None
             detail = masked(f"{rig.flasher.kind}: {flasher.state()}")
             return flasher, probe, CheckItem("flasher", True, detail)
-        except (FlashError, RigError) as error:
+        except (FlashError, RigError, TargetError) as error:
             return None, None, CheckItem("flasher", False, str(error))
 
     def _console(self, flasher: Flasher | None) -> CheckItem:

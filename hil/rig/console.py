@@ -142,17 +142,35 @@ class Console(Closing):
     # -- messages ---------------------------------------------------------------------------
 
     def wait_hello(self) -> Identity:
-        """Wait until the board announces itself after a reset."""
+        """Wait until the board announces itself after a reset.
+
+        One that does not is asked who it is, since the line may have lost what it said.
+        """
         deadline = time.monotonic() + self.timeouts.hello_s
+        damaged = False
         while (item := self._next_item(deadline)) is not None:
             if isinstance(item, Frame) and item.type == Message.HELLO:
                 return decode_identity(item.payload)
+            damaged = damaged or isinstance(item, Damage)
             self._report_unexpected(item)
-        raise TargetError(
+        damaged = damaged or bool(self._parser.pending)
+        unheard = (
             f"the board on {self.port} did not announce itself within "
-            f"{self.timeouts.hello_s:g} s; {self._last_seen()}. Is it powered, and does its "
-            "firmware start? Flash again, or power-cycle it"
+            f"{self.timeouts.hello_s:g} s; {self._last_seen()}"
         )
+        try:
+            identity = self.identify()
+        except TargetError as error:
+            raise TargetError(
+                f"{unheard}. Is it powered, and does its firmware start? Flash again, or "
+                "power-cycle it"
+            ) from error
+        if not damaged:
+            raise ProtocolError(
+                f"{unheard}. It answers IDENTIFY: the line is bad, or the reset never came there"
+            )
+        self.on_event("resync", f"{unheard}; the line damaged it, IDENTIFY is answered")
+        return identity
 
     def discard_input(self) -> None:
         """Forget what has arrived, so that a HELLO of an earlier reset is not taken for news."""
@@ -319,17 +337,22 @@ class Console(Closing):
         """Who is to blame for ``error``: asked who it is, does the board say anything?
 
         If it restarted, that was the cause. If it is alive, the line lost what it said or what
-        it was told. If it is silent again, or was just late, ``error`` stands.
+        it was told. If it is silent again, or was just late, ``error`` stands. It is asked twice:
+        the line may lose the question too.
         """
         self._frames += self._parser.give_up()
         self._recent, awaited = b"", self._sequence
+        return self._blamed(kind, error, awaited) or self._blamed(kind, error, awaited) or error
+
+    def _blamed(self, kind: Message, error: HilError, awaited: int) -> HilError | None:
+        """One question, and half the wait for an answer; None: nothing has come."""
         # It may wait for the rest of a request: zeros end that, whatever its length.
         self._send(bytes(OVERHEAD_BYTES + wire.MAX_PAYLOAD))
         self._sequence = self._sequence % 255 + 1
         self._send(encode(Message.IDENTIFY, self._sequence))
         sent_bytes = 2 * OVERHEAD_BYTES + wire.MAX_PAYLOAD + wire.IDENTITY.size
         wire_s = sent_bytes * BITS_PER_BYTE / self.baud
-        deadline = time.monotonic() + self.timeouts.answer_s + wire_s * self.timeouts.slowdown
+        deadline = time.monotonic() + self.timeouts.answer_s / 2 + wire_s * self.timeouts.slowdown
         while (item := self._next_item(deadline)) is not None:
             if isinstance(item, Frame):
                 if item.type == Message.HELLO:
@@ -339,7 +362,7 @@ class Console(Closing):
                 if (item.sequence, item.type) == (awaited, kind | wire.RESPONSE):
                     return error
             self._report_unexpected(item)
-        return self._line_to_blame(error) if self._recent else error
+        return self._line_to_blame(error) if self._recent else None
 
     @staticmethod
     def _line_to_blame(error: HilError) -> HilError:

@@ -233,7 +233,7 @@ class Faults:
         """Flash by the probe; the digest of what was written."""
         kind, self._at_flash = self._at_flash, ""
         if kind == "refuse":
-            raise SimulationError("flash write failed at sector 0: the target does not respond")
+            raise SimulationError("flash write failed at sector 0: the probe reports error 0x04")
         return self._flash_corrupt(path) if kind == "corrupt" else self._chip.flash(path)
 
     def _flash_corrupt(self, path: Path) -> str:

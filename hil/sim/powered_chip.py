@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hil.core.errors import SimulationError
+from hil.core.errors import SimulationError, TargetError
 from hil.sim.chip import Chip, EnergyBins, MarkerEdge, Stop
 from hil.sim.debug import Debugger
 from hil.sim.fault_report import ExaminedChip, FaultScene, short_text
@@ -126,9 +126,12 @@ class PoweredChip:
     # -- debug probe and switch -------------------------------------------------------------
 
     def flash(self, path: Path) -> str:
-        """Load the ELF, reset and start it; returns its SHA-256. SimulationError as the chip's."""
+        """Load the ELF, reset and start it; returns its SHA-256.
+
+        TargetError without supply, SimulationError as the chip's.
+        """
         if not self.powered:
-            raise SimulationError("the target has no power; switch it on before flashing")
+            raise TargetError("the target has no power; switch it on before flashing")
         try:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError as error:
@@ -148,7 +151,7 @@ class PoweredChip:
     def reset(self) -> None:
         """Pull the reset line."""
         if not self.powered:
-            raise SimulationError("the target has no power; switch it on before a reset")
+            raise TargetError("the target has no power; switch it on before a reset")
         self._close_epoch()
         self._start()
 

@@ -15,10 +15,12 @@ debug probe and switchboard, one JSON object a line):
     {"command": "disturb", "wire": "to_host", "kind": "flip", "after": 3, "count": 1}
     {"command": "disturb", "wire": "meter", "kind": "mute"}
 
-Answers are ``{"ok": true, ...}`` or ``{"ok": false, "error": "..."}``. Wires to disturb and their
-faults are listed in hil.sim.faults; ``calm`` takes away those that have not struck, ``traffic``
-and ``sent`` tell what has passed on the wires. ``marked`` tells the joules that the chip model has
-spent in each window of the marker since the twin started: what a meter should have found.
+Answers are ``{"ok": true, ...}`` or ``{"ok": false, "error": "...", "unreachable": false}``, where
+``unreachable`` says that the probe is sound and the chip does not answer it. Wires to disturb and
+their faults are listed in hil.sim.faults; ``calm`` takes away those that have not struck,
+``traffic`` and ``sent`` tell what has passed on the wires. ``marked`` tells the joules that the
+chip model has spent in each window of the marker since the twin started: what a meter should have
+found.
 
 Time belongs to the chip. It runs as fast as it can while the firmware computes and stands
 still while the firmware waits for the host, except that a meter which somebody waits for
@@ -40,7 +42,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hil.core.errors import HilError, SimulationError
+from hil.core.errors import HilError, SimulationError, TargetError
 from hil.sim.chip import Chip
 from hil.sim.chips import CHIPS, make_chip
 from hil.sim.faults import Faults
@@ -235,7 +237,8 @@ class Twin:
             result = self._commands()[name](**request)
             answer: dict[str, Any] = {"ok": True, **(result or {})}
         except HilError as error:
-            answer = {"ok": False, "error": str(error)}
+            unreachable = isinstance(error, TargetError)
+            answer = {"ok": False, "error": str(error), "unreachable": unreachable}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             known = ", ".join(self._commands())
             answer = {"ok": False, "error": f"not a command: {line!r} ({error}); there are {known}"}

@@ -22,6 +22,7 @@ from hil.rig import lock
 from hil.rig.bench import open_rig
 from hil.rig.check import check
 from hil.rig.firmware import ensure_firmware
+from hil.rig.flashers import UnreachableError
 from hil.rig.flashers.virtual import VirtualFlasher
 from hil.rig.rigfile import Rig, load_rig
 from hil.rig.twin_process import TwinProcess, twin_command
@@ -232,6 +233,12 @@ class TestFirmware:
             assert ensure_firmware(console, bench.probe, bench.firmware()).build_id == "ab" * 32
         assert "did not answer IDENTIFY" in bench.events[-2][1]
 
+    def test_no_supply_is_the_boards_failure(self, bench: Bench) -> None:
+        bench.probe.flash(bench.firmware())
+        bench.probe.power(False)
+        with bench.console() as console, pytest.raises(TargetError, match="no power"):
+            ensure_firmware(console, bench.probe, bench.firmware("cd"))
+
     def test_wrong_firmware_on_the_board(self, bench: Bench) -> None:
         wanted = replace(bench.firmware(), build_id="ef" * 32)
         with (
@@ -266,9 +273,9 @@ class TestProbe:
 
     def test_no_power(self, bench: Bench) -> None:
         bench.probe.power(False)
-        with pytest.raises(FlashError, match="no power"):
+        with pytest.raises(UnreachableError, match="no power"):
             bench.probe.reset()
-        with pytest.raises(FlashError, match="no power"):
+        with pytest.raises(UnreachableError, match="no power"):
             bench.probe.flash(bench.firmware())
 
     def test_no_twin(self, tmp_path: Path) -> None:

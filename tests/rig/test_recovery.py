@@ -168,9 +168,10 @@ class Supply:
 class TestSession:
     def test_a_board_that_only_power_brings_back(self, rig, bench, tmp_path):
         supply = rig.power = Supply(bench)
-        # Silent on SELF_TEST, when asked whether it lives (an answer as long as an announcement),
-        # after the reset, and after the probe's own power-cycle.
-        deaf(bench, answers=1, hellos=3)
+        # Silent on SELF_TEST, when asked twice whether it lives (an answer as long as an
+        # announcement), and after the reset and the probe's own power-cycle, where it does not
+        # announce itself and is asked three times.
+        deaf(bench, answers=1, hellos=2 + 4 + 4)
         events = run_self_test(rig, tmp_path / "run")
         assert [e for e in events if e != "resync"] == [
             "retry", "reset", "power-cycle", "not recovered", "retry", "power-cycle",

@@ -11,11 +11,17 @@ from pathlib import Path
 import pytest
 from scripted_bench import Bench
 
-from hil.core.console import PROTOCOL_VERSION, ErrorCode, RunFlag
+from hil.core.console import (
+    MAX_PAYLOAD,
+    PROTOCOL_VERSION,
+    SET_PARTITION,
+    ErrorCode,
+    RunFlag,
+)
 from hil.core.errors import ProtocolError, RigError, TargetError
 from hil.core.trial import LayerCycles, SelfTestSample
 from hil.rig.console import BoardRefusal, Console, Timeouts
-from hil.rig.frames import encode
+from hil.rig.frames import OVERHEAD_BYTES, encode
 from hil.rig.messages import FaultRecord
 
 INPUT = bytes(range(250)) * 12
@@ -128,6 +134,40 @@ class TestDamage:
         bench.probe.disturb("to_host", "drop", after=40)
         with pytest.raises(ProtocolError, match=r"IDENTIFY within .* last bytes seen: .*00 00"):
             console.identify()
+
+    @pytest.mark.parametrize("place", [1, 40, 120])  # in SYNC, payload, CRC
+    def test_a_damaged_announcement_is_asked_for(
+        self, bench: Bench, console: Console, place: int
+    ) -> None:
+        console.discard_input()
+        bench.probe.disturb("to_host", "flip", after=place)
+        bench.probe.reset()
+        assert console.wait_hello().network == "toy"
+        assert "the line damaged it" in bench.events[-1][1]
+
+    def test_a_lost_announcement_is_not_the_boards_fault(
+        self, bench: Bench, console: Console
+    ) -> None:
+        bench.probe.disturb("to_host", "drop", count=122)
+        bench.probe.reset()
+        with pytest.raises(ProtocolError, match="answers IDENTIFY: the line is bad"):
+            console.wait_hello()
+
+    def test_a_damaged_announcement_of_a_dead_board(self, bench: Bench, console: Console) -> None:
+        bench.probe.disturb("to_host", "flip", after=9)
+        bench.probe.reset()
+        time.sleep(0.2)
+        bench.probe.disturb("chip", "hang")
+        with pytest.raises(TargetError, match="did not announce itself"):
+            console.wait_hello()
+
+    def test_a_line_that_loses_the_question_too(self, bench: Bench, console: Console) -> None:
+        """The board is asked once more before it is named."""
+        request_bytes, zeros = OVERHEAD_BYTES + SET_PARTITION.size, OVERHEAD_BYTES + MAX_PAYLOAD
+        bench.probe.disturb("to_board", "flip", after=0)
+        bench.probe.disturb("to_board", "flip", after=request_bytes + zeros)
+        with pytest.raises(ProtocolError, match="alive and answers IDENTIFY"):
+            console.set_partition(2)
 
     @pytest.mark.parametrize("place", [0, 3, 5, 9])  # in SYNC, sequence, length, CRC
     def test_a_byte_lost_on_the_way_to_the_board_is_not_the_boards_fault(

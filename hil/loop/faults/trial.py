@@ -178,12 +178,13 @@ def _deadline_s(bench: WarmBench, undisturbed_s: float) -> float:
     """The sum of all waits that one trial may run into, on a busy computer.
 
     A fault spoils one workload: each of its attempts may wait for an answer, for the question
-    whether the board lives, and for the meter; each recovery for two announcements and the port.
+    whether the board lives, and for the meter; each recovery for two announcements, with two
+    questions each, and the port.
     Before that the flasher may hang.
     """
     console, meter = bench.rig.console, bench.rig.meter
     attempt_s = 2 * console.answer_s + 3 * meter.timeout_s
-    recovery_s = 2 * console.hello_s + console.answer_s + RETURN_S
+    recovery_s = 2 * (console.hello_s + 2 * console.answer_s) + RETURN_S
     return (
         BUSY * undisturbed_s + ATTEMPTS * (attempt_s + recovery_s) + 2 * bench.rig.flasher.timeout_s
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from hil.core.errors import TargetError
 from hil.core.firmware import Firmware
 
 # kind of event, text: for the journal.
@@ -24,8 +25,15 @@ class FlashReport:
     detail: str
 
 
+class UnreachableError(TargetError):
+    """The probe works, and the target does not answer it: no supply, held in reset, hung."""
+
+
 class Flasher(Protocol):
-    """A debug probe with a hand on reset. All methods raise FlashError.
+    """A debug probe with a hand on reset.
+
+    All methods raise FlashError when tool, probe or writing fails, UnreachableError when these do
+    their part and the target does not answer.
 
     ``recovery`` names in a word or two what ``recover`` does.
     """

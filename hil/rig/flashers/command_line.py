@@ -18,11 +18,12 @@ from typing import Protocol
 from hil.core.elf import ElfImage
 from hil.core.errors import FlashError
 from hil.core.firmware import Firmware
-from hil.rig.flashers import FlashReport, Report
+from hil.rig.flashers import FlashReport, Report, UnreachableError
 from hil.rig.flashers.image import read_image
 from hil.rig.flashers.tool import Output, Tool
 
-# (pattern in a tool's output, what to do); the first that matches is told.
+# (pattern in a tool's output, what to do); the first that matches is told. Those in front of the
+# set's ``unreachable`` are failures of tool or probe, after which the target cannot be judged.
 Hints = tuple[tuple[str, str], ...]
 
 
@@ -41,7 +42,8 @@ class Command:
 class CommandSet(Protocol):
     """One tool's arguments and words.
 
-    ``unreachable``: pattern of a probe that is there and a target that does not answer.
+    ``unreachable``: pattern of a probe that is there and a target that does not answer; one of
+    the ``hints``.
     """
 
     tool: Tool
@@ -85,7 +87,7 @@ class CommandLineFlasher:
             folder = Path(name)
             try:
                 self._write(firmware, image, folder, reset=False)
-            except _UnreachableError as error:
+            except UnreachableError as error:
                 self._report("retry", f"{error}; once more with the reset line held")
                 self._write(firmware, image, folder, reset=True)
             how = self._commands.check(image, folder)
@@ -133,24 +135,21 @@ class CommandLineFlasher:
         output = tool.run(command.arguments, self._timeout_s)
         if output.status == 0 and command.proof in output.text:
             return output
+        pattern, hint = self._diagnosis(output)
         said = (
             f"{self._version} could not {what} the board through {self._commands.probe}"
-            f"{self._hint(output)}; exit status {output.status}, its last words: "
-            f"{output.last_words}"
+            f"{hint}; exit status {output.status}, its last words: {output.last_words}"
         )
-        if re.search(self._commands.unreachable, output.text):
-            raise _UnreachableError(said)
+        if pattern == self._commands.unreachable:
+            raise UnreachableError(said)
         raise FlashError(said)
 
-    def _hint(self, output: Output) -> str:
+    def _diagnosis(self, output: Output) -> tuple[str, str]:
+        """The first pattern that the output has, and what to do then."""
         for pattern, hint in self._commands.hints:
             if re.search(pattern, output.text):
-                return f": {hint}"
-        return ""
-
-
-class _UnreachableError(FlashError):
-    """The probe answers, the target does not."""
+                return pattern, f": {hint}"
+        return "", ""
 
 
 def common_hint(probe: str) -> str:

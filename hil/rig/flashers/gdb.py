@@ -8,6 +8,7 @@ is one only while something is done.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,11 +16,13 @@ from contextlib import contextmanager
 from hil.core.elf import ElfImage
 from hil.core.errors import FlashError
 from hil.core.firmware import Firmware
-from hil.rig.flashers import FlashReport
+from hil.rig.flashers import FlashReport, UnreachableError, openocd, pyocd
 from hil.rig.flashers.image import loaded_bytes, read_image
 from hil.rig.gdb_client import FlashArea, GdbClient
 
 RESET = "reset halt"
+# What servers print or answer when the target does not answer them.
+UNREACHABLE = f"{openocd.UNREACHABLE}|{pyocd.UNREACHABLE}|target has no power"
 
 
 class GdbFlasher:
@@ -85,11 +88,16 @@ class GdbFlasher:
 
     @contextmanager
     def _connected(self) -> Iterator[GdbClient]:
-        client = GdbClient(self._server, self._timeout_s)
         try:
-            yield client
-        finally:
-            client.close()
+            client = GdbClient(self._server, self._timeout_s)
+            try:
+                yield client
+            finally:
+                client.close()
+        except FlashError as error:
+            if re.search(UNREACHABLE, str(error)):
+                raise UnreachableError(str(error)) from error
+            raise
 
     def _start(self, client: GdbClient, entry: int) -> None:
         if self._runs_from_ram:

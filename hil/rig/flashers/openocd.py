@@ -21,6 +21,13 @@ from hil.rig.flashers.tool import Tool
 
 NO_PORTS = ("-c", "gdb_port disabled; telnet_port disabled; tcl_port disabled")
 GAP8_NPC = 0x1B302000
+# Of a target without supply, held in reset or hung, by ST-LINK's, SWD's and JTAG's drivers.
+UNREACHABLE = (
+    r"init mode failed|unable to connect to the target|target voltage may be too low|"
+    r"Target voltage too low|[Ee]xamination failed|- Not (examined|halted)|[Tt]arget not (examined|"
+    r"halted)|Unable to reset target|timed out while waiting for target halted|"
+    r"Error connecting DP|Invalid ACK|communication failure|JTAG scan chain interrogation failed"
+)
 _PROBE_WORDS = ("STLINK", "Target voltage", "tap/device found", "hardware has")
 
 
@@ -44,10 +51,7 @@ class OpenOcdStm32:
     """Arguments for a Nucleo-F746ZG. ``serial`` is the ST-LINK's."""
 
     loads_ram = False
-    unreachable = (
-        r"init mode failed|unable to connect to the target|Examination failed|"
-        r"Unable to reset target|timed out while waiting for target halted"
-    )
+    unreachable = UNREACHABLE
 
     def __init__(self, serial: str, program: str = "openocd") -> None:
         self.tool = Tool(program, "apt-get install openocd, or the path as [flasher] program")
@@ -93,7 +97,7 @@ class OpenOcdGap8:
     """
 
     loads_ram = True
-    unreachable = r"Examination failed|JTAG scan chain interrogation failed|target not halted"
+    unreachable = UNREACHABLE
 
     def __init__(
         self,

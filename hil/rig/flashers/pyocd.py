@@ -17,13 +17,19 @@ from hil.rig.flashers.image import loaded_bytes
 from hil.rig.flashers.tool import Tool
 
 TARGET = "stm32f746zg"
+# Words of CMSIS-DAP's transfers, of ST-LINK's states and of the search for cores.
+UNREACHABLE = (
+    r"No ACK|Memory transfer fault|SWD/JTAG communication failure|Unexpected ACK|"
+    r"STLink error \(\d+\): (No device connected|Get IDCODE error|Debug power error|[AD]P \w+)|"
+    r"No cores were discovered|Timeout waiting for power ack"
+)
 
 
 class PyOcd:
     """Arguments of pyOCD. ``serial`` is the probe's unique id."""
 
     loads_ram = False
-    unreachable = r"No ACK|Memory transfer fault|SWD/JTAG communication failure|Unexpected ACK"
+    unreachable = UNREACHABLE
 
     def __init__(self, serial: str, target: str = TARGET, program: str = "pyocd") -> None:
         self.tool = Tool(program, "pip install 'hil-clio[pyocd]', or the path as [flasher] program")

@@ -22,7 +22,12 @@ class StFlash:
     """Arguments of st-flash. ``serial`` is the ST-LINK's, in hex as st-info prints it."""
 
     loads_ram = False
-    unreachable = r"[Ff]ailed to connect to target|Can not connect to target|Failed to halt"
+    # What was no answer of the chip is printed as its number: 0, or the last word on the probe.
+    unreachable = (
+        r"[Ff]ailed to connect to target|Can not connect to target|Failed to halt|"
+        r"Failed to enter SWD mode|unknown chip id! (0x)?0+\b|"
+        r"Target voltage \(-?\d+ mV\) too low for flash writes"
+    )
 
     def __init__(self, serial: str, program: str = "st-flash") -> None:
         self.tool = Tool(program, _INSTALL)
@@ -32,9 +37,9 @@ class StFlash:
             (r"Couldn't find any ST-?Link|No ST-?Link", common_hint(self.probe)),
             (r"Verification of flash failed", "the flash holds something else than the file"),
             (r"LIBUSB_ERROR_ACCESS|Permission", "no rights on the USB device; udev rules?"),
+            (self.unreachable, "the target does not answer; is it powered?"),
             (r"unknown chip|Unknown memory region", "this is not the chip of the rig's board"),
             (r"NRST is not connected", "the reset line is not connected to the probe"),
-            (self.unreachable, "the target does not answer; is it powered?"),
         )
 
     def write(self, elf: Path, image: ElfImage, folder: Path, reset: bool) -> list[Command]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from hil.core.errors import FlashError
 from hil.core.firmware import Firmware
-from hil.rig.flashers import FlashReport
+from hil.rig.flashers import FlashReport, UnreachableError
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class TwinStatus:
 
 
 class VirtualFlasher:
-    """Talks to the control socket at ``path``. FlashError carries the probe's own words.
+    """Talks to the control socket at ``path``. Errors carry the probe's own words.
 
     ``timeout_s`` bounds connecting and every answer.
     """
@@ -149,7 +149,8 @@ class VirtualFlasher:
         except (OSError, ValueError) as error:
             raise FlashError(f"virtual probe at {self.path}: {command}: {error}") from error
         if not answer.pop("ok"):
-            raise FlashError(f"virtual probe at {self.path}: {command} failed: {answer['error']}")
+            said = f"virtual probe at {self.path}: {command} failed: {answer['error']}"
+            raise UnreachableError(said) if answer.get("unreachable") else FlashError(said)
         return answer
 
     def _read_line(self) -> bytes:

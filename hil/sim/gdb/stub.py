@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hil.core.errors import SimulationError
+from hil.core.errors import SimulationError, TargetError
 from hil.core.rsp import NAK, Decoder, Event, Kind, crc32, escape, frame, unescape
 from hil.sim.chip import Stop
 from hil.sim.debug import Debugger, check_flash
@@ -112,7 +112,7 @@ class Stub:
             return self._reply(b"E.the chip runs; interrupt it first")
         try:
             answer = self._answer(data)
-        except SimulationError as error:
+        except (SimulationError, TargetError) as error:
             answer = _error(str(error))
         except (ValueError, IndexError, UnicodeDecodeError):
             answer = _error(f"malformed packet {data[:20]!r}")

@@ -14,6 +14,7 @@ import pytest
 
 from hil.core.errors import FlashError
 from hil.core.firmware import Firmware
+from hil.rig.flashers import UnreachableError
 from hil.rig.flashers.gdb import GdbFlasher, sectors
 from hil.rig.gdb_client import FlashArea, GdbClient
 from hil.sim.gdb.server import GdbServer, listen
@@ -307,7 +308,7 @@ class TestOnTheVirtualChip:
     ) -> None:
         chip, server = served
         chip.power(False)
-        with pytest.raises(FlashError, match=r"refused .*no power"):
+        with pytest.raises(UnreachableError, match=r"refused .*no power"):
             GdbFlasher(server, False, 30.0).flash(firmware)
 
     def test_a_ram_image_cannot_be_started_before_it_was_loaded(self) -> None:

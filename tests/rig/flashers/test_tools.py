@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from hil.core.errors import FlashError
+from hil.core.errors import FlashError, TargetError
 from hil.core.firmware import Firmware
+from hil.core.trial import Verdict
 from hil.rig.flasher_spec import FlasherSpec
-from hil.rig.flashers import Flasher
+from hil.rig.flashers import Flasher, UnreachableError
 from hil.rig.flashers.opening import open_flasher
 
 from .elf import CODE, write_elf
@@ -182,8 +183,64 @@ def test_a_target_that_does_not_answer_is_tried_under_reset_once(
 @pytest.mark.parametrize("kind", ["openocd", "st-flash", "pyocd"])
 def test_twice_unreachable_is_an_error(tmp_path: Path, firmware: Firmware, kind: str) -> None:
     tool = FakeTool(tmp_path, kind, [(UNREACHABLE[kind], 1)] * 2)
-    with pytest.raises(FlashError, match="the target does not answer"):
+    with pytest.raises(UnreachableError, match="the target does not answer"):
         flasher_of(kind, tool.path).flash(firmware)
+
+
+# The tools' words when the probe is there and the board is not powered, held or wired wrongly:
+# from public reports (OpenOCD 0.10 to 0.12, st-flash 1.3 to 1.7, pyOCD 0.2x) and their sources.
+NO_TARGET = [
+    (
+        "openocd",
+        "Info : Target voltage: 1.204813\nError: target voltage may be too low for reliable "
+        "debugging\nError: init mode failed (unable to connect to the target)\n",
+    ),
+    ("openocd", "Error: jtag status contains invalid mode value - communication failure\n"),
+    ("openocd", "Error: Error connecting DP: cannot read IDR\n"),
+    ("openocd", "TARGET: stm32f7x.cpu - Not halted\n** Unable to reset target **\n"),
+    (
+        "st-flash",
+        "WARN common.c: NRST is not connected\nERROR common.c: Soft reset failed: error write to "
+        "AIRCR\nERROR common.c: Can not connect to target. Please use 'connect under reset' and "
+        "try again\nFailed to connect to target\n",
+    ),
+    ("st-flash", "WARN common.c: unknown chip id! 0x5fa0004\nFailed to connect to target\n"),
+    ("st-flash", "WARN src/common.c: unknown chip id! 0\n"),
+    ("st-flash", "ERROR common.c: Target voltage (12 mV) too low for flash writes!\n"),
+    ("pyocd", "0000670 C STLink error (9): Get IDCODE error [__main__]\n"),
+    ("pyocd", "0000812 C STLink error (5): No device connected [__main__]\n"),
+    ("pyocd", "0000345 C No cores were discovered! [__main__]\n"),
+]
+
+
+@pytest.mark.parametrize(("kind", "said"), NO_TARGET)
+def test_no_target_is_no_failure_of_the_probe(
+    tmp_path: Path, firmware: Firmware, kind: str, said: str
+) -> None:
+    tool = FakeTool(tmp_path, kind, [(said, 1)] * 2)
+    with pytest.raises(TargetError) as caught:
+        flasher_of(kind, tool.path).flash(firmware)
+    assert Verdict.void(caught.value).who == "target"
+
+
+# The probe is what fails; what follows about the target is only its echo.
+NO_PROBE_EITHER = [
+    ("openocd", "Error: open failed\nError: init mode failed (unable to connect to the target)\n"),
+    ("openocd", "Error: libusb_open() failed with LIBUSB_ERROR_ACCESS\nError: open failed\n"),
+    ("st-flash", "WARN usb.c: Couldn't find any ST-Link devices\nFailed to connect to target\n"),
+    ("st-flash", "WARN common.c: unknown chip id! 0x451\n"),  # another chip's own number
+    ("pyocd", "0000730 E No connected debug probe matches unique ID '1'\nNo ACK received\n"),
+]
+
+
+@pytest.mark.parametrize(("kind", "said"), NO_PROBE_EITHER)
+def test_a_probe_that_fails_says_nothing_about_the_target(
+    tmp_path: Path, firmware: Firmware, kind: str, said: str
+) -> None:
+    tool = FakeTool(tmp_path, kind, [(said, 1)] * 2)
+    with pytest.raises(FlashError) as caught:
+        flasher_of(kind, tool.path).flash(firmware)
+    assert Verdict.void(caught.value).who == "flash"
 
 
 @pytest.mark.parametrize("kind", ["openocd", "st-flash", "pyocd"])
