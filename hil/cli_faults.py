@@ -13,7 +13,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from hil.loop.faults.trial import Result
 
-FAULTS_EXAMPLE = "Example: hil faults --trials 10000 --seed 1 --out faults"
+FAULTS_EXAMPLE = "Example: hil faults --trials 10000 --seed 1 --jobs 4 --out faults"
 WIDTH = 110  # of the table
 EVERY = 20  # trials between two progress lines
 
@@ -25,6 +25,9 @@ def faults(
     out: Annotated[
         Path, typer.Option(help="Record and folders of violations; continued if there.")
     ] = Path("faults"),
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Trials at a time, each on a bench of its own.")
+    ] = 1,
     only: Annotated[
         int | None, typer.Option(min=0, help="Replay this one trial of the campaign.")
     ] = None,
@@ -37,7 +40,9 @@ def faults(
 
     numbers = tuple(range(trials)) if only is None else (only,)
     folder = out if only is None else out / f"replay-{only:05d}"
-    results = run_faults(Job(board, seed, numbers, folder), _tell if only is None else _tell_all)
+    results = run_faults(
+        Job(board, seed, numbers, folder), _tell if only is None else _tell_all, jobs
+    )
     _print_table(results)
     if violations(results):
         raise typer.Exit(2)

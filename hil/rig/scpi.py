@@ -35,6 +35,12 @@ def origin_of(identity: str) -> Origin:
     return Origin.MODELLED if virtual else Origin.MEASURED
 
 
+def preload() -> None:
+    """Import the VISA backend now; a process that forks for each connection spares its children
+    that."""
+    pyvisa.highlevel.get_wrapper_class("py")
+
+
 class ScpiLink:
     """The instrument at VISA ``resource``; connects at once. ``timeout_s``: for one answer."""
 

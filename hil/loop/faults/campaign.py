@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 from hil.core.errors import DataError, FlashError, RigError
 from hil.loop.faults.bench import warm_bench
 from hil.loop.faults.trial import Outcome, Result, baseline, run_trial
+from hil.loop.faults.workers import results_of
 
 RECORD = "trials.jsonl"
 # A twin that has ended is a violation by itself, but it must not end the campaign.
@@ -29,19 +34,22 @@ class Job:
     folder: Path
 
 
-def run_faults(job: Job, tell: Tell) -> list[Result]:
-    """All of the job's trials, those recorded already included.
+def run_faults(job: Job, tell: Tell, jobs: int = 1) -> list[Result]:
+    """All of the job's trials, those recorded already included, ``jobs`` at a time.
 
     ``tell`` gets each result as it comes and how many are left. DataError when the folder's
-    record is damaged or belongs to another campaign.
+    record is damaged or belongs to another campaign, RigError when a bench cannot be set up.
     """
     job.folder.mkdir(parents=True, exist_ok=True)
     done = {result.number: result for result in recorded(job)}
     missing = [number for number in job.numbers if number not in done]
-    with (job.folder / RECORD).open("a", encoding="utf-8") as record:
+    with (
+        (job.folder / RECORD).open("a", encoding="utf-8") as record,
+        closing(results_of(partial(_results, job), missing, jobs)) as results,
+    ):
         if record.tell() == 0:
             record.write(json.dumps(_head(job)) + "\n")
-        for left, result in _results(job, missing):
+        for left, result in zip(count(len(missing) - 1, -1), results, strict=False):
             record.write(json.dumps(result.to_dict()) + "\n")
             record.flush()
             done[result.number] = result
@@ -49,16 +57,18 @@ def run_faults(job: Job, tell: Tell) -> list[Result]:
     return [done[number] for number in job.numbers if number in done]
 
 
-def _results(job: Job, missing: list[int]) -> Iterator[tuple[int, Result]]:
-    """Results in order, with the number of trials left; a twin that ends is started anew."""
-    lost = 0
+def _results(job: Job, numbers: Sequence[int]) -> Iterator[Result]:
+    """Results in order, on one warm bench; a twin that ends is started anew."""
+    missing, lost = list(numbers), 0
+    undisturbed = job.folder / f"undisturbed-{missing[0]:05d}"
     while missing:
         with warm_bench(job.board) as bench:
-            base = baseline(bench, _fresh(job.folder / "undisturbed"))
+            shutil.rmtree(undisturbed, ignore_errors=True)
+            base = baseline(bench, undisturbed)
             while missing:
-                number = missing[0]
+                number = missing.pop(0)
                 try:
-                    result = run_trial(
+                    yield run_trial(
                         bench, base, job.seed, number, job.folder / f"trial-{number:05d}"
                     )
                 except FlashError as error:
@@ -67,10 +77,7 @@ def _results(job: Job, missing: list[int]) -> Iterator[tuple[int, Result]]:
                         raise RigError(f"faults: {lost} twins have ended, the last: {error}") from (
                             error
                         )
-                    result = _twin_lost(number, error)
-                missing.pop(0)
-                yield len(missing), result
-                if result.name == TWIN_LOST:
+                    yield _twin_lost(number, error)
                     break
 
 
@@ -79,12 +86,6 @@ TWIN_LOST = "twin lost"
 
 def _twin_lost(number: int, error: FlashError) -> Result:
     return Result(number, TWIN_LOST, "", Outcome.VIOLATION, (), (f"the twin: {error}",), 0.0)
-
-
-def _fresh(folder: Path) -> Path:
-    """The next unused folder beside ``folder``."""
-    numbers = (folder.with_name(f"{folder.name}-{i}") for i in range(1, 1_000_000))
-    return next(path for path in numbers if not path.exists())
 
 
 def _head(job: Job) -> dict[str, object]:

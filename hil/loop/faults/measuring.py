@@ -16,11 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hil.core.errors import HilError
 from hil.core.trial import Verdict
 from hil.loop.campaign import Campaign
 from hil.loop.faults.bench import WarmBench
 from hil.loop.faults.kinds import Plan
+from hil.rig import scpi
 from hil.run.journal import Journal
 from hil.run.reader import JOURNAL
 
@@ -44,6 +47,12 @@ class Ending:
     wall_s: float = 0.0
 
 
+def preload() -> None:
+    """Import what a measurement imports late, so that a child finds it imported."""
+    scpi.preload()
+    _ = np.ma  # loaded when first used
+
+
 def measure(
     bench: WarmBench,
     folder: Path,
@@ -60,7 +69,12 @@ def measure(
         _child(bench, folder, plan, resume, writer)  # does not return
     os.close(writer)
     with os.fdopen(reader, "rb") as answers:
-        status = _wait(child, folder, deadline_s, plan)
+        try:
+            status = _wait(child, folder, deadline_s, plan)
+        except BaseException:  # Ctrl-C: the child does not outlive the campaign
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            raise
         text = answers.read(MAX_ANSWER)
     wall_s = time.monotonic() - started_s
     if status is None:

@@ -79,7 +79,7 @@ def baseline(bench: WarmBench, folder: Path) -> Baseline:
             f"{ending.crash}; see {folder}"
         )
     extent = bench.extent(before, (folder / JOURNAL).stat().st_size)
-    return Baseline(check.Reference.of(run), extent, ending.wall_s)
+    return Baseline(check.Reference.of(run, bench.rig.board), extent, ending.wall_s)
 
 
 def run_trial(bench: WarmBench, base: Baseline, seed: int, number: int, folder: Path) -> Result:
