@@ -378,9 +378,14 @@ class Console(Closing):
             self.on_event("resync", f"{kind.name} on {self.port}: {item}")
             return None
         if item.type == Message.HELLO:
+            if kind is Message.IDENTIFY:  # which is answered by it
+                return item.payload
             raise self._restarted(kind, item)
         if item.type == Message.ERROR:
             raise self._refused(kind, item)
+        if item.type == Message.IDENTIFY | wire.RESPONSE and kind is not Message.IDENTIFY:
+            self._report_unexpected(item)  # a late one
+            return None
         if item.sequence != self._sequence or item.type != kind | wire.RESPONSE:
             raise ProtocolError(
                 f"{self.port} answered {kind.name} (type 0x{kind | wire.RESPONSE:02x}, sequence "
@@ -422,9 +427,10 @@ class Console(Closing):
         """The next frame or damage; None when ``deadline`` (monotonic seconds) has passed."""
         while not self._frames:
             left_s = deadline - time.monotonic()
-            if left_s <= 0:
+            # Also when it has passed: a busy computer may have kept this process from reading.
+            self._pump(min(max(left_s, 0.0), WATCH_S))
+            if not self._frames and left_s <= 0:
                 return None
-            self._pump(min(left_s, WATCH_S))
             if not self._frames and left_s > WATCH_S:
                 self._look()
         return self._frames.pop(0)

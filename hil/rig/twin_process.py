@@ -75,6 +75,11 @@ class TwinProcess:
             raise
 
     @property
+    def pid(self) -> int:
+        """Its process number."""
+        return self._process.pid
+
+    @property
     def meter_port(self) -> int:
         """TCP port of the virtual meter on 127.0.0.1."""
         return int((self.directory / "meter.port").read_text(encoding="ascii"))

@@ -83,6 +83,7 @@ class WarmBench:
     settings: Settings
     probe: VirtualFlasher
     folder: Path
+    twin_pid: int
 
     def mend(self) -> None:
         """What a person does after a failure: mend the wires, flash if need be, switch on anew."""
@@ -100,6 +101,11 @@ class WarmBench:
     def traffic(self) -> dict[str, float]:
         """What has passed on the twin's wires since it is up."""
         return self.probe.ask("traffic")
+
+    def kept_waiting_s(self) -> float:
+        """How long the twin could have run and this computer ran others, since it is up (Linux)."""
+        text = Path(f"/proc/{self.twin_pid}/schedstat").read_text(encoding="ascii")
+        return int(text.split()[1]) * 1e-9
 
     def extent(self, before: dict[str, float], journal_bytes: int) -> Extent:
         """What has passed since ``before``."""
@@ -121,7 +127,13 @@ def warm_bench(board: str) -> Iterator[WarmBench]:
             probe = VirtualFlasher(twin.control, timeout_s=60.0)
             try:
                 bench = WarmBench(
-                    _rig(board, twin, folder), prepared, tiny_subject(), SETTINGS, probe, folder
+                    _rig(board, twin, folder),
+                    prepared,
+                    tiny_subject(),
+                    SETTINGS,
+                    probe,
+                    folder,
+                    twin.pid,
                 )
                 bench.mend()
                 yield bench
