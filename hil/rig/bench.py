@@ -24,12 +24,12 @@ from hil.rig.flashers import Flasher
 from hil.rig.flashers.gdb import GdbFlasher
 from hil.rig.flashers.opening import open_flasher
 from hil.rig.flashers.virtual import TwinStatus, VirtualFlasher
+from hil.rig.identity import console_part, meter_part, probe_part
 from hil.rig.lock import locked
 from hil.rig.messages import Identity
 from hil.rig.meter import Meter
 from hil.rig.meters import open_meter as open_driver
 from hil.rig.place import Place
-from hil.rig.ports import is_url
 from hil.rig.power import PowerSwitch
 from hil.rig.power import open_power as open_switch
 from hil.rig.rigfile import MeterSpec, Rig
@@ -67,11 +67,10 @@ class Places:
     @property
     def parts(self) -> dict[str, str]:
         """What is locked, by what it is to the rig."""
-        port = self.port if is_url(self.port) else os.path.realpath(self.port)
         return {
-            "console": f"serial port {port}",
-            "flasher": f"probe {self.probe}",
-            "meter": f"meter {self.resource}",
+            "console": console_part(self.port),
+            "flasher": probe_part(self.probe),
+            "meter": meter_part(self.resource),
         }
 
 

@@ -19,6 +19,7 @@ from hil.core.console import ErrorCode, Message, RunFlag
 from hil.core.errors import HilError, PortLostError, ProtocolError, TargetError
 from hil.core.trial import EmptyWindow, SelfTestSample
 from hil.rig.frames import OVERHEAD_BYTES, Damage, Frame, FrameParser, encode, shown
+from hil.rig.identity import port_identity
 from hil.rig.messages import (
     FaultRecord,
     Identity,
@@ -125,6 +126,7 @@ class Console(Closing):
         self._sequence = 0
         self._recent = b""
         self._serial = open_port(port, baud)
+        self.identity = port_identity(port)  # the port's, under any name
 
     def close(self) -> None:
         """Give the port back."""

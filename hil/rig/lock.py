@@ -24,7 +24,7 @@ FOLDER = Path(tempfile.gettempdir()) / "hil-locks"
 
 @contextmanager
 def locked(parts: Sequence[str], rig: str) -> Iterator[None]:
-    """Hold all ``parts`` (a port's real path, a VISA resource, a probe) while in the block.
+    """Hold all ``parts`` (names of hil.rig.identity) while in the block.
 
     RigError at once, naming the holder, when one of them is in use.
     """

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,9 +19,6 @@ from hil.core.errors import RigError
 
 # A frame takes 20 ms at 1 Mbaud; a driver that has not taken it after this long hangs.
 WRITE_TIMEOUT_S = 10.0
-# USB devices are enumerated again within a few seconds of being plugged in or powered.
-RETURN_S = 15.0
-POLL_S = 0.1
 RFC2217, SOCKET = "rfc2217://", "socket://"
 
 
@@ -71,7 +67,7 @@ def missing_port(path: str, entry: str = "[console] port") -> str:
     """That the device is not there, with those that are; "" when it is."""
     if Path(path).exists():
         return ""
-    return f"serial port {path} does not exist; {_known_ports(entry)}"
+    return f"serial port {path} does not exist; {known_ports(entry)}"
 
 
 def _diagnosis(path: str, baud: int, entry: str, error: Exception) -> str:
@@ -89,41 +85,12 @@ def _diagnosis(path: str, baud: int, entry: str, error: Exception) -> str:
     return f"serial port {path} at {baud} baud cannot be opened: {error}"
 
 
-def _known_ports(entry: str) -> str:
+def known_ports(entry: str) -> str:
+    """The ports that are attached, and which entry of the rig file to correct."""
     ports = [f"{port.device} ({port.description})" for port in list_ports.comports()]
     if not ports:
         return f"no serial port is attached; plug it in or correct {entry}"
     return "attached are " + ", ".join(sorted(ports)) + f"; correct {entry}"
-
-
-def wait_for_port(path: str, usb_serial: str = "", within_s: float = RETURN_S) -> str:
-    """Where a port that went away is now: by its adapter's USB serial number, else by its name.
-
-    RigError when it has not come back in time, or when several ports have that serial number.
-    """
-    deadline = time.monotonic() + within_s
-    while True:
-        there = is_url(path) or Path(path).exists()
-        found = _with_serial(usb_serial) if usb_serial else [path] * there
-        if len(found) == 1:
-            return found[0]
-        if time.monotonic() >= deadline:
-            break
-        time.sleep(POLL_S)
-    if found:
-        raise RigError(
-            f"the ports {', '.join(sorted(found))} all have USB serial {usb_serial}; use an "
-            "adapter with one port, or one with its own number"
-        )
-    name = f"with USB serial {usb_serial}" if usb_serial else "(its [console] has no usb_serial)"
-    raise RigError(
-        f"serial port {path} {name} did not come back within {within_s:g} s; "
-        f"{_known_ports('[console] usb_serial')}"
-    )
-
-
-def _with_serial(usb_serial: str) -> list[str]:
-    return [port.device for port in list_ports.comports() if port.serial_number == usb_serial]
 
 
 def holder(path: str) -> str:

@@ -12,8 +12,8 @@ from hil.core.errors import PortLostError, RigError
 from hil.rig.bench import OpenRig
 from hil.rig.console import OnEvent
 from hil.rig.messages import Identity
-from hil.rig.ports import wait_for_port
 from hil.rig.power import cycle
+from hil.rig.returning import wait_for_port
 
 Step = Callable[[OpenRig, OnEvent], Identity]
 
@@ -61,7 +61,8 @@ def _listening(rig: OpenRig, note: OnEvent, bring_back: Callable[[], Identity]) 
         return bring_back()
     except PortLostError as error:
         note("port lost", str(error))
-    port = wait_for_port(rig.console.port, rig.rig.console.usb_serial)
+    console = rig.console
+    port = wait_for_port(console.port, console.identity, rig.rig.console.usb_serial)
     note("port found", f"{rig.console.port} is now {port}")
     rig.console.reopen(port)
     return rig.console.identify()

@@ -23,7 +23,7 @@ from hil.core.provenance import Origin, Provenance
 from hil.core.trial import TrialKind, Workload
 from hil.loop.session import Session
 from hil.loop.settings import Settings
-from hil.rig import lock, ports, recovery
+from hil.rig import lock, ports, recovery, returning
 from hil.rig.bench import OpenRig, open_rig
 from hil.rig.power import PowerSpec, ScpiOutput, Uhubctl, cycle
 from hil.rig.rigfile import Rig, load_rig
@@ -95,8 +95,12 @@ def cable(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cable]:
     cable = Cable(bench.port)
 
     def comports() -> list[SimpleNamespace]:
-        other = SimpleNamespace(device="/dev/ttyS0", serial_number=None, description="other")
-        mine = SimpleNamespace(device=cable.port, serial_number="USB7", description="mine")
+        other = SimpleNamespace(
+            device="/dev/ttyS0", serial_number=None, location=None, description="other"
+        )
+        mine = SimpleNamespace(
+            device=cable.port, serial_number="USB7", location=None, description="mine"
+        )
         return [other, mine]
 
     monkeypatch.setattr(ports.list_ports, "comports", comports)
@@ -213,7 +217,9 @@ class TestSession:
 
     def test_a_port_that_stays_away(self, rig, cable, tmp_path, monkeypatch):
         monkeypatch.setattr(ports.list_ports, "comports", lambda: [])
-        monkeypatch.setattr(recovery, "wait_for_port", lambda p, s: ports.wait_for_port(p, s, 0.2))
+        monkeypatch.setattr(
+            recovery, "wait_for_port", lambda p, i, s: returning.wait_for_port(p, i, s, 0.2)
+        )
         cable.pull()
         with pytest.raises(PortLostError, match="was lost"):
             run_self_test(rig, tmp_path / "run")
@@ -224,11 +230,12 @@ class TestSession:
 
 def test_two_adapters_with_one_serial_number(monkeypatch):
     twins = [
-        SimpleNamespace(device=f"/dev/ttyUSB{i}", serial_number="X", description="") for i in (0, 1)
+        SimpleNamespace(device=f"/dev/ttyUSB{i}", serial_number="X", location=None, description="")
+        for i in (0, 1)
     ]
     monkeypatch.setattr(ports.list_ports, "comports", lambda: twins)
     with pytest.raises(RigError, match=r"/dev/ttyUSB0, /dev/ttyUSB1 all have USB serial X"):
-        ports.wait_for_port("/dev/ttyUSB0", "X", 0.1)
+        returning.wait_for_port("/dev/ttyUSB0", "", "X", 0.1)
 
 
 # -- switches -------------------------------------------------------------------------------

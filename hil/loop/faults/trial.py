@@ -13,7 +13,7 @@ from hil.loop.faults import check
 from hil.loop.faults.bench import WarmBench
 from hil.loop.faults.kinds import Extent, Plan, draw_plan
 from hil.loop.faults.measuring import Ending, measure
-from hil.rig.ports import RETURN_S
+from hil.rig.returning import RETURN_S
 from hil.run.reader import JOURNAL, Run, Status
 
 ATTEMPTS = 3  # the first one, after a reset, after a power-cycle

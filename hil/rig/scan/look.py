@@ -19,6 +19,7 @@ from serial.tools import list_ports
 
 from hil.core.errors import FlashError, HilError, InstrumentError, RigError
 from hil.rig.flashers.tool import Tool
+from hil.rig.identity import meter_part, probe_part
 from hil.rig.lock import locked
 from hil.rig.meters.joulescope import open_library
 from hil.rig.parallel import Task, run_all
@@ -120,7 +121,7 @@ def ask_all(resources: Sequence[str]) -> list[Instrument]:
 
 def _ask(resource: str) -> Instrument:
     try:
-        with locked([f"meter {resource}"], SCAN):
+        with locked([meter_part(resource)], SCAN):
             link = ScpiLink(resource, ANSWER_S)
             try:
                 return Instrument(resource, link.query("*IDN?"))
@@ -156,7 +157,7 @@ def _st_info(probes: Sequence[Probe]) -> str:
     stlinks = [p.serial for p in probes if (p.vendor, p.product) in STLINKS]
     if not stlinks or shutil.which("st-info") is None:
         return ""
-    with locked([f"probe {serial}" for serial in stlinks], SCAN):
+    with locked([probe_part(serial) for serial in stlinks], SCAN):
         return _say("st-info", ["--probe"])
 
 
