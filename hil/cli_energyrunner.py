@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hil.core.firmware import Firmware
     from hil.core.network import Network
 
+NOT_BY_THE_RULES = "not by MLPerf's rules: the windows are shorter than 10 s"
 EXAMPLE = "Example: hil energyrunner --rig virtual-stm32f746 --test accuracy --images 10"
 
 
@@ -25,10 +26,11 @@ class Protocol(StrEnum):
 
 
 class Test(StrEnum):
-    """The two tests of MLPerf Tiny that need no meter."""
+    """The tests of MLPerf Tiny."""
 
     PERFORMANCE = "performance"
     ACCURACY = "accuracy"
+    ENERGY = "energy"
 
 
 def energyrunner_firmware(
@@ -64,40 +66,55 @@ def energyrunner(
     data: Annotated[Path | None, typer.Option(help="Labelled images.")] = None,
     toolchain: Annotated[str, typer.Option(help="auto, gcc or zig.")] = "auto",
 ) -> None:
-    """Run MLPerf Tiny's performance or accuracy test on a rig, over the EnergyRunner protocol.
+    """Run one of MLPerf Tiny's tests on a rig, over the EnergyRunner protocol.
 
-    Every answer is compared with the integer reference, bit for bit.
+    Every answer is compared with the integer reference, bit for bit. Energies are of the rig's
+    own meter.
     """
-    from hil.core.energyrunner import Image
+    from hil.core.energyrunner import Image, Mode
     from hil.loop.energyrunner import (
+        Result,
         build_image,
         measure_accuracy,
         measure_performance,
         open_device,
         save,
     )
+    from hil.loop.energyrunner_energy import measure_energy
     from hil.loop.subject import Subject
     from hil.rig.rigfile import load_rig
 
     bench, subject = load_rig(rig), Subject.load(model, data)
+    mode = Mode.ENERGY if test is Test.ENERGY else Mode.PERFORMANCE
     with tempfile.TemporaryDirectory() as folder:
-        image = Image(model=model_id)
+        image = Image(mode, model_id)
         firmware = build_image(subject.network, bench.board, image, Path(folder), toolchain)
-        with open_device(bench, subject.network, subject.images, firmware, _say) as device:
-            if test is Test.PERFORMANCE:
-                performance = measure_performance(device, min_seconds, _say)
-                if out is not None:
-                    save(performance, out)
-                _say(f"Median throughput is {performance.throughput.median:10.3f} inf./sec.")
-                if not performance.by_the_rules:
-                    _say("not by MLPerf's rules: the windows are shorter than 10 s")
+        opened = open_device(bench, subject.network, subject.images, firmware, _say, mode=mode)
+        with opened as device:
+            result: Result
+            if test is Test.ENERGY:
+                result = energy = measure_energy(device, min_seconds, _say)
+                said = [
+                    f"Median energy cost is {energy.energy_uj.median:5.4f} uJ/inf.",
+                    f"Median throughput is {energy.throughput.median:10.3f} inf./sec.",
+                    "" if energy.by_the_rules else NOT_BY_THE_RULES,
+                ]
+            elif test is Test.PERFORMANCE:
+                result = performance = measure_performance(device, min_seconds, _say)
+                said = [
+                    f"Median throughput is {performance.throughput.median:10.3f} inf./sec.",
+                    "" if performance.by_the_rules else NOT_BY_THE_RULES,
+                ]
             else:
-                accuracy = measure_accuracy(device, images, _say)
-                if out is not None:
-                    save(accuracy, out)
-                _say(f"top-1 {accuracy.accuracy}")
+                result = accuracy = measure_accuracy(device, images, _say)
+                said = [f"top-1 {accuracy.accuracy}"]
+            if out is not None:
+                save(result, out)
             origin = device.provenance
-            _say(f"{origin.board}: times {origin.times}, {origin.timing_model}")
+            energies = f"energies {origin.energies}, " if origin.energies else ""
+            said.append(f"{origin.board}: times {origin.times}, {energies}{origin.timing_model}")
+            for line in filter(None, said):
+                _say(line)
 
 
 def register_energyrunner(app: typer.Typer) -> None:

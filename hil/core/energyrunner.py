@@ -22,8 +22,10 @@ class Mode(StrEnum):
 # 8N1. In energy mode the runner talks through its I/O manager, an Arduino Uno.
 BAUD = {Mode.PERFORMANCE: 115_200, Mode.ENERGY: 9_600}
 COMMAND_CHARACTERS = 80  # without the "%"
-# Data bytes of one `db` command as the public runner sends them without a power manager.
-DB_BYTES = 31
+# Data bytes of one `db` command as the public runner sends them; in energy mode its I/O manager
+# wraps the command, and the line has room for fewer.
+DB_BYTES = {Mode.PERFORMANCE: 31, Mode.ENERGY: 26}
+HOLD_S = 50e-6  # how long a timestamp keeps the marker low in energy mode
 # Benchmarks whose input is an image, sent as its pixels.
 MODELS = ("ic01", "vww01")
 OTHER_MODELS = ("ad01", "kws01", "strww01")

@@ -1,4 +1,6 @@
-"""MLPerf Tiny's performance and accuracy tests, run from here over the EnergyRunner protocol.
+"""MLPerf Tiny's tests, run from here over the EnergyRunner protocol: a device, and two of them.
+
+The third, energy, is hil.loop.energyrunner_energy.
 
 Sources: MLPerfTiny_Rules.adoc and benchmark/runner of mlcommons/tiny. Every result that a board
 answers is compared with the integer reference: a wrong one ends the test without any figure.
@@ -12,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,7 +22,7 @@ import boards
 from codegen.build import build
 from codegen.generate import generate
 from hil.core.cost import Interval
-from hil.core.energyrunner import BAUD, Image, Mode
+from hil.core.energyrunner import Image, Mode
 from hil.core.errors import DataError, ProtocolError, TargetError, WrongOutputError
 from hil.core.firmware import Firmware
 from hil.core.network import Network
@@ -32,6 +34,7 @@ from hil.nn.reference import quantise_input, run
 from hil.rig.bench import Target, open_target
 from hil.rig.console import Timeouts
 from hil.rig.energyrunner import EnergyRunnerConsole, Inference
+from hil.rig.meter import Meter
 from hil.rig.rigfile import Rig
 from hil.rig.twin_process import TwinCommand, twin_command
 
@@ -64,6 +67,8 @@ class Provenance:
     elf_sha256: str
     data: str
     data_digest: str
+    energies: Origin | None = None  # and the meter that told them, of the energy test
+    meter: str = ""
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,14 @@ class AccuracyTest:
         }
 
 
-def save(result: Performance | AccuracyTest, path: Path) -> None:
+class Result(Protocol):
+    """What can be saved."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+
+
+def save(result: Result, path: Path) -> None:
     """Write it as JSON. DataError when the file cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -152,6 +164,7 @@ class Device:
         network: Network,
         images: ImageSet,
         provenance: Provenance,
+        meter: Meter | None = None,
     ) -> None:
         shape = network.tensors[0].shape
         if images.x.shape[1:] != shape:
@@ -160,10 +173,21 @@ class Device:
         self.network = network
         self.images = images
         self.provenance = provenance
+        self.meter = meter
+
+    def load(self, image: int) -> None:
+        """Download one image."""
+        self.console.load(self.images.x[image].tobytes())
 
     def infer(self, image: int, iterations: int, warmups: int, expected_s: float) -> Inference:
         """Download one image and infer; WrongOutputError unless bit-exact."""
-        self.console.load(self.images.x[image].tobytes())
+        self.load(image)
+        return self.infer_loaded(image, iterations, warmups, expected_s)
+
+    def infer_loaded(
+        self, image: int, iterations: int, warmups: int, expected_s: float
+    ) -> Inference:
+        """Infer on the image that was downloaded last, which is ``image``."""
         answer = self.console.infer(iterations, warmups, expected_s)
         expected = run(self.network, quantise_input(self.images.x[image]))[-1].ravel().tolist()
         if list(answer.results) != expected:
@@ -183,8 +207,9 @@ def open_device(
     firmware: Firmware,
     report: Report = print,
     command: TwinCommand = twin_command,
+    mode: Mode = Mode.PERFORMANCE,
 ) -> Iterator[Device]:
-    """Bring ``firmware`` (performance mode) onto the rig's board, ready for tests."""
+    """Bring ``firmware``, an image for ``mode``, onto the rig's board, ready for tests."""
 
     def on_event(what: str, detail: str) -> None:
         report(f"{what}: {detail}")
@@ -192,8 +217,7 @@ def open_device(
     with open_target(rig, on_event, command) as target:
         spec = rig.console
         timeouts = Timeouts(spec.answer_s, spec.hello_s, rig.slowdown)
-        baud = BAUD[Mode.PERFORMANCE]
-        with EnergyRunnerConsole(target.places.port, baud, timeouts, target.halted) as console:
+        with EnergyRunnerConsole(target.places.port, mode, timeouts, target.halted) as console:
             _ensure_firmware(console, target, firmware, report)
             origins = target.origins()
             provenance = Provenance(
@@ -211,8 +235,10 @@ def open_device(
                 elf_sha256=firmware.elf_sha256,
                 data=images.name,
                 data_digest=images.digest,
+                energies=origins.energy if mode is Mode.ENERGY else None,
+                meter=target.meter.identity if mode is Mode.ENERGY else "",
             )
-            yield Device(console, network, images, provenance)
+            yield Device(console, network, images, provenance, target.meter)
 
 
 def measure_performance(

@@ -128,6 +128,7 @@ class Target:
     rig: Rig
     places: Places
     flasher: Flasher
+    meter: Meter
     probe: VirtualFlasher | None
     status: TwinStatus | None
 
@@ -159,13 +160,13 @@ def open_rig(
     the twin and ``allow_double`` accepts a firmware double in it; both are for tests.
     """
     with ExitStack() as stack:
-        target, meter = _open_target(rig, stack, on_event, command, allow_double)
+        target = _open_target(rig, stack, on_event, command, allow_double)
         places, probe = target.places, target.probe
         console = stack.enter_context(open_console(rig, places, target.halted, on_event))
         if probe is not None:
             console.last_fault = probe.taken_fault
         power = open_power(rig, places, probe, stack)
-        yield OpenRig(rig, console, target.flasher, meter, target.status, power)
+        yield OpenRig(rig, console, target.flasher, target.meter, target.status, power)
 
 
 @contextmanager
@@ -177,12 +178,12 @@ def open_target(
 ) -> Iterator[Target]:
     """As ``open_rig``, for a firmware that speaks another protocol on the console's port."""
     with ExitStack() as stack:
-        yield _open_target(rig, stack, on_event, command, allow_double)[0]
+        yield _open_target(rig, stack, on_event, command, allow_double)
 
 
 def _open_target(
     rig: Rig, stack: ExitStack, on_event: OnEvent, command: TwinCommand, allow_double: bool
-) -> tuple[Target, Meter]:
+) -> Target:
     places = start(rig, stack, command)
     lock(rig, places, stack)
     # The meter before everything that asks the board: some meters power it.
@@ -192,7 +193,7 @@ def _open_target(
     check_twin(rig, flasher, status, allow_double)
     if status is None:
         check_real(rig, meter)
-    return Target(rig, places, flasher, probe, status), meter
+    return Target(rig, places, flasher, meter, probe, status)
 
 
 # -- parts ----------------------------------------------------------------------------------

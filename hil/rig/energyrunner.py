@@ -1,4 +1,4 @@
-"""A board that speaks the EnergyRunner protocol in performance mode (docs/energyrunner.md).
+"""A board that speaks the EnergyRunner protocol (docs/energyrunner.md).
 
 Commands are ASCII and end with "%". A board ends each answer with ``m-ready``, also after an
 error, and says nothing after it: one command is under way at a time.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import serial
 
 from hil.core.closing import Closing
-from hil.core.energyrunner import DB_BYTES
+from hil.core.energyrunner import BAUD, DB_BYTES, Mode
 from hil.core.errors import PortLostError, ProtocolError, TargetError
 from hil.rig.console import WATCH_S, Timeouts, Watch, see_nothing
 from hil.rig.ports import open_port
@@ -33,7 +33,10 @@ _BUILD = re.compile(r"build ([0-9a-f]{64})")
 
 @dataclass(frozen=True)
 class Inference:
-    """What `infer` gave: microseconds of all iterations together, and the last one's result."""
+    """What `infer` gave: microseconds of all iterations together, and the last one's result.
+
+    In energy mode the board tells no time: ``window_us`` is 0.
+    """
 
     iterations: int
     window_us: int
@@ -41,7 +44,8 @@ class Inference:
 
 
 class EnergyRunnerConsole(Closing):
-    """The host's end of the protocol on serial port ``port``. Use it as a context manager.
+    """The host's end of the protocol on serial port ``port`` in ``mode``, at the mode's baud.
+    Use it as a context manager.
 
     Every command raises TargetError when ``m-ready`` does not come before its deadline,
     ProtocolError when the board answers with an error or not as the protocol says, and
@@ -49,10 +53,15 @@ class EnergyRunnerConsole(Closing):
     """
 
     def __init__(
-        self, port: str, baud: int, timeouts: Timeouts | None = None, watch: Watch = see_nothing
+        self,
+        port: str,
+        mode: Mode = Mode.PERFORMANCE,
+        timeouts: Timeouts | None = None,
+        watch: Watch = see_nothing,
     ) -> None:
         self.port = port
-        self.baud = baud
+        self.mode = mode
+        self.baud = baud = BAUD[mode]
         self.timeouts = timeouts or Timeouts()
         self._watch = watch
         self._received = b""
@@ -70,12 +79,13 @@ class EnergyRunnerConsole(Closing):
     # -- commands ---------------------------------------------------------------------------
 
     def wait_boot(self) -> None:
-        """Wait for the prompt after a reset. ProtocolError unless it times by itself."""
+        """Wait for the prompt after a reset. ProtocolError when it is in another mode."""
         lines = self._until_ready("its start", self.timeouts.hello_s)
-        if "m-timestamp-mode-performance" not in lines:
+        expected = f"m-timestamp-mode-{self.mode}"
+        if expected not in lines:
             raise ProtocolError(
-                f"the board on {self.port} started with {_quoted(lines)}, expected "
-                "m-timestamp-mode-performance; is this a firmware for energy mode?"
+                f"the board on {self.port} started with {_quoted(lines)}, expected {expected}; is "
+                "this a firmware for the other mode?"
             )
 
     def name(self) -> str:
@@ -95,9 +105,10 @@ class EnergyRunnerConsole(Closing):
         lines = self.command(f"db load {len(data)}")
         if lines != [f"m-[Expecting {len(data)} bytes]"]:
             raise ProtocolError(f"{self.port} answered db load with {_quoted(lines)}")
-        for start in range(0, len(data), DB_BYTES):
-            chunk = data[start : start + DB_BYTES]
-            last = start + DB_BYTES >= len(data)
+        step = DB_BYTES[self.mode]
+        for start in range(0, len(data), step):
+            chunk = data[start : start + step]
+            last = start + step >= len(data)
             lines = self.command(f"db {chunk.hex()}")
             if lines != ["m-load-done"] * last:
                 raise ProtocolError(
@@ -110,20 +121,23 @@ class EnergyRunnerConsole(Closing):
         lines = self.command(
             f"infer {iterations} {warmups}", expected_s=expected_s, answer_bytes=8192
         )
+        times = self.mode is Mode.PERFORMANCE
         expected: list[str | re.Pattern[str]] = [
-            f"m-warmup-start-{warmups}", "m-warmup-done", f"m-infer-start-{iterations}", _LAP, _LAP,
-            "m-infer-done", _RESULTS,
+            f"m-warmup-start-{warmups}", "m-warmup-done", f"m-infer-start-{iterations}",
+            *[_LAP, _LAP] * times, "m-infer-done", _RESULTS,
         ]  # fmt: skip
         matches = [re.fullmatch(e, line) for e, line in zip(expected, lines, strict=False)]
         if len(lines) != len(expected) or not all(matches):
             raise ProtocolError(f"{self.port} answered infer with {_quoted(lines)}")
+        if not times:
+            return Inference(iterations, 0, _values(lines[-1]))
         first, second = (int(line.rpartition("-")[2]) for line in lines[3:5])
         if second <= first:
             raise ProtocolError(
                 f"{self.port}: the timestamps of infer are {first} and {second} us; the board's "
                 "timer stands still or is too coarse"
             )
-        return Inference(iterations, second - first, _values(lines[6]))
+        return Inference(iterations, second - first, _values(lines[-1]))
 
     # -- the wire ---------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from hil.core.energyrunner import Mode
 from hil.core.errors import ProtocolError, TargetError
 from hil.rig.console import Timeouts
 from hil.rig.energyrunner import EnergyRunnerConsole, Inference
@@ -38,9 +39,9 @@ def board() -> Iterator[Callable[[Answers], EnergyRunnerConsole]]:
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
 
-    def connect(given: Answers) -> EnergyRunnerConsole:
+    def connect(given: Answers, mode: Mode = Mode.PERFORMANCE) -> EnergyRunnerConsole:
         answers.update(given)
-        consoles.append(EnergyRunnerConsole(os.ttyname(slave), 115_200, Timeouts(answer_s=0.3)))
+        consoles.append(EnergyRunnerConsole(os.ttyname(slave), mode, Timeouts(answer_s=0.3)))
         return consoles[0]
 
     yield connect
@@ -62,6 +63,25 @@ def inference(laps: tuple[int, int], results: str) -> str:
 def test_an_inference_is_read(board) -> None:
     console = board({"infer 4 1": inference((100, 350), "m-results-[-3,0,7]")})
     assert console.infer(4, 1) == Inference(4, 250, (-3, 0, 7))
+
+
+def test_in_energy_mode_there_are_no_times_in_the_text(board) -> None:
+    text = inference((1, 2), "m-results-[5]").replace("m-lap-us-1\r\nm-lap-us-2\r\n", "")
+    console = board(
+        {
+            "infer 4 1": text,
+            "infer 4 2": inference((1, 2), "m-results-[5]").replace("start-1", "start-2"),
+            "db load 27": "m-[Expecting 27 bytes]\r\nm-ready\r\n",
+            f"db {'00' * 26}": "m-ready\r\n",
+            "db 00": "m-load-done\r\nm-ready\r\n",
+        },
+        Mode.ENERGY,
+    )
+    assert console.baud == 9600
+    assert console.infer(4, 1) == Inference(4, 0, (5,))
+    console.load(bytes(27))  # 26 bytes a command, then the last one
+    with pytest.raises(ProtocolError, match="answered infer"):
+        console.infer(4, 2)
 
 
 @pytest.mark.parametrize(

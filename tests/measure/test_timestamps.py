@@ -1,0 +1,79 @@
+"""Energy between two timestamps, worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hil.core.errors import InstrumentError
+from hil.core.provenance import Origin
+from hil.core.waveform import Waveform
+from hil.measure.timestamps import timestamp_window
+
+INTERVAL_S = 10e-6
+HOLD = 5  # samples of 50 us
+SUPPLY_V = 2.0
+
+
+def waveform(
+    falls: list[int], current_a: np.ndarray, hold: int = HOLD, **other: object
+) -> Waveform:
+    marker = np.ones(len(current_a), np.bool_)
+    for fall in falls:
+        marker[fall : fall + hold] = False
+    known = {"lost_samples": 0, "overload": False, "sample_interval_s": INTERVAL_S, **other}
+    return Waveform(
+        t0_s=0.0, current_a=current_a.astype(np.float32), marker=marker, supply_v=SUPPLY_V,
+        range_a=1.0, meter="meter", origin=Origin.MODELLED, **known,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def steps(low_a: float, high_a: float, start: int, stop: int, size: int = 400) -> np.ndarray:
+    current = np.full(size, low_a)
+    current[start:stop] = high_a
+    return current
+
+
+def test_what_is_drawn_between_two_falls_and_the_holding_belongs_to_it() -> None:
+    found = timestamp_window(waveform([100, 300], steps(0.01, 0.05, 100, 300)), 50e-6)
+    assert found.duration_s == pytest.approx(200 * INTERVAL_S)
+    assert found.energy_uj == pytest.approx(200 * 0.05 * SUPPLY_V * 10, rel=1e-6)
+    # Half a sample of 0.05 A at either edge.
+    assert found.edge_uncertainty_uj == pytest.approx(0.05 * SUPPLY_V * 10, rel=1e-6)
+
+
+def test_the_last_two_count() -> None:
+    """A board may give edges before: its own start, a warm-up."""
+    current = steps(0.01, 0.05, 100, 300)
+    assert timestamp_window(waveform([20, 60, 100, 300], current), 50e-6) == timestamp_window(
+        waveform([100, 300], current), 50e-6
+    )
+
+
+def test_a_glitch_is_no_timestamp() -> None:
+    current = steps(0.01, 0.05, 100, 300)
+    noisy = waveform([100, 300], current)
+    noisy.marker[350] = False
+    assert timestamp_window(noisy, 50e-6).duration_s == pytest.approx(200 * INTERVAL_S)
+
+
+def test_a_line_that_was_low_before_the_first_timestamp() -> None:
+    current = steps(0.01, 0.05, 100, 300)
+    booting = waveform([100, 300], current)
+    booting.marker[:50] = False
+    assert timestamp_window(booting, 50e-6).duration_s == pytest.approx(200 * INTERVAL_S)
+
+
+@pytest.mark.parametrize(
+    ("falls", "other", "says"),
+    [
+        ([], {}, "0 timestamps"),
+        ([100], {}, "1 timestamps in 0.004 s"),
+        ([100, 300], {"lost_samples": 3}, "3 samples were lost"),
+        ([100, 300], {"overload": True}, "range above 1 A"),
+        ([100, 300], {"sample_interval_s": 1e-3}, "sample_rate_hz to 40000 or more"),
+    ],
+)
+def test_what_cannot_be_used(falls: list[int], other: dict[str, object], says: str) -> None:
+    with pytest.raises(InstrumentError, match=says):
+        timestamp_window(waveform(falls, steps(0.01, 0.05, 100, 300), **other), 50e-6)
