@@ -105,10 +105,17 @@ def test_a_violation_of_a_starved_twin_is_tried_again(
 ) -> None:
     outcomes = iter(wrong)
 
-    def once(*_: object) -> Result:
-        return result(3, ("late",) if next(outcomes) else ())
+    def once(*_: object) -> tuple[Result, bool]:
+        late = next(outcomes)
+        return result(3, ("late",) if late else ()), late
 
     monkeypatch.setattr(trial, "_run_once", once)
     found = run_trial(Busy(kept_s), None, 1, 3, Path())  # type: ignore[arg-type]
     assert found.repeats == repeats and bool(found.violations) is wrong[-1]
     assert all("kept the twin waiting" in text for text in found.violations)
+
+
+def test_a_wrong_cost_counts_however_busy_the_computer_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "_run_once", lambda *_: (result(3, ("wrong",)), False))
+    found = run_trial(Busy([9.0]), None, 1, 3, Path())  # type: ignore[arg-type]
+    assert found.repeats == 0 and found.violations

@@ -44,10 +44,10 @@ TOLERANCES = {"gap8": Tolerance(run=0.25, window=0.02, energy=0.015)}
 
 # Kind, layers, image, whether the windows mark layers. How often a window repeats follows from
 # the cycles measured before, and differs between sound runs too.
-Workplace = tuple[TrialKind, int, int, bool]
+Measurand = tuple[TrialKind, int, int, bool]
 
 
-def _place(trial: Trial) -> Workplace:
+def _measurand(trial: Trial) -> Measurand:
     workload = trial.workload
     return workload.kind, workload.layers, workload.image, len(workload.iterations) > 1
 
@@ -56,12 +56,12 @@ def _place(trial: Trial) -> Workplace:
 class Reference:
     """The undisturbed run's good trials by what they measure."""
 
-    trials: dict[Workplace, Trial]
+    trials: dict[Measurand, Trial]
     tolerance: Tolerance
 
     @classmethod
     def of(cls, run: Run, board: str) -> Reference:
-        trials = {_place(trial): trial for trial in run.ok_trials()}
+        trials = {_measurand(trial): trial for trial in run.ok_trials()}
         return cls(trials, TOLERANCES.get(board, TOLERANCE))
 
 
@@ -72,7 +72,7 @@ def wrong_costs(run: Run, reference: Reference, sent: bytes) -> Iterator[str]:
         if not trial.ok:
             continue
         name = f"{trial.kind.value} {trial.key[:8]}"
-        expected = reference.trials.get(_place(trial))
+        expected = reference.trials.get(_measurand(trial))
         if expected is None:
             yield f"{name}: a trial that the undisturbed run has not got"
             continue

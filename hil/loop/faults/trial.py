@@ -88,24 +88,28 @@ def baseline(bench: WarmBench, folder: Path) -> Baseline:
 def run_trial(bench: WarmBench, base: Baseline, seed: int, number: int, folder: Path) -> Result:
     """Trial ``number`` of campaign ``seed``. Its folder stays only when something was wrong.
 
-    A twin that this computer keeps waiting for a good part of a deadline looks dead, so a violation
-    then proves nothing: the trial is done again, a few times at most.
+    A twin that this computer keeps waiting for a good part of a deadline looks dead. Who is blamed
+    then proves nothing, and the trial is done again, a few times at most. A wrong cost or a lost
+    line counts however busy the computer is.
     """
     enough_s = STARVED * bench.rig.console.answer_s
     repeats = -1
     while repeats < STARVED_REPEATS:
         repeats += 1
         before_s = bench.kept_waiting_s()
-        result = _run_once(bench, base, seed, number, folder)
+        result, may_be_late = _run_once(bench, base, seed, number, folder)
         kept_s = bench.kept_waiting_s() - before_s
-        if not result.violations or kept_s < enough_s:
+        if not may_be_late or kept_s < enough_s:
             break
     note = f"(this computer kept the twin waiting for {kept_s:.1f} s)"
     violations = tuple(f"{text} {note}" for text in result.violations)
     return replace(result, repeats=repeats, violations=violations)
 
 
-def _run_once(bench: WarmBench, base: Baseline, seed: int, number: int, folder: Path) -> Result:
+def _run_once(
+    bench: WarmBench, base: Baseline, seed: int, number: int, folder: Path
+) -> tuple[Result, bool]:
+    """One try, and whether late answers alone can be why it has violations."""
     shutil.rmtree(folder, ignore_errors=True)
     plan = draw_plan(seed, number, base.extent, bench.rig.console.answer_s)
     deadline_s = _deadline_s(bench, base.wall_s)
@@ -113,29 +117,34 @@ def _run_once(bench: WarmBench, base: Baseline, seed: int, number: int, folder: 
     ending = measure(bench, folder, deadline_s, plan)
     run, before = _load(folder), _journal_bytes(folder)
     sent = _sent(bench)
-    violations = [*check.wrong_ending(ending, plan, run, deadline_s)]
+    late = [*check.wrong_ending(ending, plan, run, deadline_s)]
+    wrong: list[str] = []
+    crashed = bool(ending.crash)
     outcome = _outcome(ending, run)
     if run is None or run.status is not Status.SUCCESS:
         bench.mend()
         again = measure(bench, folder, deadline_s, resume=True)
         sent += _sent(bench)
-        violations += [f"resumed: {text}" for text in _not_resumed(folder, again)]
-        violations += check.lost_lines(before, _journal_bytes(folder))
+        late += [f"resumed: {text}" for text in _not_resumed(folder, again)]
+        crashed = crashed or bool(again.crash)
+        wrong += check.lost_lines(before, _journal_bytes(folder))
     final = _load(folder)
     if final is not None:
-        violations += check.wrong_costs(final, base.reference, sent)
-        violations += check.measured_twice(final.trials)
+        wrong += check.wrong_costs(final, base.reference, sent)
+        wrong += check.measured_twice(final.trials)
+    violations = tuple(dict.fromkeys([*late, *wrong]))
     if not violations:
         shutil.rmtree(folder)
-    return Result(
+    result = Result(
         number,
         plan.name,
         str(plan),
         Outcome.VIOLATION if violations else outcome,
         tuple(_culprits(ending, run)),
-        tuple(violations),
+        violations,
         ending.wall_s,
     )
+    return result, bool(late) and not wrong and not crashed
 
 
 def _prepare(bench: WarmBench, plan: Plan) -> None:
