@@ -27,9 +27,9 @@ def console_part(port: str) -> str:
 
 
 def probe_part(name: str) -> str:
-    """The lock's name for a debug probe by serial number, place or server. Tools differ in the case
-    in which they print a serial number."""
-    return f"probe {name.casefold()}"
+    """The lock's name for a debug probe by serial number, place, server, or a twin's socket. Tools
+    differ in the case in which they print a serial number."""
+    return f"probe {name if name.startswith('/') else name.casefold()}"
 
 
 def meter_part(resource: str) -> str:

@@ -141,6 +141,7 @@ def by_the_chips_own_bins(board_name: str, elf: Path, iterations: int) -> float:
 
 # GAP8: a byte of 9600 baud is 156,000 cycles of nine cores.
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("board_name", ["stm32f746", "gap8"])
 def test_on_a_virtual_bench(board_name: str, tmp_path: Path) -> None:
     network = Network("er", NETWORK.tensors, NETWORK.layers, (Cut("all", 1),))
