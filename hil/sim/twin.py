@@ -138,13 +138,16 @@ class Twin:
 
     def _listen_control(self) -> socket.socket:
         path = self.directory / "control.sock"
-        path.unlink(missing_ok=True)
+        early = path.with_suffix(".new")
+        early.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            listener.bind(str(path))
+            listener.bind(str(early))
         except OSError as error:  # paths of Unix sockets end at 107 bytes
             raise SimulationError(f"{path}: no control socket here: {error}") from error
         listener.listen()
+        # By its own name only now: between bind and listen whoever sees it is refused.
+        early.rename(path)
         return listener
 
     # -- the loop ---------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from hil.sim.marked import MarkedEnergy, MarkedWindow
 from hil.sim.powered_chip import PoweredChip
 from hil.sim.runner import EXIT_FAULT, Limits, run_chip, run_elf
 from hil.sim.scripted_chip import IDLE_W, TOY_NETWORK, Image, ScriptedChip, frame
+from hil.sim.twin import Twin
 from hil.sim.wires import Disturbance, NoisyWire, PtyWire
 from hil.sim.wires_lines import LineServer, Reply, Wait
 
@@ -242,6 +243,26 @@ class TestPoweredChip:
         monkeypatch.undo()
         chip.reset()
         assert chip.halted is None and b"toy" in run_until_waiting(chip)
+
+
+def test_the_control_socket_is_there_only_when_it_takes_connections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that waits for the file connects at once, however long the twin is kept waiting."""
+    seen: list[bool] = []
+    listen = socket.socket.listen
+
+    def late(listener: socket.socket, *rest: int) -> None:
+        seen.append((tmp_path / "control.sock").exists())
+        listen(listener, *rest)
+
+    monkeypatch.setattr(socket.socket, "listen", late)
+    twin = Twin(ScriptedChip("gap8"), "gap8", tmp_path)
+    assert seen and not any(seen)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(tmp_path / "control.sock"))
+    twin.close()
+    assert not list(tmp_path.iterdir())
 
 
 class TestDouble:
