@@ -42,9 +42,11 @@ def test_nothing_that_must_not_happen_does(
 
 
 @pytest.mark.slow
-def test_a_longer_campaign(tmp_path: Path) -> None:
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("board", ["stm32f746", "gap8"])
+def test_a_longer_campaign(board: str, tmp_path: Path) -> None:
     numbers = tuple(range(2 * len(KINDS)))
-    results = run_faults(Job("stm32f746", 2, numbers, tmp_path), lambda *_: None)
+    results = run_faults(Job(board, 2, numbers, tmp_path), lambda *_: None, jobs=2)
     assert len(results) == len(numbers)
     assert not [(r.number, r.plan, r.violations) for r in violations(results)]
     # Faults that hit nothing would prove nothing.
