@@ -47,6 +47,7 @@ SETTINGS = Settings(
     window=WindowGoal(min_samples=100, min_window_s=0.001),
     refinements=0,
     tail_repeats=1,
+    empty_windows=4,
 )
 
 RIG = """
