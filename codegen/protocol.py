@@ -110,6 +110,7 @@ def protocol_header() -> str:
         version=console.PROTOCOL_VERSION,
         sync=console.SYNC,
         max_payload=console.MAX_PAYLOAD,
+        max_empty_windows=console.MAX_EMPTY_WINDOWS,
         response=console.RESPONSE,
         messages=[(m.name, m.value) for m in console.Message],
         run_flags=[(f.name, f.value) for f in console.RunFlag],

@@ -16,8 +16,10 @@ static uint8_t *const reply = frame + PAYLOAD_AT;
 
 static uint16_t partition; /* layers that RUN runs */
 static run_job_t run_job;
-static repeat_job_t repeat_job;
-static empty_job_t empty_job;
+static union { /* needed only while their request is answered */
+    repeat_job_t repeat;
+    empty_job_t empty;
+} job;
 static uint16_t digest_count; /* layers in run_job.digests, 0 before the first RUN with DIGEST */
 
 /* ------------------------------------------------------------------------------------------
@@ -220,20 +222,20 @@ static int32_t repeat_layers(void)
     console_repeat_layers_t ask;
     memcpy(&ask, request, sizeof ask);
     uint32_t list_bytes = header.length - sizeof ask;
-    uint32_t count = list_bytes / sizeof repeat_job.repeats[0];
-    if (list_bytes % sizeof repeat_job.repeats[0] != 0) {
+    uint32_t count = list_bytes / sizeof job.repeat.repeats[0];
+    if (list_bytes % sizeof job.repeat.repeats[0] != 0) {
         return refuse(list_bytes);
     }
     if (ask.first > network_layer_count || count > (uint32_t)(network_layer_count - ask.first)) {
         return refuse(ask.first);
     }
-    repeat_job.first = ask.first;
-    repeat_job.count = (uint16_t)count;
-    repeat_job.gap_us = ask.gap_us;
-    memcpy(repeat_job.repeats, request + sizeof ask, list_bytes);
-    board_offload(runner_repeat, &repeat_job);
-    uint32_t bytes = count * sizeof repeat_job.window_cycles[0];
-    memcpy(reply, repeat_job.window_cycles, bytes);
+    job.repeat.first = ask.first;
+    job.repeat.count = (uint16_t)count;
+    job.repeat.gap_us = ask.gap_us;
+    memcpy(job.repeat.repeats, request + sizeof ask, list_bytes);
+    board_offload(runner_repeat, &job.repeat);
+    uint32_t bytes = count * sizeof job.repeat.window_cycles[0];
+    memcpy(reply, job.repeat.window_cycles, bytes);
     return (int32_t)bytes;
 }
 
@@ -241,14 +243,14 @@ static int32_t empty_windows(void)
 {
     console_empty_windows_t ask;
     memcpy(&ask, request, sizeof ask);
-    if (ask.count < 1 || ask.count > RUNNER_MAX_WINDOWS) {
+    if (ask.count < 1 || ask.count > CONSOLE_MAX_EMPTY_WINDOWS) {
         return refuse(ask.count);
     }
-    empty_job.count = ask.count;
-    empty_job.gap_us = ask.gap_us;
-    board_offload(runner_empty, &empty_job);
-    uint32_t bytes = ask.count * sizeof empty_job.windows[0];
-    memcpy(reply, empty_job.windows, bytes);
+    job.empty.count = ask.count;
+    job.empty.gap_us = ask.gap_us;
+    board_offload(runner_empty, &job.empty);
+    uint32_t bytes = ask.count * sizeof job.empty.windows[0];
+    memcpy(reply, job.empty.windows, bytes);
     return (int32_t)bytes;
 }
 
@@ -294,7 +296,7 @@ static const request_kind_t kinds[] = {
      read_tensor},
     {MESSAGE_READ_DIGESTS, 0, 0, read_digests},
     {MESSAGE_REPEAT_LAYERS, sizeof(console_repeat_layers_t),
-     sizeof(console_repeat_layers_t) + sizeof repeat_job.repeats, repeat_layers},
+     sizeof(console_repeat_layers_t) + sizeof job.repeat.repeats, repeat_layers},
     {MESSAGE_READ_FAULT, 0, 0, read_fault},
     {MESSAGE_RESET, 0, 0, reset},
     {MESSAGE_EMPTY_WINDOWS, sizeof(console_empty_windows_t), sizeof(console_empty_windows_t),

@@ -8,8 +8,6 @@
 
 /* The tables below are static; the generator refuses a network with more layers. */
 #define RUNNER_MAX_LAYERS 128
-/* Empty windows of one request: their answer fills a frame. */
-#define RUNNER_MAX_WINDOWS (CONSOLE_MAX_PAYLOAD / sizeof(console_empty_window_t))
 
 /* What RUN asks for and brings back. */
 typedef struct {
@@ -33,9 +31,9 @@ typedef struct {
 
 /* What EMPTY_WINDOWS asks for and brings back. */
 typedef struct {
-    uint16_t count; /* 1 to RUNNER_MAX_WINDOWS */
+    uint16_t count; /* 1 to CONSOLE_MAX_EMPTY_WINDOWS */
     uint32_t gap_us;
-    console_empty_window_t windows[RUNNER_MAX_WINDOWS];
+    console_empty_window_t windows[CONSOLE_MAX_EMPTY_WINDOWS];
 } empty_job_t;
 
 void runner_run(void *run_job);

@@ -91,7 +91,8 @@ EMPTY_WINDOWS = struct.Struct("<HI")
 # Cycles between the looks at the counter before and behind the marker's rise, of the pass inside
 # (what a window's count tells), around the marker's fall; and the layer's total as RUN tells it.
 EMPTY_WINDOW = struct.Struct("<IIII")
-MAX_EMPTY_WINDOWS = MAX_PAYLOAD // EMPTY_WINDOW.size
+# Few enough to share the memory of REPEAT_LAYERS on the board.
+MAX_EMPTY_WINDOWS = 64
 # READ_FAULT response: 1 if a record is present, cause register, pc, address, 4 board-specific
 # words.
 FAULT = struct.Struct("<B7I")

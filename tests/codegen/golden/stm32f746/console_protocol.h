@@ -7,6 +7,7 @@
 /* Frame: SYNC, header, payload, CRC-32 of header and payload. Little-endian, as both boards. */
 #define CONSOLE_PROTOCOL_VERSION 2
 #define CONSOLE_MAX_PAYLOAD 2048
+#define CONSOLE_MAX_EMPTY_WINDOWS 64
 #define CONSOLE_RESPONSE 0x80
 
 static const uint8_t console_sync[2] = {0xA5, 0x5A};
