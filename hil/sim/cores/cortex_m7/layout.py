@@ -105,7 +105,11 @@ class Floats(IntEnum):
     RAM_LOAD_CYCLES = 19  # one uncached load, one store past the cache
     RAM_STORE_CYCLES = 20
     PROFILED = 21  # cycle up to which the profile is complete
-    COUNT = 22
+    UNALIGNED_LOAD_CYCLES = 22
+    UNALIGNED_STORE_CYCLES = 23  # until an unaligned store has left the store buffer
+    UNALIGNED_BUSY = 24  # cycle until which all unaligned stores have left it
+    UNALIGNED_AHEAD = 25  # cycles of them that the buffer holds before the core waits
+    COUNT = 26
 
 
 class BlockInts(IntEnum):

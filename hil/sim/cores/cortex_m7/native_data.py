@@ -35,7 +35,7 @@ from hil.sim.cores.cortex_m7.pointers import (
 )
 from hil.sim.cores.cortex_m7.source_digest import SOURCE_DIGEST
 
-WORD, REGISTERS = 0xFFFFFFFF, 16
+WORD, REGISTERS, WORD_BYTES = 0xFFFFFFFF, 16, 4
 # numba freezes plain integers, not enum members, into compiled code.
 _I_FLOATS, _I_ROWS, _I_ROW = int(Ints.FLOATS), int(Ints.ROWS), int(Ints.ROW)
 _I_LAST_ROW, _I_NEXT = int(Ints.LAST_ROW), int(Ints.NEXT_ACCESS)
@@ -55,6 +55,9 @@ _F_MISS, _F_MISS_J = int(Floats.LINE_MISS_CYCLES), int(Floats.LINE_MISS_J)
 _F_AXI, _F_RAM_MISS = int(Floats.AXI_LINE_CYCLES), int(Floats.RAM_MISS_CYCLES)
 _F_BACK, _F_RAM_LOAD = int(Floats.WRITE_BACK_CYCLES), int(Floats.RAM_LOAD_CYCLES)
 _F_RAM_STORE, _F_PROFILED = int(Floats.RAM_STORE_CYCLES), int(Floats.PROFILED)
+_F_UNALIGNED_LOAD = int(Floats.UNALIGNED_LOAD_CYCLES)
+_F_UNALIGNED_STORE = int(Floats.UNALIGNED_STORE_CYCLES)
+_F_UNALIGNED_BUSY, _F_UNALIGNED_AHEAD = int(Floats.UNALIGNED_BUSY), int(Floats.UNALIGNED_AHEAD)
 _N_PROFILE, _P_DATA = int(ProfileFloats.COUNT), int(ProfileFloats.DATA)
 _R_ADDRESS, _R_BASE, _R_OFFSET = int(Row.ADDRESS), int(Row.BASE), int(Row.OFFSET)
 _R_INDEX, _R_SHIFT, _R_ACCESSES = int(Row.INDEX), int(Row.SHIFT), int(Row.ACCESSES)
@@ -145,6 +148,15 @@ def _is_cached(ints, address):  # type: ignore[no-untyped-def]
     return in_flash or ints[_I_CACHED_RAM] <= address < RAM + RAM_BYTES
 
 
+@njit(inline="always")
+def _profile(ints, floats, stall):  # type: ignore[no-untyped-def]
+    """Give the ``stall`` to the data accesses of the block, if a profile is kept."""
+    if ints[_I_PROFILE] and ints[_I_PROFILE_BLOCK] >= 0:
+        rows = float_pointer(ints[_I_PROFILE])
+        rows[ints[_I_PROFILE_BLOCK] * _N_PROFILE + _P_DATA] += stall
+        floats[_F_PROFILED] += stall
+
+
 @njit
 def _charge(ints, address, size, accesses, stores):  # type: ignore[no-untyped-def]
     """Take accesses through the cache and add what they wait for memory behind the AXI bus."""
@@ -162,11 +174,21 @@ def _charge(ints, address, size, accesses, stores):  # type: ignore[no-untyped-d
             floats[_F_CYCLES] += _load_cycles(
                 ints, floats, cache, target >> LINE_SHIFT, target < RAM, _policy(ints, target)
             )
-    if ints[_I_PROFILE] and ints[_I_PROFILE_BLOCK] >= 0:
-        rows = float_pointer(ints[_I_PROFILE])
-        stall = floats[_F_CYCLES] - before
-        rows[ints[_I_PROFILE_BLOCK] * _N_PROFILE + _P_DATA] += stall
-        floats[_F_PROFILED] += stall
+    _profile(ints, floats, floats[_F_CYCLES] - before)
+
+
+@njit
+def _charge_unaligned(ints, stores):  # type: ignore[no-untyped-def]
+    """Add what an access over a word's border waits beyond an aligned one (R25)."""
+    floats = float_pointer(ints[_I_FLOATS])
+    stall = floats[_F_UNALIGNED_LOAD]
+    if stores:
+        now = floats[_F_CYCLES]
+        busy = max(now, floats[_F_UNALIGNED_BUSY]) + floats[_F_UNALIGNED_STORE]
+        floats[_F_UNALIGNED_BUSY] = busy
+        stall = max(0.0, busy - now - floats[_F_UNALIGNED_AHEAD])
+    floats[_F_CYCLES] += stall
+    _profile(ints, floats, stall)
 
 
 # Instructions
@@ -225,6 +247,8 @@ def _execute(ints, engine, address):  # type: ignore[no-untyped-def]
         target += types.int64(registers[table[row + _R_INDEX]]) << table[row + _R_SHIFT]
     target &= WORD
     size, accesses = table[row + _R_SIZE], table[row + _R_ACCESSES]
+    if accesses == 1 and size <= WORD_BYTES and (target & (WORD_BYTES - 1)) + size > WORD_BYTES:
+        _charge_unaligned(ints, table[row + _R_STORES])
     if _is_cached(ints, target) or _is_cached(ints, target + size * (accesses - 1)):
         stores = table[row + _R_STORES]
         if not _is_free(ints, target, accesses, stores):

@@ -7,9 +7,10 @@ latencies still running at its end are dropped, except when the block follows it
 cost is that of one turn in the steady state.
 
 How far to trust it: against the published 99.1 ms of the CMSIS-NN CIFAR-10 network the same rules
-with ideal memory give 91 to 95 ms, 4 to 8 % low. Not modelled: alignment of fetches, unaligned
-accesses, bank conflicts between loads with different base registers (taken as not pairing), the
-pairing of a not-taken branch with its successor.
+with ideal memory give 91 to 95 ms, 4 to 8 % low. Unaligned accesses are charged where they happen
+(:mod:`.native_data`). Not modelled: alignment of fetches, bank conflicts between loads with
+different base registers (taken as not pairing), the pairing of a not-taken branch with its
+successor.
 """
 
 from __future__ import annotations
