@@ -7,6 +7,7 @@ outlives the programs that measure on it.
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hil.core.errors import FlashError
+from hil.core.errors import FlashError, RigError
 from hil.core.network import Cut, Network, Op
 from hil.loop.campaign import Prepared, prepare
 from hil.loop.faults.kinds import Extent
@@ -34,6 +35,7 @@ ANSWER_S = 3.0
 HELLO_S = 6.0
 METER_S = 4.0
 FLASHER_S = 6.0
+RETURN_S = 30.0  # of the serial port: no fault takes it away for so long
 # Milliwatts of the boards' supplies suggest these ranges, as in the shipped virtual rigs.
 RANGE_A = {"gap8": 0.1, "stm32f746": 1.0}
 
@@ -94,6 +96,16 @@ class WarmBench:
             self.probe.flash(self.prepared.firmware)
         self.probe.power(False)
         self.probe.power(True)
+        self._await_port()
+
+    def _await_port(self) -> None:
+        """A port that has gone away comes back by itself."""
+        port = Path(self.rig.console.port)
+        deadline = time.monotonic() + RETURN_S
+        while not port.exists():
+            if time.monotonic() > deadline:
+                raise RigError(f"{port}: the twin's serial port was not back within {RETURN_S:g} s")
+            time.sleep(0.02)
 
     @property
     def elf_sha256(self) -> str:

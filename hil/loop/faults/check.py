@@ -8,6 +8,7 @@ process ended before its deadline. Typed: every failure names one of those who c
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -161,17 +162,25 @@ def _wrong_empties(name: str, trial: Trial, counted: _Counted) -> Iterator[str]:
 
 
 def _agrees(window: WindowSample, right: WindowSample, tolerance: Tolerance) -> bool:
-    """Per pass, since the passes of a window follow from cycles measured before."""
+    """Per pass, since the passes of a window follow from cycles measured before.
+
+    Energy is taken apart into power and time: a clock ratio from two short windows is wide, and
+    moves the time alone.
+    """
     passes, right_passes = window.iterations, right.iterations
-    slack_uj = window.edge_uncertainty_uj / passes + right.edge_uncertainty_uj / right_passes
-    right_uj, right_cycles = right.energy_uj / right_passes, right.cycles / right_passes
-    misfit_uj = abs(window.energy_uj / passes - right_uj)
-    misfit_cycles = abs(window.cycles / passes / right_cycles - 1)
+    power_w, right_w = window.energy_uj / window.duration_s, right.energy_uj / right.duration_s
+    edges = window.edge_uncertainty_uj / window.energy_uj + (
+        right.edge_uncertainty_uj / right.energy_uj
+    )
+    time_s, right_s = window.duration_s / passes, right.duration_s / right_passes
+    clocks = math.sqrt(3) * (window.clock_uncertainty + right.clock_uncertainty)
+    misfit_cycles = abs(window.cycles / passes / (right.cycles / right_passes) - 1)
     base_w = abs(window.base_power_w - right.base_power_w)
     return (
         window.layer == right.layer
         and misfit_cycles <= tolerance.window
-        and misfit_uj <= (tolerance.energy + misfit_cycles) * right_uj + slack_uj
+        and abs(power_w / right_w - 1) <= tolerance.energy + misfit_cycles + edges
+        and abs(time_s / right_s - 1) <= tolerance.energy + misfit_cycles + clocks
         # The base is told beside the energy, and belongs to the cost.
         and base_w <= 0.05 * right.base_power_w
     )
