@@ -96,9 +96,9 @@ class WarmBench:
             self.probe.flash(self.prepared.firmware)
         self.probe.power(False)
         self.probe.power(True)
-        self._await_port()
+        self.await_port()
 
-    def _await_port(self) -> None:
+    def await_port(self) -> None:
         """A port that has gone away comes back by itself."""
         port = Path(self.rig.console.port)
         deadline = time.monotonic() + RETURN_S

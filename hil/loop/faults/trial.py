@@ -153,6 +153,7 @@ def _prepare(bench: WarmBench, plan: Plan) -> None:
     if status.elf_sha256 != bench.elf_sha256 or not status.powered or status.halted:
         bench.mend()
     bench.probe.ask("calm")
+    bench.await_port()  # the trial before may have ended while it was away
     if plan.erased:
         bench.probe.ask("erase")
     for order in plan.orders:
