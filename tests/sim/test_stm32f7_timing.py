@@ -13,7 +13,7 @@ import pytest
 from hil.sim.cores.cortex_m7.decode import decode_block
 from hil.sim.cores.cortex_m7.layout import Ending
 from hil.sim.cores.cortex_m7.op import FLAGS, Kind
-from hil.sim.cores.cortex_m7.schedule import analyse, remaining_at
+from hil.sim.cores.cortex_m7.schedule import BlockCost, analyse, carry, remaining_at
 
 CODE = {
     "add r0, r0, #1": "00f10100",
@@ -52,6 +52,7 @@ CODE = {
     "vadd.f32 s3, s0, s0": "70ee001a",
     "subs r0, #1": "0138",
     "bne .-2": "fdd1",
+    "ldr r0, [r0]": "0068",
     "b .+0": "fee7",
     "bx lr": "7047",
 }
@@ -119,21 +120,46 @@ def test_ceiling_of_the_int8_kernel() -> None:
     assert cycles(*["smlad r0, r1, r2, r0", "add r3, r2, #1"] * 16) == 16
 
 
+def block(*lines: str, address: int = 0x08000000) -> BlockCost:
+    return analyse(machine_code(*lines), address)
+
+
 def test_counting_loop_takes_one_cycle_a_turn() -> None:
-    cost = analyse(machine_code("subs r0, #1", "bne .-2"), 0x08000000)
-    assert cost.repeat_cycles == 1 and cost.backward and cost.ending is Ending.CONDITIONAL
+    cost = block("subs r0, #1", "bne .-2")
+    assert cost.cycles + carry(cost, cost) == 1
+    assert cost.backward and cost.ending is Ending.CONDITIONAL
 
 
 def test_loop_carries_its_load_latency_round() -> None:
     """Pointer chase, one load a turn: its address waits for the load of the turn before (R16)."""
-    cost = analyse(bytes.fromhex("0068") + machine_code("bne .-2"), 0x08000000)  # ldr r0, [r0]
-    assert cost.cycles == 1 and cost.repeat_cycles == 3
+    cost = block("ldr r0, [r0]", "bne .-2")
+    assert cost.cycles == 1 and carry(cost, cost) == 2
 
 
-def test_byte_stores_in_a_loop_wait_for_the_write_port() -> None:
-    """R24: 2.4 cycles a unit-stride byte store, whatever else the loop does."""
-    code = machine_code("strb r5, [r6], #1", "subs r0, #1") + b"\xfb\xd1"
-    assert analyse(code, 0x08000000).repeat_cycles == pytest.approx(2.4)
+@pytest.mark.parametrize(
+    ("expected", "before", "behind"),
+    [
+        # R22, R23, R16: what still runs at the border, less what the first block has left of it
+        (2, ["ldr r0, [r1]", "b .+0"], ["ldr r2, [r0]"]),
+        (1, ["ldr r0, [r1]", "mul r3, r4, r5", "mul r3, r4, r5", "b .+0"], ["ldr r2, [r0]"]),
+        (0, ["ldr r0, [r1]", "b .+0"], ["mul r3, r4, r5"]),
+        (4, ["vmla.f32 s0, s1, s2", "b .+0"], ["vadd.f32 s3, s0, s0"]),
+        # the second block has time of its own before it needs the result
+        (1, ["ldr r0, [r1]", "b .+0"], ["mul r3, r4, r5", "mul r3, r4, r5", "ldr r2, [r0]"]),
+    ],
+)
+def test_latencies_cross_the_border(expected: float, before: list[str], behind: list[str]) -> None:
+    assert carry(block(*before), block(*behind, address=0x08001000)) == expected
+
+
+def test_what_follows_a_branch_not_taken_pairs_with_it() -> None:
+    """R11. A taken branch ends its cycle, and so does one that found a partner already."""
+    simple, alone = "add r1, r1, #1", block("bne .-2")
+    assert carry(alone, block(simple, address=0x08000002)) == -1
+    assert carry(alone, block(simple, address=0x08000100)) == 0
+    assert carry(block("subs r0, #1", "bne .-2"), block(simple, address=0x08000004)) == 0
+    # a block that a branch from elsewhere has cut in two is no border for the pipeline
+    assert carry(block(simple), block("add r0, r0, #1", address=0x08000004)) == -1
 
 
 def test_remaining_cycles_of_an_access() -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from hil.core.errors import SimulationError
 from hil.sim.cores.cortex_m7 import layout
 from hil.sim.cores.cortex_m7.addresses import transfer
+from hil.sim.cores.cortex_m7.edges import EdgeTable
 from hil.sim.cores.cortex_m7.layout import Area, BlockFloats, BlockInts, Ending, Ints, Row
 from hil.sim.cores.cortex_m7.op import PC, Op
 from hil.sim.cores.cortex_m7.schedule import BlockCost, analyse, remaining_at
@@ -57,8 +58,9 @@ class BlockTable:
         self._index = np.full(layout.INDEX_ENTRIES, -1, np.int32)
         self._block_ints = np.zeros((layout.BLOCK_CAPACITY, BlockInts.COUNT), np.int64)
         self._block_floats = np.zeros((layout.BLOCK_CAPACITY, BlockFloats.COUNT), np.float64)
-        self._block_floats[:, BlockFloats.BEHIND :] = np.nan
+        self._block_floats[:, BlockFloats.BEHIND : BlockFloats.CARRY] = np.nan
         self.known: list[BlockCost] = []
+        self.edges = EdgeTable(ints, self.known)
         self._blocks: dict[tuple[int, bytes], int] = {}
         self._places: dict[tuple[int, int], tuple[int, float]] = {}
         ints[Ints.INDEX] = self._index.ctypes.data
@@ -122,9 +124,10 @@ class BlockTable:
         row[BlockInts.FIRST_LINE] = address >> layout.LINE_SHIFT
         row[BlockInts.LAST_LINE] = (address + size - 1) >> layout.LINE_SHIFT
         row[BlockInts.AREA] = _area(address)
+        row[BlockInts.BEFORE] = -1
         costs = self._block_floats[block]
         costs[BlockFloats.CYCLES] = cost.cycles
-        costs[BlockFloats.REPEAT_CYCLES] = cost.repeat_cycles
+        costs[BlockFloats.STORE_DRAIN] = cost.store_drain
         costs[BlockFloats.LOADS] = cost.loads
         costs[BlockFloats.ENERGY_J] = cost.energy_j
 

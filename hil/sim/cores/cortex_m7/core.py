@@ -131,6 +131,7 @@ class CortexM7(Books):
         self._glue = Glue(
             self.ints,
             self._resolve_block,
+            self._follow_edge,
             self._read_dwt,
             lambda offset, size, value: self._devices.on_write(
                 self._uc, offset, size, value, self._dwt_base
@@ -519,6 +520,14 @@ class CortexM7(Books):
         try:
             return self._learn(address, size)
         except Exception as error:  # noqa: BLE001 - ctypes would print and drop it; run() raises it
+            self._error = error
+            return -1
+
+    def _follow_edge(self, previous: int, block: int) -> int:
+        """Called by the native hook for an edge that it does not find."""
+        try:
+            return self._table.edges.enter(previous, block)
+        except Exception as error:  # noqa: BLE001 - as above
             self._error = error
             return -1
 

@@ -33,25 +33,28 @@ def _address(function: Any) -> int:
 class Glue:
     """The native hooks of one emulator; keeps what C points to alive.
 
-    ``resolve`` (address, size) and ``dwt_read`` (offset, size) are what native code calls when it
-    does not know better; ``dwt_write`` gets (offset, size, value). They must not raise.
+    ``resolve`` (address, size), ``follow`` (previous block, block) and ``dwt_read`` (offset, size)
+    are what native code calls when it does not know better; ``dwt_write`` gets (offset, size,
+    value). They must not raise.
     """
 
     def __init__(
         self,
         ints: np.ndarray,
         resolve: Callable[[int, int], int],
+        follow: Callable[[int, int], int],
         dwt_read: Callable[[int, int], int],
         dwt_write: Callable[[int, int, int], None],
     ) -> None:
         self._ints = ints
-        self._resolve = _Resolve(resolve)
+        self._resolve, self._follow = _Resolve(resolve), _Resolve(follow)
         self._dwt_read = _Resolve(dwt_read)
         self._dwt_write = _Write(
             lambda _engine, offset, size, value, _data: dwt_write(offset, size, value)
         )
         ints[Ints.STOP_FUNCTION] = _address(uclib.uc_emu_stop)
         ints[Ints.RESOLVE_FUNCTION] = _address(self._resolve)
+        ints[Ints.EDGE_FUNCTION] = _address(self._follow)
         ints[Ints.READ_FUNCTION] = _address(self._dwt_read)
         ints[Ints.READ_BATCH_FUNCTION] = _address(uclib.uc_reg_read_batch)
 

@@ -68,7 +68,11 @@ class Ints(IntEnum):
     POLICIES = (
         43  # address of a Policy a line, SRAM then flash; 0: as the default memory map has it
     )
-    COUNT = 44
+    EDGES = 44  # addresses of the hash table of edges: keys, and their carries
+    CARRIES = 45
+    EDGE_MASK = 46  # its places less one
+    EDGE_FUNCTION = 47  # Python: (previous block, block) -> place in the table, or -1 to stop
+    COUNT = 48
 
 
 class Policy(IntEnum):
@@ -109,7 +113,8 @@ class Floats(IntEnum):
     UNALIGNED_STORE_CYCLES = 23  # until an unaligned store has left the store buffer
     UNALIGNED_BUSY = 24  # cycle until which all unaligned stores have left it
     UNALIGNED_AHEAD = 25  # cycles of them that the buffer holds before the core waits
-    COUNT = 26
+    STORES_BUSY = 26  # cycle until which the write port has stores to take
+    COUNT = 27
 
 
 class BlockInts(IntEnum):
@@ -125,7 +130,8 @@ class BlockInts(IntEnum):
     AREA = 7
     FIRST_ROW = 8
     ROWS = 9  # instructions with accesses to memory, while the data cache is followed
-    COUNT = 10
+    BEFORE = 10  # the block behind which it ran last, whose carry is in ``BlockFloats.CARRY``
+    COUNT = 11
 
 
 class BlockFloats(IntEnum):
@@ -134,9 +140,10 @@ class BlockFloats(IntEnum):
     CYCLES = 0
     LOADS = 1  # loads whose address may be cached memory
     ENERGY_J = 2  # of the instructions, above the base energy of a cycle
-    REPEAT_CYCLES = 3  # when the block follows itself: hazards carried round the loop
+    STORE_DRAIN = 3  # cycles that its stores keep the write port busy
     BEHIND = 4  # cycles behind the block's first four peripheral accesses, NaN until known
-    COUNT = 8
+    CARRY = 8
+    COUNT = 9
 
 
 class ProfileFloats(IntEnum):
@@ -150,7 +157,8 @@ class ProfileFloats(IntEnum):
     DATA = 5
     WAIT = 6  # added between this block's start and the next one's
     ASLEEP = 7
-    COUNT = 8
+    CARRY = 8  # of PIPELINE, what other blocks carried into this one
+    COUNT = 9
 
 
 class Ending(IntEnum):
@@ -183,6 +191,16 @@ class Area(IntEnum):
     ALIAS = 1
     ITCM = 2
     RAM = 3
+
+
+NO_EDGE = -1  # key of a free place
+FIRST_EDGES = 1 << 12  # places; twice as many whenever half of them are taken
+EDGE_HASH = 0x9E3779B1  # odd, from the golden ratio: neighbouring keys end up far apart
+
+
+def edge_place(previous: int, block: int, mask: int) -> int:
+    """Where in the table of edges to begin looking for ``block`` behind ``previous``."""
+    return ((previous * BLOCK_CAPACITY + block) * EDGE_HASH >> 16) & mask
 
 
 ICACHE_WAYS, DCACHE_WAYS, LINE_SHIFT = 2, 4, 5  # 32-byte lines

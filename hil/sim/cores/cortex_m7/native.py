@@ -1,10 +1,11 @@
 """The part of the cycle model that runs inside the emulator's loop, compiled with numba.
 
-Unicorn calls ``on_block`` before every basic block. The hook adds the block's cost, learned
-once by :mod:`.schedule`, judges the branch that led here, asks the instruction cache, books the
-energy and stops the emulation when the cycle limit is reached *before* the block runs, so that a
-later run resumes at the same block and nothing is counted twice. Where the data cache is followed
-(:mod:`.native_data`), the block's instructions add what they wait for data.
+Unicorn calls ``on_block`` before every basic block. The hook adds the block's cost and what the
+block before carries into it, learned once by :mod:`.schedule`, judges the branch that led here,
+follows the store buffer, asks the instruction cache, books the energy and stops the emulation when
+the cycle limit is reached *before* the block runs, so that a later run resumes at the same block
+and nothing is counted twice. Where the data cache is followed (:mod:`.native_data`), the block's
+instructions add what they wait for data.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import math
 from numba import carray, cfunc, njit, types
 
 from hil.sim.cores.cortex_m7 import layout
+from hil.sim.cores.cortex_m7.costs import NARROW_STORE_DRAIN, STORE_BUFFER_ENTRIES
 from hil.sim.cores.cortex_m7.layout import (
     BLOCK_CAPACITY,
     CYCCNT,
     KNOWN_ACCESSES,
+    NO_EDGE,
     Area,
     BlockFloats,
     BlockInts,
@@ -64,20 +67,26 @@ _B_FIRST, _B_LAST = int(BlockInts.FIRST_LINE), int(BlockInts.LAST_LINE)
 _B_COUNT = int(BlockInts.COUNT)
 _C_COUNT, _C_CYCLES = int(BlockFloats.COUNT), int(BlockFloats.CYCLES)
 _C_LOADS, _C_ENERGY = int(BlockFloats.LOADS), int(BlockFloats.ENERGY_J)
-_C_REPEAT = int(BlockFloats.REPEAT_CYCLES)
+_C_DRAIN = int(BlockFloats.STORE_DRAIN)
+_B_BEFORE, _C_CARRY = int(BlockInts.BEFORE), int(BlockFloats.CARRY)
+_I_EDGES, _I_CARRIES = int(Ints.EDGES), int(Ints.CARRIES)
+_I_EDGE_MASK, _I_FOLLOW = int(Ints.EDGE_MASK), int(Ints.EDGE_FUNCTION)
+_F_STORES = int(Floats.STORES_BUSY)
+_STORES_AHEAD = STORE_BUFFER_ENTRIES * NARROW_STORE_DRAIN  # cycles that wait in the store buffer
 _I_PROFILE, _I_PROFILE_BLOCK = int(Ints.PROFILE), int(Ints.PROFILE_BLOCK)
 _F_PROFILED = int(Floats.PROFILED)
 _N_PROFILE = int(ProfileFloats.COUNT)
 _P_RUNS, _P_REPEATS = int(ProfileFloats.RUNS), int(ProfileFloats.REPEATS)
 _P_PIPELINE, _P_BRANCH = int(ProfileFloats.PIPELINE), int(ProfileFloats.BRANCH)
 _P_FETCH, _P_DATA = int(ProfileFloats.FETCH), int(ProfileFloats.DATA)
-_P_WAIT = int(ProfileFloats.WAIT)
+_P_WAIT, _P_CARRY = int(ProfileFloats.WAIT), int(ProfileFloats.CARRY)
 _CONDITIONAL = int(Ending.CONDITIONAL)
 _INDIRECT = int(Ending.INDIRECT)
 _AREA_AXI, _AREA_ALIAS, _AREA_ITCM = int(Area.AXI), int(Area.ALIAS), int(Area.ITCM)
 _B_ROWS, _B_FIRST_ROW = int(BlockInts.ROWS), int(BlockInts.FIRST_ROW)
 
 code_index = njit(layout.code_index)
+first_place = njit(layout.edge_place)
 
 
 @njit
@@ -162,7 +171,40 @@ def _fetch_cycles(ints, floats, cache, blocks, block):  # type: ignore[no-untype
 
 
 @njit
-def _profile(ints, floats, previous, block, pipeline, branch, fetch, data):  # type: ignore[no-untyped-def]
+def _edge_place(ints, previous, block):  # type: ignore[no-untyped-def]
+    """The place of the edge in its table; -1 to stop."""
+    keys, mask = int_pointer(ints[_I_EDGES]), ints[_I_EDGE_MASK]
+    wanted = previous * BLOCK_CAPACITY + block
+    place = first_place(previous, block, mask)
+    while keys[place] != wanted:
+        if keys[place] == NO_EDGE:
+            return call_python(ints[_I_FOLLOW], previous, block)  # type: ignore[call-arg]
+        place = (place + 1) & mask
+    return place
+
+
+@njit
+def _carry_behind(carry, front):  # type: ignore[no-untyped-def]
+    """What is left of a carry when the front end waits ``front`` cycles: latencies go by meanwhile,
+    and nothing pairs over the border."""
+    if front > 0.0:
+        return max(0.0, carry - front)
+    return carry
+
+
+@njit
+def _store_wait(floats, cycles, drain):  # type: ignore[no-untyped-def]
+    """Cycles that a block of ``cycles`` waits for room in the store buffer beyond its own (R24)."""
+    if drain == 0.0:
+        return 0.0
+    now = floats[_F_CYCLES]
+    busy = max(now, floats[_F_STORES]) + drain
+    floats[_F_STORES] = busy
+    return max(0.0, busy - (now + cycles) - _STORES_AHEAD)
+
+
+@njit
+def _profile(ints, floats, previous, block, pipeline, carry, branch, fetch, data):  # type: ignore[no-untyped-def]
     """Count a run of ``block``; what time has passed since the last one's end was its wait."""
     rows = carray(float_pointer(ints[_I_PROFILE]), (BLOCK_CAPACITY, _N_PROFILE))
     before = ints[_I_PROFILE_BLOCK]
@@ -172,6 +214,8 @@ def _profile(ints, floats, previous, block, pipeline, branch, fetch, data):  # t
     rows[block, _P_RUNS] += 1.0
     if previous == block:
         rows[block, _P_REPEATS] += 1.0
+    else:
+        rows[block, _P_CARRY] += carry
     rows[block, _P_PIPELINE] += pipeline
     rows[max(previous, 0), _P_BRANCH] += branch
     rows[block, _P_FETCH] += fetch
@@ -201,17 +245,26 @@ def _begin_block(engine, ints, address, size):  # type: ignore[no-untyped-def]
     costs = carray(float_pointer(ints[_I_BLOCK_FLOATS]), (BLOCK_CAPACITY, _C_COUNT))
     cache = int_pointer(ints[_I_ICACHE])
     previous = ints[_I_BLOCK]
-    pipeline, branch = costs[block, _C_CYCLES], 0.0
-    if previous == block:
-        pipeline = costs[block, _C_REPEAT]
+    if previous >= 0 and blocks[block, _B_BEFORE] != previous:
+        place = _edge_place(ints, previous, block)
+        if place < 0:
+            _stop(engine, ints)
+            return
+        blocks[block, _B_BEFORE] = previous
+        costs[block, _C_CARRY] = float_pointer(ints[_I_CARRIES])[place]
+    branch, carry = 0.0, 0.0
     if previous >= 0 and _judge_branch(ints, blocks, previous, address):
         ints[_I_MISPREDICTS] += 1
         branch = floats[_F_MISPREDICT]
     fetch = _fetch_cycles(ints, floats, cache, blocks, block)
     data = costs[block, _C_LOADS] * floats[_F_LOAD_STALL]
+    if previous >= 0:
+        carry = _carry_behind(costs[block, _C_CARRY], branch + fetch)
+    pipeline = costs[block, _C_CYCLES] + carry
+    pipeline += _store_wait(floats, pipeline + branch + fetch + data, costs[block, _C_DRAIN])
     cycles = pipeline + branch + fetch + data
     if ints[_I_PROFILE]:
-        _profile(ints, floats, previous, block, pipeline, branch, fetch, data)
+        _profile(ints, floats, previous, block, pipeline, carry, branch, fetch, data)
     ints[_I_BLOCK] = block
     ints[_I_BLOCK_ADDRESS] = address
     ints[_I_ACCESSES] = 0

@@ -73,9 +73,12 @@ class BlockProfile:
                 row[LOAD_USE] += runs * part.operands
                 row[ALONE] += runs * part.alone
                 row[LONG] += runs * part.long
-        # What the block's cost has beyond its instructions' own: the store buffer's drain.
-        carried = counts[ProfileFloats.PIPELINE] - block[:, CYCLES].sum()
-        _charge(block, -1, LOAD_USE, carried)
+        # What the block's cost has beyond its instructions' own: the store buffer was full.
+        full = counts[ProfileFloats.PIPELINE] - block[:, CYCLES].sum() - counts[ProfileFloats.CARRY]
+        _charge(block, -1, LOAD_USE, full)
+        # Its first instruction waits for the block before, or pairs with that one's last.
+        block[0, CYCLES] += counts[ProfileFloats.CARRY]
+        block[0, LOAD_USE] += max(0.0, counts[ProfileFloats.CARRY])
         _charge(block, 0, FETCH, counts[ProfileFloats.FETCH])
         _charge(block, -1, BRANCH, counts[ProfileFloats.BRANCH])
         _charge(block, -1, ASLEEP, counts[ProfileFloats.ASLEEP])

@@ -37,7 +37,7 @@ class _Watched(Pipeline):
     """A pipeline that says what an instruction waited for."""
 
     def explain(self, op: Op) -> OpCost:
-        before, older, free = self.cycle, self._older, self._free
+        before, older, free = self.cycle, self._partner(op), self._free
         operands = max(self._operands_ready(op), self._store_ready(op))
         at = self.issue(op)
         long = max(0, holding_cycles(op) - 1)
