@@ -72,5 +72,5 @@ def test_stores_are_free_until_the_buffer_is_full() -> None:
 def test_the_table_of_edges_grows() -> None:
     """It is made anew when half full; each edge is found again with its own carry."""
     pieces = FIRST_EDGES // 2 + 100
-    code = loop(*[LOAD, TO_NEXT] * pieces)[: 2 * pieces] + [*STOP]
+    code = [*(LOAD + TO_NEXT) * pieces, *STOP]
     assert cycles_of(code, 0) == 3 * pieces - 2 + 1

@@ -42,6 +42,7 @@ class Books:
         self.floats[Floats.BIN_EDGE] = self.floats[Floats.BIN_CYCLES] = np.inf
         self.floats[Floats.DWT_STALL] = costs.PRIVATE_STALL
         self.floats[Floats.MISPREDICT_CYCLES] = costs.MISPREDICT_CYCLES
+        self.floats[Floats.STORE_BUFFER_CYCLES] = costs.STORE_BUFFER_CYCLES
         self.set_caches(False, False)
         self.set_fetch(0, False)
 

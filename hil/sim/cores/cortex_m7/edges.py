@@ -41,7 +41,8 @@ class EdgeTable:
         keys, carries = self._keys[taken], self._carries[taken]
         self._make(2 * len(self._keys))
         for key, cycles in zip(keys.tolist(), carries.tolist(), strict=True):
-            self._put(*divmod(key, BLOCK_CAPACITY), cycles)
+            previous, block = divmod(key, BLOCK_CAPACITY)
+            self._put(previous, block, cycles)
 
     def _put(self, previous: int, block: int, cycles: float) -> int:
         mask = len(self._keys) - 1

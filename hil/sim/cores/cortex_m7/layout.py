@@ -114,7 +114,8 @@ class Floats(IntEnum):
     UNALIGNED_BUSY = 24  # cycle until which all unaligned stores have left it
     UNALIGNED_AHEAD = 25  # cycles of them that the buffer holds before the core waits
     STORES_BUSY = 26  # cycle until which the write port has stores to take
-    COUNT = 27
+    STORE_BUFFER_CYCLES = 27  # of it that stores wait for while the core goes on
+    COUNT = 28
 
 
 class BlockInts(IntEnum):

@@ -15,7 +15,6 @@ import math
 from numba import carray, cfunc, njit, types
 
 from hil.sim.cores.cortex_m7 import layout
-from hil.sim.cores.cortex_m7.costs import NARROW_STORE_DRAIN, STORE_BUFFER_ENTRIES
 from hil.sim.cores.cortex_m7.layout import (
     BLOCK_CAPACITY,
     CYCCNT,
@@ -71,8 +70,7 @@ _C_DRAIN = int(BlockFloats.STORE_DRAIN)
 _B_BEFORE, _C_CARRY = int(BlockInts.BEFORE), int(BlockFloats.CARRY)
 _I_EDGES, _I_CARRIES = int(Ints.EDGES), int(Ints.CARRIES)
 _I_EDGE_MASK, _I_FOLLOW = int(Ints.EDGE_MASK), int(Ints.EDGE_FUNCTION)
-_F_STORES = int(Floats.STORES_BUSY)
-_STORES_AHEAD = STORE_BUFFER_ENTRIES * NARROW_STORE_DRAIN  # cycles that wait in the store buffer
+_F_STORES, _F_BUFFERED = int(Floats.STORES_BUSY), int(Floats.STORE_BUFFER_CYCLES)
 _I_PROFILE, _I_PROFILE_BLOCK = int(Ints.PROFILE), int(Ints.PROFILE_BLOCK)
 _F_PROFILED = int(Floats.PROFILED)
 _N_PROFILE = int(ProfileFloats.COUNT)
@@ -200,7 +198,7 @@ def _store_wait(floats, cycles, drain):  # type: ignore[no-untyped-def]
     now = floats[_F_CYCLES]
     busy = max(now, floats[_F_STORES]) + drain
     floats[_F_STORES] = busy
-    return max(0.0, busy - (now + cycles) - _STORES_AHEAD)
+    return max(0.0, busy - (now + cycles) - floats[_F_BUFFERED])
 
 
 @njit

@@ -107,8 +107,7 @@ class Pipeline:
         """R24: wait while the store buffer is full."""
         if op.kind not in costs.STORES:
             return 0
-        backlog = costs.STORE_BUFFER_ENTRIES * costs.NARROW_STORE_DRAIN
-        return math.ceil(self._stores_done - backlog) if self._stores_done > backlog else 0
+        return max(0, math.ceil(self._stores_done - costs.STORE_BUFFER_CYCLES))
 
     def _retire(self, op: Op, at: int) -> None:
         latency = LATENCY.get(op.kind, costs.LATE)
