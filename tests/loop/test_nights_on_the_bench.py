@@ -25,14 +25,14 @@ from hil.run.history import History
 
 from .conftest import SETTINGS
 
-BOARD = "stm32f746"
-NIGHTS = 4
+NIGHTS = 10
 SLOWER = 0.03
+TOLERANCE = {"stm32f746": 0.5, "gap8": 1.0}  # per cent: how far the layer varies by itself
 VICTIM = 1  # the depthwise layer
 
 RIG = """
 name = "long-running"
-board = "stm32f746"
+board = "{board}"
 [console]
 port = "{folder}/console"
 baud = 1_000_000
@@ -59,6 +59,10 @@ class Lab:
     subject: object
     folder: Path
 
+    @property
+    def board(self) -> str:
+        return self.bench.rigs[0].board
+
     def night(self, number: int) -> Night:
         with History(self.folder / "history.sqlite") as history:
             folder = self.folder / f"{number:04d}-night"
@@ -67,12 +71,14 @@ class Lab:
             )
 
 
-@pytest.fixture
-def lab(subject, tmp_path: Path) -> Iterator[Lab]:
-    twin = TwinProcess(BOARD, 1, 300.0)
+@pytest.fixture(params=["stm32f746", "gap8"])
+def lab(request: pytest.FixtureRequest, subject, tmp_path: Path) -> Iterator[Lab]:
+    twin = TwinProcess(request.param, 1, 300.0)
     try:
         path = tmp_path / "rig.toml"
-        path.write_text(RIG.format(folder=twin.directory, port=twin.meter_port))
+        path.write_text(
+            RIG.format(board=request.param, folder=twin.directory, port=twin.meter_port)
+        )
         rig = load_rig(str(path))
         yield Lab(Bench("lab", (rig,), path), subject, tmp_path)
     finally:
@@ -130,9 +136,13 @@ def test_nights_without_a_change_and_one_with_a_slower_layer(
         (board,) = night.boards
         assert night.status == REGRESSION and not board.accepted
         regressed = {(j.series.part, j.series.quantity): j for j in board.regressed}
-        found = regressed[f"layer {layer}", Quantity.CYCLES]
-        assert found.telling is not None
-        assert found.telling.percent == pytest.approx(100 * SLOWER, abs=0.5)
+        found = regressed.get((f"layer {layer}", Quantity.CYCLES))
+        # A GAP8's instruction cache makes some layers of so small a network vary by 3 % as it is:
+        # there the energy of many passes tells.
+        assert found is not None or lab.board == "gap8"
+        if found is not None:
+            assert found.telling is not None
+            assert found.telling.percent == pytest.approx(100 * SLOWER, abs=TOLERANCE[lab.board])
         parts = {part for part, _ in regressed if part.startswith("layer ")}
         assert parts == {f"layer {layer}"}, "no other layer is named"
         assert f"layer {layer}, " in summary(night)
