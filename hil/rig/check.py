@@ -30,7 +30,13 @@ from hil.rig.flashers import Flasher
 from hil.rig.flashers.virtual import TwinStatus, VirtualFlasher
 from hil.rig.lock import locked
 from hil.rig.parallel import run_all
-from hil.rig.presence import REACH_S, console_missing, flasher_missing, instrument_missing
+from hil.rig.presence import (
+    REACH_S,
+    console_missing,
+    flasher_missing,
+    instrument_missing,
+    switch_missing,
+)
 from hil.rig.rigfile import Rig
 from hil.rig.twin_process import TwinCommand, twin_command
 
@@ -115,8 +121,8 @@ def _missing(rig: Rig, places: Places) -> dict[str, str]:
         "meter": lambda: instrument_missing(places.resource),
     }
     if rig.power is not None and rig.power.resource:
-        supply = rig.power.resource
-        tasks["power"] = lambda: instrument_missing(supply)
+        supply = rig.power
+        tasks["power"] = lambda: switch_missing(supply)
     limit_s = REACH_S + NAME_SERVICE_S
     return run_all(
         tasks,

@@ -11,6 +11,11 @@ kind = "labgrid"                     # the power port of the rig's [place]
 kind = "uhubctl"                     # a USB hub with per-port switching, by the tool uhubctl
 location = "1-1.4"
 port = 2
+
+kind = "relay"                       # a serial relay module (hil.rig.relay)
+resource = "/dev/serial/by-path/..." # its port
+channel = 1                          # of its relays
+wiring = "normally_closed"           # or "normally_open": the contact that carries the supply
 """
 
 from __future__ import annotations
@@ -26,8 +31,9 @@ from typing import Protocol
 import pyvisa
 
 from hil.core.errors import HilError, RigError
+from hil.rig.relay import MOST_CHANNELS, WIRINGS, SerialRelay
 
-POWER_KINDS = ("virtual", "scpi_output", "uhubctl", "labgrid")
+POWER_KINDS = ("virtual", "scpi_output", "uhubctl", "relay", "labgrid")
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,7 @@ class PowerSpec:
     channel: int = 0
     location: str = ""
     port: int = 0
+    wiring: str = ""
     off_s: float = 2.0
     timeout_s: float = 10.0
 
@@ -70,6 +77,8 @@ def open_power(
         return place
     if spec.kind == "scpi_output":
         return ScpiOutput(spec)
+    if spec.kind == "relay":
+        return SerialRelay(spec.resource, spec.channel, spec.wiring, spec.timeout_s)
     return Uhubctl(spec)
 
 
@@ -82,6 +91,11 @@ def check_power(spec: PowerSpec, has_twin: bool, has_place: bool, place: str) ->
         "labgrid": (has_place, "needs a [place]"),
         "scpi_output": (bool(spec.resource), "needs resource, the supply's VISA address"),
         "uhubctl": (bool(spec.location) and spec.port > 0, "needs location and port of the hub"),
+        "relay": (
+            bool(spec.resource) and 0 < spec.channel <= MOST_CHANNELS and spec.wiring in WIRINGS,
+            f"needs resource, its serial port, channel 1 to {MOST_CHANNELS}, and wiring, "
+            f"{' or '.join(WIRINGS)}",
+        ),
     }
     ok, reason = needs[spec.kind]
     if not ok:

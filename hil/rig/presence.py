@@ -13,6 +13,8 @@ from hil.core.errors import FlashError
 from hil.rig.flasher_spec import FlasherSpec
 from hil.rig.flashers.opening import tool_of
 from hil.rig.ports import is_url, missing_port, url_host
+from hil.rig.power import PowerSpec
+from hil.rig.relay import ENTRY
 from hil.rig.usb import UsbDevice, usb_devices
 
 REACH_S = 2.0  # a packet that starts a connection is sent again after one second
@@ -45,6 +47,13 @@ def instrument_missing(resource: str) -> str:
     if re.fullmatch(r"USB\d*", fields[0], re.IGNORECASE) and len(fields) > 3:
         return _usb_missing(resource, fields)
     return ""
+
+
+def switch_missing(spec: PowerSpec) -> str:
+    """Of a power switch that has a place."""
+    if spec.kind == "relay":
+        return missing_port(spec.resource, ENTRY)
+    return instrument_missing(spec.resource)
 
 
 def host_missing(host: str, port: str, mend: str) -> str:

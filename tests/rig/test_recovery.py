@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import select
 import stat
 import threading
@@ -14,6 +15,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import serial
 from scripted_bench import Bench
 
 from hil.core.console import CRC, HEADER, IDENTITY, PROTOCOL_VERSION
@@ -25,7 +27,8 @@ from hil.loop.session import Session
 from hil.loop.settings import Settings
 from hil.rig import lock, ports, recovery, returning
 from hil.rig.bench import OpenRig, open_rig
-from hil.rig.power import PowerSpec, ScpiOutput, Uhubctl, cycle
+from hil.rig.power import PowerSpec, ScpiOutput, Uhubctl, cycle, open_power
+from hil.rig.relay import WIRINGS
 from hil.rig.rigfile import Rig, load_rig
 from hil.run.journal import Journal
 
@@ -324,9 +327,46 @@ def test_a_missing_tool_is_named():
 
 
 @pytest.mark.parametrize(
+    ("wiring", "off", "on"),
+    [("normally_open", "a00200a2", "a00201a3"), ("normally_closed", "a00201a3", "a00200a2")],
+)
+def test_a_relay_takes_its_makers_bytes(wiring, off, on):
+    """A0 02 01 A3 pulls the second relay, A0 02 00 A2 lets it go (NOYITO's page)."""
+    module, port = pty.openpty()
+    try:
+        tty.setraw(module)
+        switch = open_power(PowerSpec("relay", os.ttyname(port), channel=2, wiring=wiring), None)
+        for state, expected in ((False, off), (True, on)):
+            switch.switch(state)
+            assert os.read(module, 64).hex() == expected
+        switch.close()
+    finally:
+        os.close(module)
+        os.close(port)
+
+
+def test_a_relay_that_is_not_there_is_busy_or_goes_away(tmp_path):
+    spec = PowerSpec("relay", str(tmp_path / "gone"), 1, wiring=WIRINGS[0], timeout_s=0.3)
+    with pytest.raises(RigError, match=r"does not exist; .*\[power\] resource"):
+        open_power(spec, None)
+    module, port = pty.openpty()
+    name = os.ttyname(port)
+    switch = open_power(replace(spec, resource=name), None)
+    with serial.Serial(name, exclusive=True), pytest.raises(RigError, match="is busy: open in"):
+        switch.switch(True)
+    switch.switch(True)
+    os.close(module)
+    os.close(port)
+    with pytest.raises(RigError, match="does not exist"):
+        switch.switch(True)
+
+
+@pytest.mark.parametrize(
     ("table", "says"),
     [
-        ('kind = "relay"', "no 'relay'; known: virtual, scpi_output, uhubctl"),
+        ('kind = "crowbar"', "no 'crowbar'; known: virtual, scpi_output, uhubctl, relay"),
+        ('kind = "relay"\nresource = "/dev/x"\nchannel = 1', "needs resource.* and wiring"),
+        ('kind = "relay"\nresource = "/dev/x"\nwiring = "normally_open"', "channel 1 to 8"),
         ('kind = "scpi_output"', "needs resource"),
         ('kind = "uhubctl"\nlocation = "1-1"', "needs location and port"),
         ('kind = "virtual"\noff_s = -1.0', "0 or more"),
