@@ -15,7 +15,9 @@ class FlasherSpec:
     ``control``: the twin's socket. ``server``: host:port of a GDB server. ``serial``: the debug
     probe's own; ``location``: its place on the USB (bus:port) when it has no serial.
     ``interface``, ``target``: configuration files of OpenOCD; ``target`` with pyocd: its name of
-    the chip. ``program``: path of the tool. ``memory``: where a GAP8 program goes, "l2".
+    the chip. ``program``: path of the tool. ``memory``: where a GAP8 program goes, "l2" or
+    "hyperflash"; the latter by ``image_tool``, which makes an image of an ELF, and ``sdk_tools``,
+    the SDK's utils/openocd_tools.
     ``timeout_s``: of an answer, or of one call of a tool.
     """
 
@@ -28,6 +30,8 @@ class FlasherSpec:
     target: str = ""
     program: str = ""
     memory: str = ""
+    image_tool: str = ""
+    sdk_tools: str = ""
     timeout_s: float = 60.0
 
 
@@ -53,7 +57,11 @@ KINDS: dict[str, dict[str, Use]] = {
     "openocd": {
         "stm32f746": Use(("serial",), may=("program",)),
         "stm32f767": Use(("serial",), may=("program",)),
-        "gap8": Use(("interface", "target"), ("serial", "location"), ("program", "memory")),
+        "gap8": Use(
+            ("interface", "target"),
+            ("serial", "location"),
+            ("program", "memory", "image_tool", "sdk_tools"),
+        ),
     },
     "pyocd": {
         "stm32f746": Use(("serial",), may=("target", "program")),
@@ -64,7 +72,11 @@ KINDS: dict[str, dict[str, Use]] = {
         "stm32f767": Use(("serial",), may=("program",)),
     },
 }
-_KEYS = ("control", "server", "serial", "location", "interface", "target", "program", "memory")
+L2, HYPERFLASH = "l2", "hyperflash"
+_KEYS = (
+    "control", "server", "serial", "location", "interface", "target", "program", "memory",
+    "image_tool", "sdk_tools",
+)  # fmt: skip
 
 
 def check_flasher(spec: FlasherSpec, board: str, place: str) -> None:
@@ -93,14 +105,23 @@ def check_flasher(spec: FlasherSpec, board: str, place: str) -> None:
     if missing:
         raise RigError(f"{place}: {spec.kind} needs {', '.join(missing)}")
     _check_text(spec, place)
-    if spec.memory not in ("", "l2"):
-        raise RigError(
-            f'{place} memory: {spec.memory!r}: programs are loaded to L2 (memory = "l2") only. '
-            "HyperFlash takes an image that the vendor's SDK makes and that this bench cannot"
-        )
+    _check_memory(spec, place)
     # What a placeholder stands for has a port.
     if spec.kind == "gdb" and not {":", "{"} & set(spec.server):
         raise RigError(f"{place} server: {spec.server!r} is not host:port")
+
+
+def _check_memory(spec: FlasherSpec, place: str) -> None:
+    """Where a GAP8 program goes, and what that takes."""
+    if spec.memory not in ("", L2, HYPERFLASH):
+        raise RigError(f"{place} memory: no {spec.memory!r}; known: {L2}, {HYPERFLASH}")
+    for key in ("image_tool", "sdk_tools"):
+        given = bool(getattr(spec, key))
+        if given != (spec.memory == HYPERFLASH):
+            raise RigError(
+                f"{place} {key} and memory = {HYPERFLASH!r} go together: an image that the SDK's "
+                "tools make and write (docs/flashing.md)"
+            )
 
 
 def _check_text(spec: FlasherSpec, place: str) -> None:

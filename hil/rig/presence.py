@@ -11,7 +11,7 @@ import socket
 
 from hil.core.errors import FlashError
 from hil.rig.flasher_spec import FlasherSpec
-from hil.rig.flashers.opening import tool_of
+from hil.rig.flashers.opening import tools_of
 from hil.rig.ports import is_url, missing_port, url_host
 from hil.rig.power import PowerSpec
 from hil.rig.relay import ENTRY
@@ -67,7 +67,8 @@ def host_missing(host: str, port: str, mend: str) -> str:
 
 def _tool_missing(spec: FlasherSpec, board: str) -> str:
     try:
-        tool_of(spec, board).find()
+        for tool in tools_of(spec, board):
+            tool.find()
     except FlashError as error:
         return str(error)
     return ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -52,8 +52,11 @@ class CommandSet(Protocol):
     unreachable: str
     loads_ram: bool  # the firmware is lost at a reset and has to be loaded again
 
-    def write(self, elf: Path, image: ElfImage, folder: Path, reset: bool) -> list[Command]:
-        """Write, verify and start; ``reset``: connect with the reset line held."""
+    def write(self, elf: Path, image: ElfImage, folder: Path, reset: bool) -> Iterable[Command]:
+        """Write, verify and start; ``reset``: connect with the reset line held.
+
+        Each is asked for when the one before it has run.
+        """
 
     def check(self, image: ElfImage, folder: Path) -> str:
         """Host-side verification after ``write``; a word for it, FlashError if it fails."""
@@ -136,8 +139,9 @@ class CommandLineFlasher:
         if output.status == 0 and command.proof in output.text:
             return output
         pattern, hint = self._diagnosis(output)
+        who = self._version if command.tool is None else Path(tool.program).name
         said = (
-            f"{self._version} could not {what} the board through {self._commands.probe}"
+            f"{who} could not {what} the board through {self._commands.probe}"
             f"{hint}; exit status {output.status}, its last words: {output.last_words}"
         )
         if pattern == self._commands.unreachable:

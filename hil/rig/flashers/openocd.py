@@ -5,12 +5,12 @@ target/stm32f7x.cfg. GAP8: GreenWaves' fork, since stock OpenOCD has neither its
 its boot modes. The image goes to L2 and is started there: halt, load, entry into NPC
 (0x1B302000), boot mode register to 0 through IR 7, resume; it is read back before it starts. The
 fork was never tried by us; sources: gap_sdk's tcl/jtag_boot_entry.tcl and gap8_adv_dbg_unit.c.
-Writing HyperFlash needs an image that only the vendor's SDK makes and is refused in the rig file.
-eFuses are never touched.
+HyperFlash: :mod:`.hyperflash`. eFuses are never touched.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from hil.core.elf import ElfImage
@@ -31,7 +31,7 @@ UNREACHABLE = (
 _PROBE_WORDS = ("STLINK", "Target voltage", "tap/device found", "hardware has")
 
 
-def _tcl(path: Path) -> str:
+def tcl_word(path: Path) -> str:
     """A path as one word of Tcl."""
     if any(char in str(path) for char in "{}\\"):
         raise FlashError(f"{path}: OpenOCD cannot be given a path with braces or backslashes")
@@ -67,7 +67,7 @@ class OpenOcdStm32:
         )
 
     def write(self, elf: Path, image: ElfImage, folder: Path, reset: bool) -> list[Command]:
-        line = f"program {_tcl(elf)} verify reset exit"
+        line = f"program {tcl_word(elf)} verify reset exit"
         return [Command([*self._start(reset), "-c", line], "** Verified OK **")]
 
     def check(self, image: ElfImage, folder: Path) -> str:
@@ -122,11 +122,11 @@ class OpenOcdGap8:
             (self.unreachable, "the chip does not answer; [flasher] target of the other revision?"),
         )
 
-    def write(self, elf: Path, image: ElfImage, folder: Path, reset: bool) -> list[Command]:
+    def write(self, elf: Path, image: ElfImage, folder: Path, reset: bool) -> Iterable[Command]:
         # Opening the adapter pulls SRST and puts the boot mode in: each call starts with a reset.
-        steps = ["init", "halt", f"load_image {_tcl(elf)} 0x0 elf"]
+        steps = ["init", "halt", f"load_image {tcl_word(elf)} 0x0 elf"]
         steps += [
-            f"dump_image {_tcl(_dump(folder, address))} 0x{address:x} {len(data)}"
+            f"dump_image {tcl_word(_dump(folder, address))} 0x{address:x} {len(data)}"
             for address, data in loaded_bytes(image)
         ]
         steps += [

@@ -64,7 +64,7 @@ def test_good_tables(tmp_path: Path, board: str, flasher: str) -> None:
         (
             GAP8,
             'kind = "openocd"\nserial = "1"\ninterface = "i"\ntarget = "t"\nmemory = "hyperflash"',
-            "HyperFlash takes an image that the vendor's SDK makes",
+            "image_tool and memory = 'hyperflash' go together",
         ),
         (STM32, 'kind = "openocd"\nserial = "1; shutdown"', "holds a character that no serial has"),
         (STM32, 'kind = "st-flash"\nserial = "--opt"', "holds a character"),

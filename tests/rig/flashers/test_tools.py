@@ -19,8 +19,9 @@ import pytest
 from hil.core.errors import FlashError, TargetError
 from hil.core.firmware import Firmware
 from hil.core.trial import Verdict
-from hil.rig.flasher_spec import FlasherSpec
+from hil.rig.flasher_spec import FlasherSpec, check_flasher
 from hil.rig.flashers import Flasher, UnreachableError
+from hil.rig.flashers.hyperflash import FLASHER, SCRIPTS
 from hil.rig.flashers.opening import open_flasher
 
 from .elf import CODE, write_elf
@@ -309,6 +310,85 @@ class TestGap8:
         flasher = flasher_of("openocd", FakeTool(tmp_path, "openocd", []).path, "gap8")
         with pytest.raises(FlashError, match="runs from RAM"):
             flasher.reset()
+
+
+@pytest.fixture
+def sdk_tools(tmp_path: Path) -> Path:
+    """The files of the SDK's utils/openocd_tools that are asked for."""
+    folder = tmp_path / "openocd tools"
+    for name in (*SCRIPTS, FLASHER):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+class TestHyperFlash:
+    """Words of success as a public log of an AI-deck's recovery expects them; none of ours."""
+
+    DONE = "copied 777 / 777 Bytes\nflasher is done!\n"
+
+    def flasher(self, folder: Path, tool: FakeTool, sdk_tools: Path, script: str) -> Flasher:
+        wrapper = folder / "gap8-image"
+        wrapper.write_text(f"#!/bin/sh\n{script}\n")
+        wrapper.chmod(0o755)
+        spec = FlasherSpec(
+            "openocd", serial=SERIAL, interface="cable.cfg", target="gap8revb.tcl",
+            program=str(tool.path), memory="hyperflash", image_tool=str(wrapper),
+            sdk_tools=str(sdk_tools), timeout_s=5.0,
+        )  # fmt: skip
+        check_flasher(spec, "gap8", "rig")
+        return open_flasher(spec, "gap8", lambda *_: None)
+
+    WRAP = 'head -c 777 /dev/zero > "$2"; echo "$1" > "$(dirname "$0")/wrapped"'
+
+    def test_the_elf_is_wrapped_and_written(self, tmp_path: Path, sdk_tools: Path) -> None:
+        firmware = firmware_at(tmp_path, "gap8")
+        tool = FakeTool(tmp_path, "openocd", [(self.DONE, 0), ("started\n", 0)])
+        flasher = self.flasher(tmp_path, tool, sdk_tools, self.WRAP)
+        report = flasher.flash(firmware)
+        assert "reads nothing back" in report.detail
+        assert (tmp_path / "wrapped").read_text().strip() == str(firmware.elf)
+        flasher.reset()  # the program is still there: nothing is loaded again
+        write, restart = tool.arguments()
+        steps = write[-1].split("; ")
+        assert steps[:2] == [f"script {{{sdk_tools}/{name}}}" for name in SCRIPTS]
+        assert re.fullmatch(r"gap_flash_raw_hyper \{\S+\} 777 \{.*/openocd tools\}", steps[2])
+        assert steps[3] == "exit" and f"ftdi_serial {SERIAL}" in write
+        assert "drscan gap8.cpu 0x4 0x0; jtag_reset 0 0" in restart[-1]
+
+    @pytest.mark.parametrize(
+        ("said", "told"),
+        [
+            ("could not connect to board, check your cables\n", "the flasher in L2 did not answer"),
+            ("copied 512 / 777 Bytes\n", r"exit status 0, its last words: copied 512 / 777"),
+        ],
+    )
+    def test_status_0_proves_nothing(
+        self, tmp_path: Path, sdk_tools: Path, said: str, told: str
+    ) -> None:
+        tool = FakeTool(tmp_path, "openocd", [(said, 0)])
+        with pytest.raises(FlashError, match=told):
+            self.flasher(tmp_path, tool, sdk_tools, self.WRAP).flash(firmware_at(tmp_path, "gap8"))
+
+    @pytest.mark.parametrize(
+        ("script", "told"),
+        [
+            ("echo no gapy here; exit 3", "gap8-image could not flash .*status 3.*no gapy here"),
+            ("exit 0", "ended well, but there is no image"),
+        ],
+    )
+    def test_an_image_tool_that_fails(
+        self, tmp_path: Path, sdk_tools: Path, script: str, told: str
+    ) -> None:
+        tool = FakeTool(tmp_path, "openocd", [])
+        with pytest.raises(FlashError, match=told):
+            self.flasher(tmp_path, tool, sdk_tools, script).flash(firmware_at(tmp_path, "gap8"))
+        assert not tool.arguments(), "nothing was written"
+
+    def test_another_folder_than_the_sdks(self, tmp_path: Path) -> None:
+        tool = FakeTool(tmp_path, "openocd", [])
+        with pytest.raises(FlashError, match=r"no tcl/flash_image\.tcl; .*sdk_tools"):
+            self.flasher(tmp_path, tool, tmp_path, self.WRAP).flash(firmware_at(tmp_path, "gap8"))
 
 
 def flasher_of_again(tool: FakeTool) -> Flasher:
