@@ -22,6 +22,7 @@ from hil.sim.socs.gap8 import access, energy, engine, postmortem, profiling, tra
 from hil.sim.socs.gap8 import layout as L
 from hil.sim.socs.gap8.debugger import Gap8Debugger
 from hil.sim.socs.gap8.devices.bus import Bus
+from hil.sim.socs.gap8.devices.gpio import PINS
 from hil.sim.socs.gap8.machine import BusFault, Machine
 from hil.sim.trace import TracedInstruction
 
@@ -37,24 +38,28 @@ FC_HART = 32 << 5
 POLL_INSTRUCTIONS = 96
 DECODE_AHEAD = 32  # instructions decoded at a time
 
+TIMING_MODEL = (
+    "RI5CY cores in lockstep with L1 banks, instruction caches and MCHAN; "
+    "every rule measured on the vendor simulator or named in timing.py"
+)
+
 
 class Gap8:
     """A GAP8 with its console UART, marker pin (GPIO17) and supply."""
 
     name = "gap8"
     supply_v = energy.SUPPLY_V
-    timing_model = (
-        "RI5CY cores in lockstep with L1 banks, instruction caches and MCHAN; "
-        "every rule measured on the vendor simulator or named in timing.py"
-    )
 
     def __init__(self, core_v: float = energy.SUPPLY_V) -> None:
-        """``core_v``: an operating point, which only the energy depends on (energy.py)."""
-        self._coefficients = energy.coefficients(core_v)
+        """``core_v``: the core voltage at the start, 1.0 to 1.2 V, else SimulationError.
+
+        It sets the energies (energy.py) and how fast the clocks may be; firmware can change it.
+        """
+        self.timing_model = f"{TIMING_MODEL}; core at {core_v:g} V from the start"
         self._state = L.new_state(BIN_ROOM)
         self._state.chip[L.PERIOD_FS : L.PERIOD_FS + 2] = 20 * 10**6
         self._machine = Machine(self._state)
-        self._bus = Bus(self._machine)
+        self._bus = Bus(self._machine, core_v)
         self.debugger = Gap8Debugger(
             self._state, self._machine, self._bus, self._run_until, self.poke_bytes
         )
@@ -126,7 +131,6 @@ class Gap8:
         s.eu[:] = 0
         s.banks[:] = 0
         s.energy[:] = 0
-        s.energy[L.ENERGY_COEFFICIENT : L.ENERGY_COEFFICIENT + L.ENERGY_TERMS] = self._coefficients
         s.chip[:] = 0
         s.chip[L.PERIOD_FS : L.PERIOD_FS + 2] = 20 * 10**6
         s.chip[L.BIN_FS] = s.chip[L.BIN_DUE_FS] = round(energy.BIN_S * L.FS_PER_S)
@@ -303,6 +307,11 @@ class Gap8:
         return L.FS_PER_S / self._machine.period_fs(L.DOMAIN_FC)
 
     @property
+    def core_v(self) -> float:
+        """The core voltage now."""
+        return self._bus.supply.volts
+
+    @property
     def fault(self) -> Fault | None:
         """The fault behind ``Stop.FAULT``."""
         return self._fault
@@ -330,6 +339,16 @@ class Gap8:
         """Put bytes on the RX wire: they arrive back to back at the configured baud from now."""
         self._polls.clear()
         self._bus.uart.feed(data)
+
+    def drive_gpio(self, pin: int, level: bool | None) -> None:
+        """Drives GPIO ``pin`` (0-31) from outside from now on, or releases it (None).
+
+        A reset of the chip changes nothing outside. SimulationError: no such pin.
+        """
+        if not 0 <= pin < PINS:
+            raise SimulationError(f"gap8: no GPIO {pin}; there are 0 to {PINS - 1}")
+        self._polls.clear()
+        self._machine.at(self._machine.now_fs, lambda: self._bus.gpio.drive(pin, level))
 
     def uart_drain(self) -> bytes:
         """Bytes that have left the TX pin since the last call."""

@@ -4,8 +4,8 @@ No table of GAP8's power by operating point is published. Two figures are, and t
 are scaled to both: 50 mW with eight busy cores at 150 MHz (the Clio paper), and 63 pJ a MAC on
 average over a MobileNet (DORY, arXiv 2008.07127; with its 186 MMAC at 4.3 frames a second that is
 50 mW again). The split between cores, memories and DMA follows the usual order of magnitude of
-55 nm memories and is a guess: only sums over whole layers mean something. Every joule made of
-these has the provenance "modelled".
+55 nm memories and is a guess: only sums over whole layers mean something. HyperBus and HWCE are in
+neither figure; what they cost is assumed. Every joule made of these has the provenance "modelled".
 """
 
 from __future__ import annotations
@@ -26,16 +26,21 @@ PUBLISHED_MAC_J, PUBLISHED_MAC_PER_S = 63e-12, 186e6 * 4.3
 
 @dataclass(frozen=True)
 class Coefficient:
-    """Energy of one unit of an activity in joules, at 1.2 V."""
+    """Energy of one unit of an activity in joules, at 1.2 V.
+
+    ``exponent`` of the core voltage: 2 for switched charge, 1 for what flows all the time, 0 for
+    what has a supply of its own.
+    """
 
     term: int
     joules: float
     what: str
+    exponent: int = 2
 
 
 COEFFICIENTS = (
-    Coefficient(L.E_SECONDS, 6.0e-3, "idle: leakage, PMU, FLL and SoC clock tree, per second"),
-    Coefficient(L.E_CLUSTER_SECONDS, 8.0e-3, "cluster powered: leakage and clock, per second"),
+    Coefficient(L.E_SECONDS, 6.0e-3, "idle: leakage, PMU, FLL and SoC clock tree, per second", 1),
+    Coefficient(L.E_CLUSTER_SECONDS, 8.0e-3, "cluster powered: leakage and clock, per second", 1),
     Coefficient(L.E_FC_CYCLES, 35e-12, "active FC cycle, with its fetch"),
     Coefficient(L.E_PE_CYCLES, 23e-12, "active PE cycle, with its fetch"),
     Coefficient(L.E_PACKED, 10e-12, "packed (SIMD, dot product) instruction, more than its cycle"),
@@ -44,26 +49,53 @@ COEFFICIENTS = (
     Coefficient(L.E_L2, 40e-12, "L2 access by a core"),
     Coefficient(L.E_DMA_BYTES, 8e-12, "byte moved by MCHAN"),
     Coefficient(L.E_IMISS, 120e-12, "instruction cache line refill"),
+    # Assumed. Bus and memory chip together: 25 mA at 1.8 V and 333 MB/s, the order of HyperRAM data
+    # sheets, are 135 pJ; pads and controller fill it up.
+    Coefficient(L.E_HYPERBUS_BYTES, 150e-12, "byte moved on HyperBus, with the memory chip", 0),
+    # Assumed. The vendor's peak of 600 GMAC/s/W (Flamand et al., ASAP 2018) at 1.0 V with small
+    # words is 2.4 pJ at 1.2 V; 16-bit products take more.
+    Coefficient(L.E_HWCE_MACS, 4e-12, "multiplication of the HWCE, with its L1 accesses"),
 )
-# Core voltage: highest clock of FC and of cluster in Hz (GAP SDK, benchmarks/gap8/cnn/README.md).
-OPERATING_POINTS = {1.0: (150e6, 90e6), 1.2: (250e6, 175e6)}
-STATIC_TERMS = (L.E_SECONDS, L.E_CLUSTER_SECONDS)
+# Core voltage: highest clock of FC and of cluster in Hz (GAP SDK, benchmarks/gap8/cnn/README.md);
+# between them the SDK takes a straight line (pmu_driver.c).
+LOWEST_V, HIGHEST_V = 1.0, 1.2
+CLOCK_LIMITS_HZ = {LOWEST_V: (150e6, 90e6), HIGHEST_V: (250e6, 175e6)}
+
+
+def check_voltage(core_v: float) -> None:
+    """SimulationError unless the core has an operating point at ``core_v``."""
+    if not LOWEST_V <= core_v <= HIGHEST_V:
+        raise SimulationError(
+            f"gap8: no operating point at {core_v:g} V; there are {LOWEST_V} to {HIGHEST_V} V"
+        )
+
+
+def clock_limits_hz(core_v: float) -> tuple[float, float]:
+    """Highest clocks of FC and cluster at a voltage; SimulationError outside of 1.0 to 1.2 V."""
+    check_voltage(core_v)
+    low, high = CLOCK_LIMITS_HZ[LOWEST_V], CLOCK_LIMITS_HZ[HIGHEST_V]
+    part = (core_v - LOWEST_V) / (HIGHEST_V - LOWEST_V)
+    return (low[0] + part * (high[0] - low[0]), low[1] + part * (high[1] - low[1]))
 
 
 def coefficients(core_v: float = SUPPLY_V) -> np.ndarray:
-    """The table as the engine wants it, at an operating point.
-
-    Switched charge costs the square of the voltage, what flows all the time is taken as linear.
-    SimulationError: the voltage is not one of OPERATING_POINTS.
-    """
-    if core_v not in OPERATING_POINTS:
-        known = ", ".join(f"{each:.1f}" for each in OPERATING_POINTS)
-        raise SimulationError(f"gap8: no operating point at {core_v:g} V; there are: {known} V")
+    """The table as the engine wants it, at a voltage; SimulationError outside of 1.0 to 1.2 V."""
+    check_voltage(core_v)
     values = np.zeros(L.ENERGY_TERMS)
     for row in COEFFICIENTS:
-        exponent = 1 if row.term in STATIC_TERMS else 2
-        values[row.term] = row.joules * (core_v / SUPPLY_V) ** exponent
+        values[row.term] = row.joules * (core_v / SUPPLY_V) ** row.exponent
     return values
+
+
+@numba.njit
+def _work_done(chip, work):
+    """Units of a device's work (L.WORK_*) by the end of the bin; what is under way counts evenly."""
+    done = float(chip[work + L.WORK_DONE])
+    elapsed = chip[L.BIN_DUE_FS] - chip[work + L.WORK_FROM_FS]
+    if chip[work + L.WORK_UNITS] != 0 and elapsed > 0:
+        span = chip[work + L.WORK_UNTIL_FS] - chip[work + L.WORK_FROM_FS]
+        done += chip[work + L.WORK_UNITS] * min(elapsed / span, 1.0)
+    return done
 
 
 @numba.njit
@@ -95,6 +127,8 @@ def close_bin(core, dma, chip, energy):
         now[L.E_PACKED] += core[base + L.N_PACKED]
         now[L.E_MULTIPLY] += core[base + L.N_MULTIPLY]
     now[L.E_DMA_BYTES] = dma[L.DMA_BYTES]
+    now[L.E_HYPERBUS_BYTES] = _work_done(chip, L.HYPERBUS_BYTES)
+    now[L.E_HWCE_MACS] = _work_done(chip, L.HWCE_MACS)
     now[L.E_CLUSTER_SECONDS] = energy[L.ENERGY_PREVIOUS + L.E_CLUSTER_SECONDS]
     if chip[L.CLUSTER_ON] != 0:
         now[L.E_CLUSTER_SECONDS] += chip[L.BIN_FS] * 1e-15

@@ -81,7 +81,7 @@ def _resume(core, chip, c, delay):
         cycle = cycle_at(chip, domain, chip[L.NOW_FS])
     core[base + L.MODE] = L.RUNNING
     core[L.READY + c] = cycle + delay
-    core[base + L.AWAKE_SINCE] = cycle
+    core[base + L.AWAKE_SINCE] = max(cycle, core[base + L.ASLEEP_FROM])
     chip[L.DIRTY] = 1
 
 
@@ -120,7 +120,9 @@ def sleep(core, chip, c, kind, rd, pc):
     core[base + L.WAIT_RD] = rd
     core[base + L.WAIT_PC] = pc
     core[L.READY + c] = L.NEVER
-    core[base + L.N_CYCLES] += chip[L.NOW_CYCLE] + 1 - core[base + L.AWAKE_SINCE]
+    awake = 1 if kind == L.WAIT_INTERRUPT else timing.ELW_AWAKE
+    core[base + L.ASLEEP_FROM] = chip[L.NOW_CYCLE] + awake
+    core[base + L.N_CYCLES] += core[base + L.ASLEEP_FROM] - core[base + L.AWAKE_SINCE]
 
 
 @inner

@@ -37,6 +37,7 @@ PC, HAZARD, LINE, MODE = 0, 2, 3, 4
 LOOP_START, LOOP_END, LOOP_COUNT = 5, 6, 7  # loop 0; loop 1 at +3
 WAIT_RD, WAIT_KIND, WAIT_PC, AWAKE_SINCE = 11, 12, 13, 14
 IRQ_READY = 15
+ASLEEP_FROM = 33  # cycle from which a core in p.elw or wfi has no clock
 COUNT = 16  # 16 event counters since reset in the order of pcer_v1.h
 (
     N_CYCLES, N_INSTRUCTIONS, N_LOAD_STALL, N_JUMP_STALL, N_IMISS, N_LOAD, N_STORE, N_JUMP,
@@ -103,7 +104,10 @@ FAULT_REASON, FAULT_CORE, FAULT_PC, FAULT_ADDRESS = 32, 33, 34, 35
 BIN_FS, BIN_COUNT, BIN_ROOM = 36, 37, 38
 DECODE_HALF = 39  # halfword of L2 that has to be decoded
 REFILL_FREE = 40  # two: cycle from which the cache can fetch another line from L2
-CHIP_WORDS = 42
+# Work of a device that the energy bins follow: units done, units under way (0: none), from, until
+HYPERBUS_BYTES, HWCE_MACS = 42, 46
+WORK_DONE, WORK_UNITS, WORK_FROM_FS, WORK_UNTIL_FS = range(4)
+CHIP_WORDS = 50
 
 # --- instruction caches: cache[...] --------------------------------------------------------------
 # For each domain and each 16-byte line of L2: the cycle from which it can be fetched, NEVER when
@@ -185,9 +189,9 @@ def new_state(bin_room: int) -> State:
 
 # --- energy: energy[...] -------------------------------------------------------------------------
 # coefficients and the counts of the previous bin, in the order of energy.COEFFICIENTS; then bins
-ENERGY_TERMS = 10
+ENERGY_TERMS = 12
 ENERGY_COEFFICIENT, ENERGY_PREVIOUS, ENERGY_BINS = 0, ENERGY_TERMS, 2 * ENERGY_TERMS
 (
     E_SECONDS, E_FC_CYCLES, E_PE_CYCLES, E_L1, E_L2, E_DMA_BYTES, E_IMISS, E_CLUSTER_SECONDS,
-    E_PACKED, E_MULTIPLY,
+    E_PACKED, E_MULTIPLY, E_HYPERBUS_BYTES, E_HWCE_MACS,
 ) = range(ENERGY_TERMS)  # fmt: skip

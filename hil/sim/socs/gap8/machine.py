@@ -13,6 +13,9 @@ from hil.sim.socs.gap8 import layout as L
 from hil.sim.socs.gap8.layout import State
 
 SOC_FIFO_DEPTH = 8
+# Masks of the SoC event unit, events 63 to 32 first: for the FC; for cluster and peripherals
+FC_MASKS, OTHER_MASKS = (0x04, 0x08), (0x0C, 0x10, 0x14, 0x18)
+ALL_BLOCKED = 0xFFFFFFFF
 
 # The engine's address map as a plain Python function.
 _memory_word = access.memory_word.py_func
@@ -93,6 +96,24 @@ class Machine:
     def _publish(self) -> None:
         self.state.chip[L.DEVICE_DUE_FS] = self._pending[0][0] if self._pending else L.NEVER
 
+    def begin_work(self, work: int, units: int, until_fs: int) -> None:
+        """A device works on ``units`` from now until then, for the energy (layout: WORK_*)."""
+        chip = self.state.chip
+        chip[work + L.WORK_UNITS] = units
+        chip[work + L.WORK_FROM_FS], chip[work + L.WORK_UNTIL_FS] = self.now_fs, until_fs
+
+    def end_work(self, work: int) -> None:
+        """The work is done, or given up: then as much is as its share of the time."""
+        chip = self.state.chip
+        units, start, until = (
+            int(chip[work + i]) for i in range(L.WORK_UNITS, L.WORK_UNTIL_FS + 1)
+        )
+        if units:
+            chip[work + L.WORK_DONE] += (
+                units * min(self.now_fs - start, until - start) // (until - start)
+            )
+        chip[work + L.WORK_UNITS] = 0
+
     def check_memory(self, address: int, count: int) -> None:
         """BusFault unless ``count`` bytes from ``address`` on are memory."""
         if _memory_word(L.FC, address, max(count, 1)) < 0:
@@ -134,15 +155,14 @@ class SocEvents:
 
     def reset(self) -> None:
         """All events blocked, FIFO empty."""
-        self._masks = {0x04: 0xFFFFFFFF, 0x08: 0xFFFFFFFF, 0x0C: 0xFFFFFFFF, 0x10: 0xFFFFFFFF,
-                       0x14: 0xFFFFFFFF, 0x18: 0xFFFFFFFF}  # fmt: skip
+        self._masks = dict.fromkeys((*FC_MASKS, *OTHER_MASKS), ALL_BLOCKED)
         self._fifo: list[int] = []
         self.lost = 0
 
     def raise_event(self, number: int) -> None:
         """A SoC event: queued for the FC unless masked; lost when the FIFO is full."""
         high = number >= 32
-        if (self._masks[0x04 if high else 0x08] >> (number & 31)) & 1:
+        if (self._masks[FC_MASKS[0 if high else 1]] >> (number & 31)) & 1:
             return
         if len(self._fifo) == SOC_FIFO_DEPTH:
             self.lost += 1
@@ -171,6 +191,9 @@ class SocEvents:
             for bit in range(8):
                 if (value >> bit) & 1:
                     self.raise_event(48 + bit)
+        elif offset in OTHER_MASKS and value != ALL_BLOCKED:
+            raise BusFault(f"SoC events for the cluster or the peripherals (mask +0x{offset:x} = "
+                           f"0x{value:08x}) are not modelled, only those for the FC")  # fmt: skip
         elif offset in self._masks:
             self._masks[offset] = value
         else:

@@ -49,8 +49,9 @@ def settle(profile, core, base, until):
         awake = until
         if core[base + L.MODE] == L.RUNNING:
             awake = core[base + L.AWAKE_SINCE]
-        profile[row + ASLEEP] += awake - begun - 1
-        profile[row + WAIT] += until - awake
+        asleep = max(awake - core[base + L.ASLEEP_FROM], 0)
+        profile[row + ASLEEP] += asleep
+        profile[row + WAIT] += until - begun - 1 - asleep
     core[base + L.PROFILE_TO] = until
     core[base + L.PROFILE_PAUSE] = NO_PAUSE
 

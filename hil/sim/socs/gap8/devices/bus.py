@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hil.sim.socs.gap8 import layout as L
+from hil.sim.socs.gap8.devices.absent import ABSENT, Absent
 from hil.sim.socs.gap8.devices.clocks import Fll
 from hil.sim.socs.gap8.devices.gpio import Gpio
 from hil.sim.socs.gap8.devices.hwce import Hwce
 from hil.sim.socs.gap8.devices.hyperbus import HyperBus
 from hil.sim.socs.gap8.devices.power import Cluster, SocControl
+from hil.sim.socs.gap8.devices.supply import Supply
 from hil.sim.socs.gap8.devices.timers import TimerPair
 from hil.sim.socs.gap8.devices.uart import Uart
 from hil.sim.socs.gap8.machine import BusFault, Machine
@@ -78,27 +80,6 @@ class ICache:
             raise BusFault(f"instruction cache has no register +0x{offset:x}")
 
 
-class Plain:
-    """Registers without effect in this model: they only keep what is written (PMU)."""
-
-    def __init__(self) -> None:
-        self._values: dict[int, int] = {}
-
-    def reset(self) -> None:
-        """All 0."""
-        self._values.clear()
-
-    def read(self, offset: int) -> int:
-        """The last value written; BusFault when none was, for its reset value is unknown here."""
-        if offset not in self._values:
-            raise BusFault(f"register +0x{offset:x} is not modelled and was never written")
-        return self._values[offset]
-
-    def write(self, offset: int, value: int) -> None:
-        """Keeps the value."""
-        self._values[offset] = value
-
-
 class _SocFifo:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
@@ -131,10 +112,11 @@ class _UdmaClocks:
 class Bus:
     """All Python devices of the chip."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, start_v: float) -> None:
         self._machine = machine
-        self.fc_fll = Fll(machine, L.DOMAIN_FC)
-        self.cluster_fll = Fll(machine, L.DOMAIN_CLUSTER)
+        self.supply = Supply(machine, start_v)
+        self.fc_fll = Fll(machine, L.DOMAIN_FC, self.supply)
+        self.cluster_fll = Fll(machine, L.DOMAIN_CLUSTER, self.supply)
         self.uart = Uart(machine)
         self.gpio = Gpio(machine)
         self.hyperbus = HyperBus(machine)
@@ -144,9 +126,8 @@ class Bus:
         self._fc_timer = TimerPair(machine, L.DOMAIN_FC)
         self._cluster_timer = TimerPair(machine, L.DOMAIN_CLUSTER)
         self.cluster = Cluster(machine, self._reset_cluster_peripherals)
-        self._soc = SocControl(machine, self.cluster, self.gpio)
+        self._soc = SocControl(machine, self.cluster, self.gpio, self.supply)
         self._clocks = _UdmaClocks()
-        self._pmu = Plain()
         self.printed = bytearray()
         self.windows = (
             Window(0x1A100000, 0x10, self.fc_fll, "FC FLL"),
@@ -157,7 +138,7 @@ class Bus:
             Window(UDMA_CLOCK_GATES, 4, self._clocks, "uDMA clock gates"),
             Window(0x1A104000, 0x200, self._soc, "SoC control"),
             Window(0x1A106000, 0x40, machine.soc_events, "SoC event unit"),
-            Window(0x1A107000, 0x40, self._pmu, "PMU"),
+            Window(0x1A107000, 0x1000, self.supply, "PMU"),
             Window(0x10200000, 0x80, self.cluster, "cluster control"),
             Window(0x10200400, 0x40, self._cluster_timer, "cluster timer"),
             Window(0x10201000, 0x300, self._hwce, "HWCE"),
@@ -165,6 +146,10 @@ class Bus:
             Window(0x1B200400, 0x40, self._fc_timer, "FC timer"),
             Window(FC_SOC_EVENT_FIFO, 4, _SocFifo(machine), "SoC event FIFO"),
             Window(0x1B201400, 0x40, self._fc_icache, "FC instruction cache"),
+            *(
+                Window(base, size, Absent(name), f"{name}, not modelled")
+                for base, size, name in ABSENT
+            ),
         )
 
     def _reset_cluster_peripherals(self) -> None:
@@ -176,17 +161,16 @@ class Bus:
         state.eu[:fc] = 0
         state.eu[L.BARRIER :] = 0
         state.eu[L.MUTEX_OWNER] = -1
-        state.dma[:] = 0
+        state.dma[: L.DMA_BYTES] = 0  # what was moved stays counted
         state.dma[L.DMA_DUE : L.DMA_PORT : L.DMA_SPAN] = L.NEVER
         state.chip[L.DMA_DUE_CYCLE] = L.NEVER
 
     def reset(self) -> None:
         """Power-on reset of all devices."""
         self._machine.soc_events.reset()
-        for device in (self.fc_fll, self.cluster_fll, self.uart, self.gpio, self.hyperbus,
-                       self._fc_icache,
-                       self._fc_timer, self.cluster, self._soc, self._clocks,
-                       self._pmu):  # fmt: skip
+        for device in (self.supply, self.fc_fll, self.cluster_fll, self.uart, self.gpio,
+                       self.hyperbus, self._fc_icache, self._fc_timer, self.cluster, self._soc,
+                       self._clocks):  # fmt: skip
             device.reset()
         self.printed.clear()
 
@@ -195,7 +179,9 @@ class Bus:
             if window.base <= address < window.base + window.size:
                 self._check_clock(window)
                 return window
-        raise BusFault("access to an address that is unmapped or not modelled")
+        if STDOUT <= address < STDOUT_END:
+            raise BusFault("the simulator's output register can only be written")
+        raise BusFault("access to an unmapped address: no device is known there")
 
     def _check_clock(self, window: Window) -> None:
         """BusFault when the device's clock is off."""

@@ -8,22 +8,30 @@ accesses at the reference's edges.
 from __future__ import annotations
 
 from hil.sim.socs.gap8 import layout as L
+from hil.sim.socs.gap8.devices.supply import Supply
 from hil.sim.socs.gap8.machine import BusFault, Machine
 
 REFERENCE_HZ = 32768
 REFERENCE_FS = L.FS_PER_S // REFERENCE_HZ
 STATUS, CONF1, CONF2, INTEGRATOR = 0x0, 0x4, 0x8, 0xC
-CLOSED_LOOP = 1 << 31
+CLOSED_LOOP = 1 << 31  # CONF1
+OPEN_LOOP = 1 << 30  # CONF2
 # The multiplier that the measured seed INTEGRATOR = 332 (about 70 MHz at DIV 2) stands for.
 MULT_PER_INTEGRATOR = 4272 / 332
 OPEN_LOOP_MULT = 1525  # 50 MHz at DIV 1: the loop before it is configured (assumed)
 
 
+def _output_hz(mult: int, conf1: int) -> float:
+    divider = max((conf1 >> 26) & 15, 1)
+    return REFERENCE_HZ * mult / 2 ** (divider - 1)
+
+
 class Fll:
     """One FLL, driving one clock domain."""
 
-    def __init__(self, machine: Machine, domain: int) -> None:
+    def __init__(self, machine: Machine, domain: int, supply: Supply) -> None:
         self._machine = machine
+        self._supply = supply
         self._domain = domain
         self.reset()
 
@@ -41,8 +49,7 @@ class Fll:
     @property
     def frequency_hz(self) -> float:
         """Output frequency now."""
-        divider = max((self._registers[CONF1] >> 26) & 15, 1)
-        return REFERENCE_HZ * self._mult / 2 ** (divider - 1)
+        return _output_hz(self._mult, self._registers[CONF1])
 
     def _apply(self) -> None:
         self._machine.set_period(self._domain, round(L.FS_PER_S / self.frequency_hz))
@@ -58,14 +65,21 @@ class Fll:
         return self._registers[offset]
 
     def write(self, offset: int, value: int) -> None:
-        """A new CONF1 in closed loop lets the frequency slide to its target."""
+        """A new CONF1 lets the frequency slide to its target; BusFault when the core voltage does
+        not carry it."""
         if offset == STATUS:
             raise BusFault("FLL STATUS is read-only")
-        was_open = not self._registers[CONF1] & CLOSED_LOOP
-        self._registers[offset] = value
-        if offset == CONF1 and value & CLOSED_LOOP:
+        if offset == CONF2 and value & OPEN_LOOP:
+            raise BusFault("FLL in open loop (CONF2 bit 30 set) is not modelled")
+        if offset == CONF1:
+            if not value & CLOSED_LOOP:
+                raise BusFault("FLL in open loop (CONF1 bit 31 clear) is not modelled")
             if value & 0xFFFF == 0:
                 raise BusFault("FLL multiplier 0")
+            self._supply.use_clock(self._domain, _output_hz(value & 0xFFFF, value))
+        was_open = not self._registers[CONF1] & CLOSED_LOOP
+        self._registers[offset] = value
+        if offset == CONF1:
             if was_open and self._registers[INTEGRATOR]:
                 seed = (self._registers[INTEGRATOR] >> 16) & 0x3FF
                 self._mult = max(round(seed * MULT_PER_INTEGRATOR), 1)

@@ -66,6 +66,12 @@ class Convolution:
         return (self.shape[0] * self.shape[1] * len(self.outputs) + 1) // 2
 
     @property
+    def macs(self) -> int:
+        """Multiplications with accumulation."""
+        taps = self.shape[0] * self.shape[1]
+        return self.rows * self.columns * taps * len(self.outputs)
+
+    @property
     def cycles(self) -> int:
         """Weights, the rows before the first output, then an output position a cycle."""
         return self.weight_words + (self.shape[0] - 1) * self.x_words + self.rows * self.columns
@@ -191,6 +197,7 @@ class Hwce:
         self._next_number = 0
         self._queue: deque[_Job] = deque()
         self._finished = 0
+        self._machine.end_work(L.HWCE_MACS)
 
     def read(self, offset: int) -> int:
         """ACQUIRE takes a job; FINISHED counts up to two and clears."""
@@ -263,11 +270,13 @@ class Hwce:
         assert work is not None, "only triggered jobs are in the queue"
         cycle = self._machine.cycle(L.DOMAIN_CLUSTER) + work.cycles
         due = self._machine.time_fs(L.DOMAIN_CLUSTER, cycle)
+        self._machine.begin_work(L.HWCE_MACS, work.macs, due)
         self._machine.at(due, lambda: self._finish(job, work))
 
     def _finish(self, job: _Job, work: Convolution) -> None:
         if not self._queue or self._queue[0] is not job:
             return  # cleared meanwhile
+        self._machine.end_work(L.HWCE_MACS)
         convolve(self._machine, work)
         self._queue.popleft()
         self._finished += 1

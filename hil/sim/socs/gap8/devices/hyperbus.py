@@ -3,8 +3,9 @@
 Registers: archi/udma/hyper/udma_hyper_v1.h of the GAP SDK. The bus moves a byte each FC cycle
 (double data rate at half the clock; measured on the vendor simulator, 0.998 bytes a cycle), after
 a start that is fitted to those measurements: the vendor simulator's source counts 80 cycles for it
-(idle, access latency 72, chip select, six command bytes), 14 more. The latency fields of CFG0 and
-CFG4 enter neither there nor here.
+(idle, access latency 72, chip select, six command bytes), 14 more. The latencies of CFG0 and CFG4
+and the timing fields of CFG1 and CFG5 enter neither there nor here: they are kept. CFG3 and CFG7
+must say what is connected, RAM on chip select 0 and flash on 1, without limits of a burst.
 
 The flash can be read only. Its erase and program commands are refused: load its content with
 ``Gap8.program_flash``.
@@ -20,11 +21,14 @@ from hil.sim.socs.gap8.machine import BusFault, Machine
 SADDR, SIZE, CFG = 0x0, 0x4, 0x8
 RX, TX = 0x00, 0x10
 EXT_ADDRESS, CFG0, CFG3, CFG4, CFG7 = 0x20, 0x28, 0x34, 0x38, 0x44
+CONFIG = range(CFG0, CFG7 + 4, 4)
 CFG_CONTINUOUS, CFG_ENABLE, CFG_CLEAR = 1 << 0, 1 << 4, 1 << 5
-REGISTER_SPACE = 1 << 3  # CRT of CFG3 and CFG7
+# CFG3 and CFG7
+IS_RAM, REGISTER_SPACE, BURST_LIMITS = 1 << 2, 1 << 3, 3 << 4
 EVENT_RX, EVENT_TX = 6, 7  # SoC event numbers
-# Entry state left by the boot ROM (read on the vendor simulator)
-AT_ENTRY = {EXT_ADDRESS: 0x01000C00, CFG3: 4, CFG4: 1}
+# Entry state left by the boot ROM (read on the vendor simulator, the others are not known; the ROM
+# has read the flash, so chip select 0 begins at 0 and CFG7 says flash)
+AT_ENTRY = {EXT_ADDRESS: 0x01000C00, CFG3: IS_RAM, CFG4: 1}
 
 RAM_BYTES, FLASH_BYTES = 8 << 20, 64 << 20  # GAPuino
 START_CYCLES = 66  # fitted, see above
@@ -95,7 +99,6 @@ class HyperBus:
     def reset(self) -> None:
         """State at a firmware's entry; the RAM loses its content, the flash keeps it."""
         self._registers = dict.fromkeys((RX, RX + SIZE, TX, TX + SIZE, EXT_ADDRESS), 0)
-        self._registers |= dict.fromkeys(range(CFG0, CFG7 + 4, 4), 0)
         self._registers |= AT_ENTRY
         self._busy: _Transfer | None = None
         self.bytes_moved = 0
@@ -109,6 +112,9 @@ class HyperBus:
             return CFG_ENABLE if busy else 0
         if offset in self._registers:
             return self._registers[offset]
+        if offset in CONFIG:
+            raise BusFault(f"HyperBus CFG{(offset - CFG0) // 4} read before it was written; what "
+                           "the boot ROM leaves in it is not known")  # fmt: skip
         raise BusFault(f"HyperBus register +0x{offset:x} is not modelled")
 
     def write(self, offset: int, value: int) -> None:
@@ -121,7 +127,7 @@ class HyperBus:
             self._registers[offset] = value & 0x1FFFF
         elif offset == EXT_ADDRESS and self._busy:
             raise BusFault("HyperBus address written while a transfer runs: it is one register")
-        elif offset in self._registers:
+        elif offset in self._registers or offset in CONFIG:
             self._registers[offset] = value
         else:
             raise BusFault(f"HyperBus register +0x{offset:x} is not modelled")
@@ -129,15 +135,24 @@ class HyperBus:
     def _target(self) -> tuple[PagedMemory, int]:
         """The memory that EXT_ADDR selects, and the address in it."""
         address = self._registers[EXT_ADDRESS]
-        flash_base = (self._registers[CFG4] & 0xFF) << 24
+        ram_base, flash_base = (
+            (self._registers.get(config, 0) & 0xFF) << 24 for config in (CFG0, CFG4)
+        )
         in_flash = address >= flash_base
-        if self._registers[CFG7 if in_flash else CFG3] & REGISTER_SPACE:
+        config = self._registers.get(CFG7 if in_flash else CFG3, 0)
+        if config & REGISTER_SPACE:
             raise BusFault("HyperBus register space (CRT) is not modelled")
-        return (self.flash, address - flash_base) if in_flash else (self.ram, address)
+        if config & BURST_LIMITS:
+            raise BusFault("HyperBus burst limits (CFG3 or CFG7 bits 4 and 5) are not modelled")
+        if bool(config & IS_RAM) == in_flash:
+            raise BusFault(f"HyperBus device type 0x{config:x}: RAM is on chip select 0 (DT0 = 1), "
+                           "flash on 1 (DT1 = 0)")  # fmt: skip
+        return (self.flash, address - flash_base) if in_flash else (self.ram, address - ram_base)
 
     def _configure(self, side: int, value: int) -> None:
         if value & CFG_CLEAR and self._busy and self._busy.side == side:
             self._busy = None
+            self._machine.end_work(L.HYPERBUS_BYTES)
         if not value & CFG_ENABLE:
             return
         if value & CFG_CONTINUOUS:
@@ -149,6 +164,7 @@ class HyperBus:
         self.long_bursts += transfer.size > SILICON_BURST_BYTES
         cycle = self._machine.cycle(L.DOMAIN_FC) + START_CYCLES + transfer.size
         due = self._machine.time_fs(L.DOMAIN_FC, cycle)
+        self._machine.begin_work(L.HYPERBUS_BYTES, transfer.size, due)
         self._machine.at(due, lambda: self._finish(transfer))
 
     def _checked(self, side: int) -> _Transfer:
@@ -170,6 +186,7 @@ class HyperBus:
         if self._busy is not transfer:
             return  # cleared meanwhile
         self._busy = None
+        self._machine.end_work(L.HYPERBUS_BYTES)
         self.bytes_moved += transfer.size
         if transfer.side == RX:
             data = transfer.memory.read(transfer.address, transfer.size)

@@ -1,5 +1,8 @@
 """SoC control (0x1A104000) and cluster control (0x10200000): pads, cluster power, start, end.
 
+Pad multiplexers read 0 at a firmware's entry (measured); pull and strength of the pads are kept,
+electrical only, and so is the cluster's own clock gate (+0x20).
+
 CL_BYPASS (0x1A104070) bits used: 3 power, 10 clock gated, 13 reset. The cluster's memory and
 registers are reachable once it is powered, clocked and out of reset.
 """
@@ -11,13 +14,17 @@ from collections.abc import Callable
 from hil.sim.socs.gap8 import layout as L
 from hil.sim.socs.gap8 import profiling
 from hil.sim.socs.gap8.devices.gpio import Gpio
+from hil.sim.socs.gap8.devices.supply import Supply
 from hil.sim.socs.gap8.machine import BusFault, Machine
 
-CL_ISOLATE, CL_BUSY, CL_BYPASS, CORESTATUS = 0x0C, 0x6C, 0x70, 0xA0
+CL_ISOLATE, CL_BYPASS, CORESTATUS, DCDC = 0x0C, 0x70, 0xA0, 0x100
 POWER, CLOCK_GATED, RESET = 1 << 3, 1 << 10, 1 << 13
 BYPASS_AT_ENTRY = 0x800
 PADFUN, PADCFG = range(0x140, 0x180, 4), range(0x180, 0x1C0, 4)
-READ_ONLY_ZERO = (CL_BUSY,)
+NOT_MODELLED = {
+    0x6C: "CL_BUSY (the vendor's simulator reads 0 whatever the cluster does)",
+    0x74: "the JTAG mailbox (there is no debug bridge)",
+}
 # Times of the power switch and the clock gate: not published, chosen short but not zero.
 POWER_FS = 10 * 10**9
 CLOCK_GATE_FS = 10**8
@@ -125,28 +132,35 @@ class Cluster:
 class SocControl:
     """Pads, cluster power and the exit mailbox."""
 
-    def __init__(self, machine: Machine, cluster: Cluster, gpio: Gpio) -> None:
+    def __init__(self, machine: Machine, cluster: Cluster, gpio: Gpio, supply: Supply) -> None:
         self._machine = machine
         self._cluster = cluster
         self._gpio = gpio
+        self._supply = supply
         self.reset()
 
     def reset(self) -> None:
         """Cluster off; pads at function 0; CL_BYPASS as read at a firmware's entry."""
-        self._registers = dict.fromkeys((*PADFUN, *PADCFG, CORESTATUS, 116), 0)
-        self._registers |= {CL_ISOLATE: 0, CL_BUSY: 0, CL_BYPASS: BYPASS_AT_ENTRY}
+        self._registers = dict.fromkeys((*PADFUN, CORESTATUS, CL_ISOLATE), 0)
+        self._registers[CL_BYPASS] = BYPASS_AT_ENTRY
 
     def read(self, offset: int) -> int:
         """Registers read back what was written."""
-        if offset not in self._registers:
-            raise BusFault(f"SoC control register +0x{offset:x} is not modelled")
+        if offset == DCDC:
+            return self._supply.read_dcdc()
+        if offset in PADCFG and offset not in self._registers:
+            raise BusFault(f"pad configuration +0x{offset:x} read before it was written; its reset "
+                           "value is not known")  # fmt: skip
+        self._check(offset)
         return self._registers[offset]
 
     def write(self, offset: int, value: int) -> None:
         """CORESTATUS bit 31 ends the program with the low bits as exit code."""
-        if offset not in self._registers or offset in READ_ONLY_ZERO:
-            raise BusFault(f"SoC control register +0x{offset:x} is not modelled")
-        old = self._registers[offset]
+        if offset == DCDC:
+            self._supply.write_dcdc(value)
+            return
+        self._check(offset)
+        old = self._registers.get(offset, 0)
         self._registers[offset] = value
         if offset == CORESTATUS and value >> 31:
             self._machine.exit_code = value & 0x7FFFFFFF
@@ -154,6 +168,11 @@ class SocControl:
             self._bypass(old, value)
         elif offset in PADFUN:
             self._gpio.pad_function(offset, value)
+
+    def _check(self, offset: int) -> None:
+        if offset not in self._registers and offset not in PADCFG:
+            name = NOT_MODELLED.get(offset, f"SoC control register +0x{offset:x}")
+            raise BusFault(f"{name} is not modelled")
 
     def _bypass(self, old: int, value: int) -> None:
         powered = bool(value & POWER)

@@ -11,7 +11,8 @@ from hil.sim.socs.gap8.devices.clocks import REFERENCE_FS
 from hil.sim.socs.gap8.machine import BusFault, Machine
 
 CFG, CNT, CMP, START, RESET = 0x00, 0x08, 0x10, 0x18, 0x20  # LO; HI at +4
-ENABLE, CLEAR, EVENT, CLEAR_ON_MATCH, ONE_SHOT = 1 << 0, 1 << 1, 1 << 2, 1 << 4, 1 << 5
+ENABLE, CLEAR, EVENT, INPUT_EVENT = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+CLEAR_ON_MATCH, ONE_SHOT = 1 << 4, 1 << 5
 PRESCALER, REFERENCE, CASCADE = 1 << 6, 1 << 7, 1 << 31
 
 
@@ -73,13 +74,14 @@ class _Counter:
         self._plan += 1
         if not self.cfg & ENABLE or not self.cfg & (EVENT | CLEAR_ON_MATCH | ONE_SHOT):
             return
-        ahead = (self.compare - self.value) % (1 << self.bits)
-        if ahead == 0:
-            ahead = 1 << self.bits
-        period = REFERENCE_FS
-        if not self.cfg & REFERENCE:
-            period = self._machine.period_fs(self._domain)
-        due = self._machine.now_fs + ahead * self._divider() * period
+        ahead = (self.compare - self.value) % (1 << self.bits) or 1 << self.bits
+        divider = self._divider()
+        counted = (self._ticks() - self._since) // divider
+        tick = self._since + (counted + ahead) * divider
+        if self.cfg & REFERENCE:
+            due = tick * REFERENCE_FS
+        else:
+            due = self._machine.time_fs(self._domain, tick)
         plan = self._plan
         self._machine.at(due, lambda: self._match(plan))
 
@@ -134,6 +136,8 @@ class TimerPair:
         register, counter = offset & ~4, self._pick(offset)
         cascaded = self._low.bits == 64
         if register == CFG:
+            if value & INPUT_EVENT:
+                raise BusFault("timer started by an input event (CFG bit 3) is not modelled")
             if counter is self._low:
                 self._low.bits = 64 if value & CASCADE else 32
             counter.configure(value)
