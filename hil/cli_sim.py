@@ -51,6 +51,14 @@ def sim_run(
             show_default="average",
         ),
     ] = "",
+    core_v: Annotated[
+        float | None,
+        typer.Option(
+            help="GAP8: core voltage at the start, 1.0 to 1.2; clocks beyond what it carries end "
+            "the run. The report's timing line names it.",
+            show_default="1.2",
+        ),
+    ] = None,
 ) -> None:
     """Run any ELF on a simulated chip; prints its UART output, cycles and how it ended.
 
@@ -83,7 +91,7 @@ def sim_run(
             None if trace_inside is None else _span(functions, trace_inside, elf),
         )
     limits = Limits(max_ms / 1e3, max_cycles)
-    ended = run_elf(elf, board, write, limits, profile, window, data_cache)
+    ended = run_elf(elf, board, write, limits, profile, window, data_cache, core_v)
     if trace is not None:
         _write_trace(trace, trace_lines(ended.trace))
     for line in [*ended.lines(), *ended.fault_lines(functions)]:

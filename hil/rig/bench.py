@@ -216,6 +216,8 @@ def start(rig: Rig, stack: ExitStack, command: TwinCommand) -> Places:
         meter = rig.meter.kind if hosted else OWN_METER
         if rig.virtual.data_cache:
             command = with_option(command, "--data-cache", rig.virtual.data_cache)
+        if rig.virtual.core_v is not None:
+            command = with_option(command, "--core-v", f"{rig.virtual.core_v:g}")
         twin = TwinProcess(rig.board, rig.virtual.seed, rig.virtual.start_s, command, meter)
         stack.callback(twin.close)
         values = {

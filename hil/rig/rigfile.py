@@ -95,13 +95,15 @@ class MeterSpec:
 class VirtualSpec:
     """The twin to start. ``slowdown``: how many times slower than the chip's time it may run.
 
-    ``data_cache``: how an STM32F7 times it, "average" or "lines" (docs/virtual-bench.md).
+    ``data_cache``: how an STM32F7 times it, "average" or "lines"; ``core_v``: with which voltage a
+    GAP8's core starts, 1.0 to 1.2 (docs/virtual-bench.md).
     """
 
     seed: int = 0
     slowdown: float = 1.0
     start_s: float = 60.0
     data_cache: str = ""
+    core_v: float | None = None
 
 
 @dataclass(frozen=True)
@@ -279,7 +281,9 @@ def _accuracy(table: dict[str, Any], path: Path) -> MeterAccuracy | None:
     return accuracy
 
 
-def _typed(value: Any, wanted: type, place: str) -> Any:
+def _typed(value: Any, wanted: Any, place: str) -> Any:
+    if wanted == float | None:
+        wanted = float  # TOML has no null: a key that is there has a number
     if wanted is float and type(value) is int:
         return float(value)
     if type(value) is not wanted:

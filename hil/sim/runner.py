@@ -117,14 +117,15 @@ def run_elf(
     profile: bool = False,
     window: TraceWindow | None = None,
     data_cache: str = "",
+    core_v: float | None = None,
 ) -> RunReport:
     """Run the ELF at ``path`` on a new chip until it ends or a limit is reached.
 
     ``write`` gets the console's bytes; ``profile`` counts cycles by address, ``window`` says which
-    instructions a trace keeps; ``data_cache`` is that of ``make_chip``. SimulationError: unknown
-    board, unusable ELF, a board without that data cache.
+    instructions a trace keeps; ``data_cache`` and ``core_v`` are those of ``make_chip``.
+    SimulationError: unknown board, unusable ELF, a board without that choice.
     """
-    chip = make_chip(board, data_cache)
+    chip = make_chip(board, data_cache, core_v)
     chip.load_elf(path)
     if window is not None:
         if not isinstance(chip, TracedChip):

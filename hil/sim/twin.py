@@ -312,12 +312,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the meter's errors and noise")
     parser.add_argument("--meter", default=OWN_METER, choices=[OWN_METER, *INSTRUMENTS])
     parser.add_argument("--data-cache", default="", help="STM32F7: average or lines")
+    parser.add_argument("--core-v", type=float, help="GAP8: core voltage at the start")
     parser.add_argument("--parent", type=int, help="process whose end ends the twin")
     options = parser.parse_args(arguments)
     try:
         serve(
             Twin(
-                make_chip(options.board, options.data_cache),
+                make_chip(options.board, options.data_cache, options.core_v),
                 options.board,
                 options.dir,
                 options.seed,

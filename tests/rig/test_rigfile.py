@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from hil.core.errors import RigError
+from hil.rig.bench import start
 from hil.rig.rigfile import SHIPPED, known_names, load_bench, load_rig
+from hil.rig.twin_process import TwinCommand, twin_command
 
 GOOD = """
 name = "mine"
@@ -49,6 +53,37 @@ def test_values_and_defaults(tmp_path: Path) -> None:
     assert rig.console.baud == 1_000_000 and rig.console.answer_s == 2.0
     assert rig.meter.sample_rate_hz == 100_000.0 and rig.meter.serial == ""
     assert rig.virtual is not None and rig.virtual.seed == 3 and rig.slowdown == 1.0
+
+
+def test_choices_of_a_twin_reach_its_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[virtual] core_v and data_cache; without them the command says nothing."""
+    commands: list[Sequence[str]] = []
+
+    class Twin:
+        directory, meter_port, gdb_port = tmp_path, 1, 2
+
+        def __init__(
+            self, board: str, seed: int, start_s: float, command: TwinCommand, meter: str
+        ) -> None:
+            commands.append(command(board, tmp_path, seed, meter))
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr("hil.rig.bench.TwinProcess", Twin)
+    for line in ("", "core_v = 1", "core_v = 1.15", 'data_cache = "lines"'):
+        rig = load_rig(write(tmp_path, GOOD + line + "\n"))
+        with ExitStack() as stack:
+            start(rig, stack, twin_command)
+    plain = list(twin_command("gap8", tmp_path, 3, "scpi_digitizer"))[-2:]
+    assert commands[0][-2:] == plain
+    assert [list(command[-2:]) for command in commands[1:]] == [
+        ["--core-v", "1"], ["--core-v", "1.15"], ["--data-cache", "lines"],
+    ]  # fmt: skip
+    with pytest.raises(RigError, match=r"\[virtual\] core_v: '1\.0' is not a number"):
+        load_rig(write(tmp_path, GOOD + 'core_v = "1.0"\n'))
 
 
 def test_lost_samples_are_refused_unless_a_rig_accepts_some(tmp_path: Path) -> None:

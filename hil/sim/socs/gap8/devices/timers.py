@@ -82,6 +82,8 @@ class _Counter:
             due = tick * REFERENCE_FS
         else:
             due = self._machine.time_fs(self._domain, tick)
+        if due >= L.NEVER:
+            return  # far behind the end of the model's time
         plan = self._plan
         self._machine.at(due, lambda: self._match(plan))
 
