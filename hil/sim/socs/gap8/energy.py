@@ -89,7 +89,7 @@ def coefficients(core_v: float = SUPPLY_V) -> np.ndarray:
 
 @numba.njit
 def _work_done(chip, work):
-    """Units of a device's work (L.WORK_*) by the end of the bin; what is under way counts evenly."""
+    """Units of a device's work (L.WORK_*) at the end of the bin; it goes on evenly."""
     done = float(chip[work + L.WORK_DONE])
     elapsed = chip[L.BIN_DUE_FS] - chip[work + L.WORK_FROM_FS]
     if chip[work + L.WORK_UNITS] != 0 and elapsed > 0:

@@ -105,13 +105,10 @@ class Machine:
     def end_work(self, work: int) -> None:
         """The work is done, or given up: then as much is as its share of the time."""
         chip = self.state.chip
-        units, start, until = (
-            int(chip[work + i]) for i in range(L.WORK_UNITS, L.WORK_UNTIL_FS + 1)
-        )
+        units, start = int(chip[work + L.WORK_UNITS]), int(chip[work + L.WORK_FROM_FS])
         if units:
-            chip[work + L.WORK_DONE] += (
-                units * min(self.now_fs - start, until - start) // (until - start)
-            )
+            span = int(chip[work + L.WORK_UNTIL_FS]) - start
+            chip[work + L.WORK_DONE] += units * min(self.now_fs - start, span) // span
         chip[work + L.WORK_UNITS] = 0
 
     def check_memory(self, address: int, count: int) -> None:

@@ -37,8 +37,8 @@ FETCH_MISS_FC = 12  # not measured; the same refill from the same memory
 
 ELW = 3  # p.elw that need not sleep: 1 + 2 (vendor simulator's p.elw adds 2)
 BARRIER_LAST = 11  # the last core to arrive goes on 11 cycles after its p.elw (measured)
-# A core that has to wait in p.elw keeps its clock for 6 cycles, then sleeps: with WAKE these are the
-# 13 cycles that the counter of a waiting core shows (measured: csrr, p.elw, csrr 14, however long)
+# A core that has to wait in p.elw keeps its clock for 6 cycles, then sleeps: with WAKE these are
+# the 13 cycles that a waiting core counts (measured: csrr, p.elw, csrr 14, however long it waits)
 ELW_AWAKE = 6
 WAKE = 7  # waiting cores go on 7 cycles after the barrier fills (measured), also other events
 
