@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from hil.cli import app
 from hil.sim.socs.gap8 import energy
 from hil.sim.socs.gap8 import layout as L
+from hil.sim.socs.gap8.devices.absent import ABSENT
 from hil.sim.socs.stm32f7 import power
 
 ROOT = Path(__file__).parents[2]
@@ -21,15 +22,29 @@ def test_files_and_options_exist() -> None:
     assert len(places) > 8
     assert [place for place in places if not (ROOT / place).exists()] == []
     shown = CliRunner().invoke(app, ["sim", "run", "--help"], env={"COLUMNS": "200"}).stdout
-    for option in set(re.findall(r"--(?:trace|max|profile)[\w-]*", PAGE)):
+    for option in set(re.findall(r"--(?:trace|max|profile|core)[\w-]*", PAGE)):
         assert option in shown
+
+
+def test_what_is_refused_is_named() -> None:
+    """Every device that is absent from the model, by the page's shorter name."""
+    shorter = {
+        "LVDS": "LVDS", "SPI": "SPI", "I2C": "I2C", "copier": "copier", "I2S": "I2S",
+        "camera": "camera", "event routing": "event routing", "advanced timer": "advanced timer",
+        "real-time clock": "RTC", "eFuses": "eFuses", "boot ROM": "boot ROM",
+    }  # fmt: skip
+    refused = PAGE[PAGE.index("Not modelled, and refused by name") :].split(".", 1)[0]
+    for _, _, name in ABSENT:
+        known = [word for part, word in shorter.items() if part in name]
+        if not name.startswith("the rest of") and "private" not in name:
+            assert known and known[0] in refused, name
 
 
 def test_energies_are_those_of_the_tables() -> None:
     joule = {row.term: row.joules for row in energy.COEFFICIENTS}
     picojoules = [
         [L.E_PE_CYCLES, L.E_FC_CYCLES], [L.E_PACKED, L.E_MULTIPLY],
-        [L.E_L1, L.E_L2, L.E_DMA_BYTES], [L.E_IMISS],
+        [L.E_L1, L.E_L2, L.E_DMA_BYTES], [L.E_IMISS], [L.E_HYPERBUS_BYTES, L.E_HWCE_MACS],
     ]  # fmt: skip
     for terms in picojoules:
         cells = "; ".join(f"{joule[term] * 1e12:g}" for term in terms)
