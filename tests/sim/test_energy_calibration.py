@@ -142,6 +142,21 @@ def test_gap8_hyperbus_bytes_cost_while_they_move() -> None:
     assert moving.mean() - bins_j[-5:].mean() == pytest.approx(bytes_j * 10e-6 / 83.3e-6, rel=0.01)
 
 
+def test_gap8_bytes_of_the_dma_stay_counted_while_the_cluster_is_off() -> None:
+    """Else a bin would give back their energy; a reset of the chip forgets them."""
+    chip = spinning(Gap8())
+    chip._state.dma[L.DMA_BYTES] = 4096
+    pass_time(chip, 2e-5)
+    for bypass in (0x209, 0x2A01):  # cluster on, then off and in reset
+        write(chip, 0x1A104070, bypass)
+    assert chip.counters()["dma_bytes"] == 4096
+    chip.energy_drain()
+    pass_time(chip, 1e-4)
+    assert chip.energy_drain().energy_j.min() > 0
+    chip.reset()
+    assert chip.counters()["dma_bytes"] == 0
+
+
 def test_gap8_operating_points() -> None:
     high, low = energy.coefficients(1.2), energy.coefficients(1.0)
     assert low[L.E_PE_CYCLES] / high[L.E_PE_CYCLES] == pytest.approx((1.0 / 1.2) ** 2)

@@ -168,6 +168,7 @@ class Bus:
     def reset(self) -> None:
         """Power-on reset of all devices."""
         self._machine.soc_events.reset()
+        self._machine.state.dma[L.DMA_BYTES] = 0
         for device in (self.supply, self.fc_fll, self.cluster_fll, self.uart, self.gpio,
                        self.hyperbus, self._fc_icache, self._fc_timer, self.cluster, self._soc,
                        self._clocks):  # fmt: skip
