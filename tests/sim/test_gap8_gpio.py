@@ -84,6 +84,13 @@ def test_an_edge_sets_the_status_and_raises_soc_event_42(
         assert read(chip, SOC_EVENT_FIFO) == (0x80000000 | 42) * raised
 
 
+def test_a_reset_changes_nothing_outside(chip: Gap8) -> None:
+    chip.drive_gpio(3, True)
+    spinning(chip)
+    write(chip, EN, 1 << 3)
+    assert read(chip, IN) == 1 << 3
+
+
 def test_pins_that_are_not_asked_raise_nothing(chip: Gap8) -> None:
     write(chip, SOC_EVENT_MASK_HIGH, 0)
     write(chip, INTTYPE0, BOTH << 6)

@@ -348,7 +348,8 @@ class Gap8:
         if not 0 <= pin < PINS:
             raise SimulationError(f"gap8: no GPIO {pin}; there are 0 to {PINS - 1}")
         self._polls.clear()
-        self._machine.at(self._machine.now_fs, lambda: self._bus.gpio.drive(pin, level))
+        self._bus.gpio.drive(pin, level)
+        self._machine.at(self._machine.now_fs, lambda: None)  # a polling FC looks again
 
     def uart_drain(self) -> bytes:
         """Bytes that have left the TX pin since the last call."""

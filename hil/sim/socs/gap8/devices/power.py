@@ -1,7 +1,7 @@
 """SoC control (0x1A104000) and cluster control (0x10200000): pads, cluster power, start, end.
 
 Pad multiplexers read 0 at a firmware's entry (measured); pull and strength of the pads are kept,
-electrical only, and so is the cluster's own clock gate (+0x20).
+electrical only. Stores to the cluster's own clock gate (+0x20) have no effect.
 
 CL_BYPASS (0x1A104070) bits used: 3 power, 10 clock gated, 13 reset. The cluster's memory and
 registers are reachable once it is powered, clocked and out of reset.
