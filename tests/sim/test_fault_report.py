@@ -207,7 +207,9 @@ def test_gap8_fault_of_a_cluster_core(tmp_path: Path) -> None:
     (scene,) = chip.fault_scenes()
     symbols, functions = symbols_of(elf), Functions.from_elf(elf)
     lines = report_lines(scene, functions)
-    assert lines[0] == "GAP8 PE3: stopped: access to an address that is unmapped or not modelled"
+    assert lines[0] == (
+        "GAP8 PE3: stopped: access to an unmapped address: no device is known there"
+    )
     assert lines[1] == f"  at 0x{symbols['bad_store'] + 4:08x} bad_store+0x4: sw t2, 8(t1)"
     assert lines[2] == "  address 0x20000008: no memory"
     values = dict(scene.registers)
