@@ -97,7 +97,7 @@ def translate(source: str) -> str:
     """Replaces Xpulp lines of an assembly source by ``.4byte`` directives."""
     lines = []
     for part in source.replace(";", "\n").splitlines():
-        stripped = part.strip()
+        stripped = part.partition("#")[0].strip()
         if re.match(r"(p|pv|lp)\.", stripped):
             lines.append(f"    .4byte 0x{encode(stripped):08x}  # {stripped}")
         else:

@@ -176,8 +176,7 @@ def load(mem, regs, core, eu, dma, chip, c, address, size, rd, is_elw):
     if is_elw:
         if not _is_demux(c, where, DEMUX, DEMUX_DMA):
             return fault(core, chip, c, L.F_ELW, address)
-        pc = core[c * L.CORE_SPAN + L.PC]
-        result = events.elw(regs, core, eu, chip, c, (where & 0xFFFF) - DEMUX, rd, pc)
+        result = events.elw(regs, core, eu, chip, c, (where & 0xFFFF) - DEMUX, rd)
         if result == events.REFUSED:
             return fault(core, chip, c, L.F_ELW, address)
         return DONE if result == events.DONE else ASLEEP
@@ -246,7 +245,9 @@ def store(mem, code, regs, core, eu, dma, chip, c, address, size, value):
         chip[L.LATENCY] = _memory_latency(c, where)
         return DONE
     if where >= L.TEST_AND_SET and where < L.TEST_AND_SET + L.L1_BYTES:
-        word = memory_word(c, where - L.TEST_AND_SET + L.L1_BASE, 4)
+        if where & (size - 1):
+            return fault(core, chip, c, L.F_MISALIGNED, address)
+        word = memory_word(c, where - L.TEST_AND_SET + L.L1_BASE, size)
         write_value(mem, word, where, size, value)
         chip[L.LATENCY] = _memory_latency(c, L.L1_BASE)
         return DONE

@@ -15,6 +15,7 @@ from hil.sim.cores.xpulp.scalar import highest_set, scalar, sx
 from hil.sim.cores.xpulp.simd import simd
 from hil.sim.socs.gap8 import access, profiling, timing, tracing
 from hil.sim.socs.gap8 import layout as L
+from hil.sim.socs.gap8.loops import after
 
 WORD = 0xFFFFFFFF
 
@@ -56,20 +57,6 @@ def sized(op, value):
     if op == ops.LHU:
         return value & 0xFFFF
     return value
-
-
-@inlined
-def after(core, base, pc, next_pc):
-    """Where the core goes on behind the instruction at ``pc``: hardware loops; 0 is the inner."""
-    if pc == core[base + L.LOOP_END] and core[base + L.LOOP_COUNT] > 0:
-        core[base + L.LOOP_COUNT] -= 1
-        if core[base + L.LOOP_COUNT] > 0:
-            return core[base + L.LOOP_START]
-    if pc == core[base + L.LOOP_END + 3] and core[base + L.LOOP_COUNT + 3] > 0:
-        core[base + L.LOOP_COUNT + 3] -= 1
-        if core[base + L.LOOP_COUNT + 3] > 0:
-            return core[base + L.LOOP_START + 3]
-    return next_pc
 
 
 @inlined
@@ -128,6 +115,7 @@ def run_ahead(
     now = core[L.READY + c]
     hazard = core[base + L.HAZARD]
     l1_bytes = L.L1_BYTES if domain == L.DOMAIN_CLUSTER else 0
+    done = fetched = np.int64(0)  # instructions, and their bytes
     why = AHEAD
     while now < limit:
         half = (pc - L.L2_BASE) >> 1
@@ -243,12 +231,12 @@ def run_ahead(
             regs[file + ((record >> 9) & 31)] = simd(op, a, b, regs[file + ((record >> 24) & 31)])
             regs[file] = 0
             core[base + L.N_PACKED] += 1
-            hazard = np.int64(L.NO_HAZARD)
+            hazard = -((record >> 9) & 31)
             now += 1
 
         elif op >= ops.ALU:
             b = imm & WORD if mode == 1 else regs[file + ((record >> 19) & 31)]
-            hazard = np.int64(L.NO_HAZARD)
+            hazard = -((record >> 9) & 31)
             if op == ops.AUIPC:
                 regs[file + ((record >> 9) & 31)] = (pc + imm) & WORD
             else:
@@ -281,20 +269,25 @@ def run_ahead(
             now += 1
             if _branches(op, regs[file + ((record >> 14) & 31)], b):
                 core[base + L.N_TAKEN] += 1
-                core[base + L.N_INSTRUCTIONS] += 1
+                done += 1
+                fetched += 2 + ((record >> 28) & 2)
                 now += timing.TAKEN_BRANCH - 1
                 pc = (pc + offset) & WORD
                 continue
 
         elif op == ops.JAL or op == ops.JALR:
-            hazard = np.int64(L.NO_HAZARD)
             target = pc + imm
+            length = 2 + ((record >> 28) & 2)
             if op == ops.JALR:
                 target = (regs[file + ((record >> 14) & 31)] + imm) & 0xFFFFFFFE
-            regs[file + ((record >> 9) & 31)] = pc + 2 + ((record >> 28) & 2)
+                if hazard < 0 and hazard == -((record >> 14) & 31):
+                    core[base + L.N_JUMP_STALL] += 1  # counted; costs nothing (timing.JUMP)
+            hazard = np.int64(L.NO_HAZARD)
+            regs[file + ((record >> 9) & 31)] = pc + length
             regs[file] = 0
             core[base + L.N_JUMP] += 1
-            core[base + L.N_INSTRUCTIONS] += 1
+            done += 1
+            fetched += length
             pc = target & WORD
             now += timing.JUMP
             continue
@@ -303,9 +296,13 @@ def run_ahead(
             why = SELDOM
             break
 
-        pc = after(core, base, pc, pc + 2 + ((record >> 28) & 2))
-        core[base + L.N_INSTRUCTIONS] += 1
+        length = 2 + ((record >> 28) & 2)
+        pc = after(core, base, pc, pc + length)
+        done += 1
+        fetched += length
 
+    core[base + L.N_INSTRUCTIONS] += done
+    core[base + L.N_COMPRESSED] += (4 * done - fetched) >> 1
     core[base + L.PC] = pc
     core[base + L.HAZARD] = hazard
     core[L.READY + c] = now

@@ -23,6 +23,7 @@ from hil.sim.socs.gap8 import layout as L
 from hil.sim.socs.gap8.debugger import Gap8Debugger
 from hil.sim.socs.gap8.devices.bus import Bus
 from hil.sim.socs.gap8.devices.gpio import PINS
+from hil.sim.socs.gap8.loop_check import LoopCheck
 from hil.sim.socs.gap8.machine import BusFault, Machine
 from hil.sim.trace import TracedInstruction
 
@@ -60,6 +61,7 @@ class Gap8:
         self._state.chip[L.PERIOD_FS : L.PERIOD_FS + 2] = 20 * 10**6
         self._machine = Machine(self._state)
         self._bus = Bus(self._machine, core_v)
+        self._loops = LoopCheck(self._state)
         self.debugger = Gap8Debugger(
             self._state, self._machine, self._bus, self._run_until, self.poke_bytes
         )
@@ -138,6 +140,7 @@ class Gap8:
         self._machine.clear_pending()
         self._machine.exit_code = None
         self._bus.reset()
+        self._loops.reset()
         self._fault: Fault | None = None
         self._bins: deque[float] = deque()
         self._bins_drained = 0
@@ -209,6 +212,10 @@ class Gap8:
                 self._take_bins()
             elif reason == L.RUN_DECODE:
                 self._decode_from(int(chip[L.DECODE_HALF]))
+            elif reason == L.RUN_LOOP:
+                self._fault = self._loops.check()
+                if self._fault is not None:
+                    return Stop.FAULT
             elif reason == L.RUN_DEVICE:
                 self._machine.run_due()
                 self._polls.clear()
@@ -381,6 +388,8 @@ class Gap8:
             "cluster_clock_cycles": self._machine.cycle(L.DOMAIN_CLUSTER),
             "hyperbus_bytes": self._bus.hyperbus.bytes_moved,
             "hyperbus_bursts_over_512_bytes": self._bus.hyperbus.long_bursts,
+            "hardware_loops_beyond_manual": len(self._loops.beyond_manual),
+            "hardware_loops_with_close_ends": int(self._state.chip[L.CLOSE_ENDS]),
             "dma_bytes": int(self._state.dma[L.DMA_BYTES]),
             "uart_bytes_lost": self._bus.uart.lost,
         }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from hil.sim.cores.xpulp.compiled import inner
 from hil.sim.socs.gap8 import layout as L
 from hil.sim.socs.gap8 import timing
+from hil.sim.socs.gap8.loops import after
 
 MASK32 = 0xFFFFFFFF
 
@@ -53,6 +54,8 @@ def _finish_wait(regs, core, eu, c):
     rd = core[base + L.WAIT_RD]
     regs[c * 32 + rd] = value
     regs[c * 32] = 0
+    pc = core[base + L.PC]
+    core[base + L.PC] = after(core, base, pc, pc + 4)
 
 
 @inner
@@ -99,8 +102,7 @@ def refresh(regs, core, eu, chip, c):
             _finish_wait(regs, core, eu, c)
         _resume(core, chip, c, timing.WAKE)
     elif core[base + L.IRQ_READY] != 0:
-        # the interrupt is served first, then the p.elw runs again
-        core[base + L.PC] = core[base + L.WAIT_PC]
+        # the interrupt is served first, then the p.elw, where the pc still is, runs again
         _resume(core, chip, c, timing.WAKE)
 
 
@@ -112,13 +114,12 @@ def raise_events(regs, core, eu, chip, c, bits):
 
 
 @inner
-def sleep(core, chip, c, kind, rd, pc):
+def sleep(core, chip, c, kind, rd):
     """Puts core ``c`` to sleep at the current cycle."""
     base = c * L.CORE_SPAN
     core[base + L.MODE] = L.SLEEPING
     core[base + L.WAIT_KIND] = kind
     core[base + L.WAIT_RD] = rd
-    core[base + L.WAIT_PC] = pc
     core[L.READY + c] = L.NEVER
     awake = 1 if kind == L.WAIT_INTERRUPT else timing.ELW_AWAKE
     core[base + L.ASLEEP_FROM] = chip[L.NOW_CYCLE] + awake
@@ -189,11 +190,11 @@ def arrive(regs, core, eu, chip, barrier, c):
 
 
 @inner
-def _elw_mutex(core, eu, chip, c, rd, pc):
+def _elw_mutex(core, eu, chip, c, rd):
     if eu[L.MUTEX_OWNER] < 0:
         eu[L.MUTEX_OWNER] = c
         return True
-    sleep(core, chip, c, L.WAIT_MUTEX, rd, pc)
+    sleep(core, chip, c, L.WAIT_MUTEX, rd)
     return False
 
 
@@ -215,7 +216,7 @@ DONE, ASLEEP, REFUSED = 0, 1, 2
 
 
 @inner
-def elw(regs, core, eu, chip, c, offset, rd, pc):
+def elw(regs, core, eu, chip, c, offset, rd):
     """p.elw from demultiplexed offset ``offset`` of core ``c``'s event unit."""
     chip[L.LATENCY] = timing.ELW
     mask = eu[c * L.EU_SPAN + L.EU_MASK]
@@ -224,7 +225,7 @@ def elw(regs, core, eu, chip, c, offset, rd, pc):
     if offset == 0x38 or offset == 0x3C:
         if pending == 0:
             kind = L.WAIT_EVENT if offset == 0x38 else L.WAIT_EVENT_CLEAR
-            sleep(core, chip, c, kind, rd, pc)
+            sleep(core, chip, c, kind, rd)
             return ASLEEP
         if offset == 0x3C:
             eu[c * L.EU_SPAN + L.EU_BUFFER] &= ~mask
@@ -235,11 +236,11 @@ def elw(regs, core, eu, chip, c, offset, rd, pc):
         if next_dispatch(eu, c) >= 0:
             chip[L.VALUE] = take_dispatch(eu, c)
             return DONE
-        sleep(core, chip, c, L.WAIT_DISPATCH, rd, pc)
+        sleep(core, chip, c, L.WAIT_DISPATCH, rd)
         return ASLEEP
     if offset == 0xC0:
         chip[L.VALUE] = eu[L.MUTEX_VALUE]
-        return DONE if _elw_mutex(core, eu, chip, c, rd, pc) else ASLEEP
+        return DONE if _elw_mutex(core, eu, chip, c, rd) else ASLEEP
     if offset >= 0x200 and offset < 0x300 and offset & 0x1F >= 0x18:
         last = arrive(regs, core, eu, chip, (offset - 0x200) >> 5, c)
         if eu[c * L.EU_SPAN + L.EU_BUFFER] & mask != 0:
@@ -249,7 +250,7 @@ def elw(regs, core, eu, chip, c, offset, rd, pc):
                 eu[c * L.EU_SPAN + L.EU_BUFFER] &= ~(1 << L.EVENT_BARRIER)
             return DONE
         kind = L.WAIT_BARRIER if offset & 0x1F == 0x1C else L.WAIT_EVENT
-        sleep(core, chip, c, kind, rd, pc)
+        sleep(core, chip, c, kind, rd)
         return ASLEEP
     return REFUSED
 

@@ -35,7 +35,7 @@ TEST_AND_SET = 0x10100000
 CORE_SPAN = 80
 PC, HAZARD, LINE, MODE = 0, 2, 3, 4
 LOOP_START, LOOP_END, LOOP_COUNT = 5, 6, 7  # loop 0; loop 1 at +3
-WAIT_RD, WAIT_KIND, WAIT_PC, AWAKE_SINCE = 11, 12, 13, 14
+WAIT_RD, WAIT_KIND, AWAKE_SINCE = 11, 12, 14
 IRQ_READY = 15
 ASLEEP_FROM = 33  # cycle from which a core in p.elw or wfi has no clock
 COUNT = 16  # 16 event counters since reset in the order of pcer_v1.h
@@ -54,7 +54,9 @@ PCCR = 48  # 16 values: the count when stopped, else raw counter minus the count
 READY = CORES * CORE_SPAN  # core[READY + c]: cycle from which the core can issue, side by side
 CORE_WORDS = READY + CORES
 
-NO_HAZARD = 0  # in HAZARD: no register waits for a load or multiply
+# In HAZARD: a register that waits for a load or multiply; less than 0: minus the one that the last
+# instruction wrote in its own cycle.
+NO_HAZARD = 0
 # MODE
 HELD, RUNNING, SLEEPING = 0, 1, 2
 # WAIT_KIND of a core sleeping in p.elw or wfi
@@ -107,7 +109,9 @@ REFILL_FREE = 40  # two: cycle from which the cache can fetch another line from 
 # Work of a device that the energy bins follow: units done, units under way (0: none), from, until
 HYPERBUS_BYTES, HWCE_MACS = 42, 46
 WORK_DONE, WORK_UNITS, WORK_FROM_FS, WORK_UNTIL_FS = range(4)
-CHIP_WORDS = 50
+LOOP_CORE, LOOP_NUMBER = 50, 51  # a hardware loop that has to be checked
+CLOSE_ENDS = 52  # times that nested loops were armed with ends one instruction apart
+CHIP_WORDS = 53
 
 # --- instruction caches: cache[...] --------------------------------------------------------------
 # For each domain and each 16-byte line of L2: the cycle from which it can be fetched, NEVER when
@@ -120,13 +124,15 @@ CACHE_TAGS = 2 * L2_LINES
 CACHE_WORDS = CACHE_TAGS + CACHE_WAYS * (CACHE_SETS[0] + CACHE_SETS[1])
 
 # --- why the engine came back --------------------------------------------------------------------
-RUN_LIMIT, RUN_DEVICE, RUN_ACCESS, RUN_FAULT, RUN_STALLED, RUN_BINS_FULL, RUN_DECODE = range(7)
+(
+    RUN_LIMIT, RUN_DEVICE, RUN_ACCESS, RUN_FAULT, RUN_STALLED, RUN_BINS_FULL, RUN_DECODE, RUN_LOOP,
+) = range(8)  # fmt: skip
 
 # --- fault reasons -------------------------------------------------------------------------------
 (
     F_ILLEGAL, F_FETCH, F_UNMAPPED, F_MISALIGNED, F_ECALL, F_EBREAK, F_CSR, F_EVENT_UNIT, F_DMA,
-    F_DMA_RANGE, F_ELW, F_DISPATCH, F_CLUSTER_OFF, F_NO_HANDLER,
-) = range(1, 15)  # fmt: skip
+    F_DMA_RANGE, F_ELW, F_DISPATCH, F_CLUSTER_OFF, F_NO_HANDLER, F_LOOPS,
+) = range(1, 16)  # fmt: skip
 
 FAULT_TEXT = {
     F_ILLEGAL: "illegal instruction",
@@ -143,6 +149,10 @@ FAULT_TEXT = {
     F_DISPATCH: "dispatch FIFO overrun: a team core lags more than 8 entries",
     F_CLUSTER_OFF: "access to the cluster while it is off",
     F_NO_HANDLER: "interrupt without a vector table",
+    F_LOOPS: (
+        "hardware loops overlap: loop 0 must lie inside loop 1, which must end at least one "
+        "instruction behind it"
+    ),
 }
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from hil.sim.cores.xpulp import ops
 from hil.sim.cores.xpulp.compiled import inner
 from hil.sim.cores.xpulp.scalar import sx
-from hil.sim.socs.gap8 import access, events, profiling, system, timing, tracing
+from hil.sim.socs.gap8 import access, events, loops, profiling, system, timing, tracing
 from hil.sim.socs.gap8 import layout as L
-from hil.sim.socs.gap8.burst import WORD, access_address, access_bytes, after, sized
+from hil.sim.socs.gap8.burst import WORD, access_address, access_bytes, sized
+from hil.sim.socs.gap8.loops import after
 
 GO_ON, WAIT = -1, -2
 
@@ -48,6 +49,8 @@ def fetch_line(core, chip, cache, c, domain, cycle, profile):
     pc, now = core[base + L.PC], core[L.READY + c]
     half = (pc - L.L2_BASE) >> 1
     if half < 0 or half >= L.L2_BYTES // 2:
+        if pc >= loops.UNCHECKED:
+            return _ask_loop(core, chip, c, 0 if pc == core[base + L.LOOP_START] else 1)
         access.fault(core, chip, c, L.F_FETCH, pc)
         return L.RUN_FAULT
     if profile is not None:
@@ -67,21 +70,17 @@ def fetch_line(core, chip, cache, c, domain, cycle, profile):
 
 
 @inner
-def _set_loop(core, base, op, loop, pc, value, imm):
-    """lp.* instructions; the loop end is the address of the last instruction of the body."""
-    at = base + L.LOOP_START + 3 * loop
-    if op == ops.LP_START:
-        core[at] = pc + (imm << 1)
-    elif op == ops.LP_END:
-        core[at + 1] = pc + (imm << 1)
-    elif op == ops.LP_COUNT:
-        core[at + 2] = value
-    elif op == ops.LP_COUNTI:
-        core[at + 2] = imm
-    elif op == ops.LP_SETUP:
-        core[at], core[at + 1], core[at + 2] = pc + 4, pc + imm, value
-    else:
-        core[at], core[at + 1], core[at + 2] = pc + 4, pc + (imm >> 12), imm & 0xFFF
+def _ask_loop(core, chip, c, number):
+    """Has Python check a hardware loop of core ``c``; the core then goes on where it is."""
+    chip[L.LOOP_CORE], chip[L.LOOP_NUMBER] = c, number
+    return L.RUN_LOOP
+
+
+@inner
+def _begins_again(profile, core, base, c):
+    """The instruction that core ``c`` has begun will begin once more."""
+    profiling.count(profile, core, base, profiling.INSTRUCTIONS, -1)
+    tracing.undo(profile, core, c)
 
 
 @inner
@@ -116,7 +115,6 @@ def _access(mem, code, regs, core, eu, dma, chip, c, cycle, record, profile):
     next_pc = pc + 2 + ((record >> 28) & 2)
     is_store = op >= ops.SB
     chip[L.NOW_FS] = events.cycle_time(chip, chip[L.NOW_DOMAIN], cycle)
-    core[base + L.N_LOAD + is_store] += 1
     if is_store:
         status = access.store(mem, code, regs, core, eu, dma, chip, c, address, size, b)
     else:
@@ -129,35 +127,35 @@ def _access(mem, code, regs, core, eu, dma, chip, c, cycle, record, profile):
     core[base + L.HAZARD] = L.NO_HAZARD
     if status == access.RETRY:
         if profile is not None:
-            profiling.count(profile, core, base, profiling.INSTRUCTIONS, -1)
-            tracing.undo(profile, core, c)
+            _begins_again(profile, core, base, c)
         core[L.READY + c] = cycle + 1
         return WAIT
     if profile is not None:
         core[base + L.PROFILE_PAUSE] = profiling.PAUSE_WAIT
+    core[base + L.N_LOAD + is_store] += 1
+    core[base + L.N_INSTRUCTIONS] += 1
+    core[base + L.N_COMPRESSED] += (pc + 4 - next_pc) >> 1
     core[L.READY + c] = cycle + chip[L.LATENCY]
     if status == access.ASLEEP:
+        # it ends when the core wakes (events.refresh)
         core[L.READY + c] = L.NEVER
         if profile is not None:
             core[base + L.PROFILE_PAUSE] = profiling.PAUSE_ASLEEP
-    elif not is_store:
+        return GO_ON
+    if not is_store:
         core[base + L.HAZARD] = rd
         if status == access.DONE:  # else Python supplies the value
             regs[file + rd] = sized(op, chip[L.VALUE])
     if mode >= 2:
         regs[file + rs1] = (a + d + imm) & WORD
     regs[file] = 0
-    core[base + L.N_INSTRUCTIONS] += 1
-    if status == access.DEVICE:
-        core[base + L.PC] = next_pc
-        return L.RUN_ACCESS
     core[base + L.PC] = after(core, base, pc, next_pc)
-    return GO_ON
+    return L.RUN_ACCESS if status == access.DEVICE else GO_ON
 
 
 @inner
 def _csr(regs, core, eu, chip, c, record):
-    """csrrw, csrrs, csrrc and their immediate forms. Returns False for an unknown register."""
+    """csrrw, csrrs, csrrc and their immediate forms; returns a status of ``system``."""
     op, rd, rs1 = record & 511, (record >> 9) & 31, (record >> 14) & 31
     imm = record >> 32
     operand, writes = regs[c * 32 + rs1], op == ops.CSRRW or rs1 != 0
@@ -165,6 +163,17 @@ def _csr(regs, core, eu, chip, c, record):
         operand = imm >> 12
         writes = op == ops.CSRRW or operand != 0
     return system.csr(regs, core, eu, chip, c, op, rd, imm & 0xFFF, operand, writes)
+
+
+@inner
+def _must_be_checked(core, base, op, number, value, imm):
+    """Whether an lp.* instruction would arm a loop that Python has not looked at."""
+    if op == ops.LP_SETUP or op == ops.LP_SETUPI:
+        return imm & loops.CHECKED_SETUP == 0
+    if op == ops.LP_COUNT or op == ops.LP_COUNTI:
+        count = value if op == ops.LP_COUNT else imm
+        return loops.arms_unchecked(core, base, number, count)
+    return False
 
 
 @inner
@@ -192,16 +201,34 @@ def execute(mem, code, regs, core, eu, dma, chip, c, domain, cycle, profile):
         return _access(mem, code, regs, core, eu, dma, chip, c, cycle, record, profile)
 
     now = core[L.READY + c] + 1
+    written = 0  # the register that is written at once
     if op >= ops.LP_START and op <= ops.LP_SETUPI:
-        _set_loop(core, base, op, rd, pc, a, imm)
+        if _must_be_checked(core, base, op, rd, a, imm):
+            if profile is not None:
+                _begins_again(profile, core, base, c)
+            return _ask_loop(core, chip, c, rd)
+        loops.set_loop(core, base, op, rd, pc, a, imm)
+        if loops.tangled(core, chip, base):
+            access.fault(core, chip, c, L.F_LOOPS, pc)
+            return L.RUN_FAULT
     elif op >= ops.CSRRW and op <= ops.CSRRC:
-        if not _csr(regs, core, eu, chip, c, record):
+        status = _csr(regs, core, eu, chip, c, record)
+        if status == system.UNCHECKED_LOOP:
+            if profile is not None:
+                _begins_again(profile, core, base, c)
+            return _ask_loop(core, chip, c, system.loop_number(imm & 0xFFF))
+        if status != system.DONE:
             access.fault(core, chip, c, L.F_CSR, imm & 0xFFF)
             return L.RUN_FAULT
+        if system.is_loop_register(imm & 0xFFF) and loops.tangled(core, chip, base):
+            access.fault(core, chip, c, L.F_LOOPS, pc)
+            return L.RUN_FAULT
         now = cycle + timing.CSR
+        written = rd
     elif op == ops.VITOP_MAX or op == ops.VITOP_SEL:
         regs[file + rd] = _viterbi(core, base, op, a, regs[file + ((record >> 19) & 31)])
         regs[file] = 0
+        written = rd
     elif op == ops.MRET:
         system.return_from_interrupt(regs, core, eu, chip, c)
         core[base + L.HAZARD] = L.NO_HAZARD
@@ -210,7 +237,7 @@ def execute(mem, code, regs, core, eu, dma, chip, c, domain, cycle, profile):
         return GO_ON
     elif op == ops.WFI:
         if not events.interrupt_pending(eu, c):
-            events.sleep(core, chip, c, L.WAIT_INTERRUPT, 0, next_pc)
+            events.sleep(core, chip, c, L.WAIT_INTERRUPT, 0)
             now = L.NEVER
             if profile is not None:
                 core[base + L.PROFILE_PAUSE] = profiling.PAUSE_ASLEEP
@@ -218,7 +245,7 @@ def execute(mem, code, regs, core, eu, dma, chip, c, domain, cycle, profile):
         access.fault(core, chip, c, _fault_reason(op), pc)
         return L.RUN_FAULT
     core[base + L.PC] = after(core, base, pc, next_pc)
-    core[base + L.HAZARD] = L.NO_HAZARD
+    core[base + L.HAZARD] = -written
     core[L.READY + c] = now
     core[base + L.N_INSTRUCTIONS] += 1
     return GO_ON

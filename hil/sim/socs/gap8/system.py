@@ -4,15 +4,32 @@ from __future__ import annotations
 
 from hil.sim.cores.xpulp import ops
 from hil.sim.cores.xpulp.compiled import inner
-from hil.sim.socs.gap8 import events
+from hil.sim.socs.gap8 import events, loops
 from hil.sim.socs.gap8 import layout as L
 
 CSR_MSTATUS, CSR_MTVEC, CSR_MSCRATCH, CSR_MEPC, CSR_MCAUSE = 0x300, 0x305, 0x340, 0x341, 0x342
-CSR_MISA, CSR_MHARTID = 0x301, 0xF14
+CSR_MHARTID = 0xF14
 CSR_PCCR, CSR_PCER, CSR_PCMR, CSR_LOOP = 0x780, 0x7A0, 0x7A1, 0x7B0
 CSR_UHARTID, CSR_PRIVILEGE = 0x014, 0xC10  # RI5CY's own
 EVENTS = 16
+PCMR_ACTIVE, PCMR_SATURATE = 1, 2
 MIE, MPIE = 1 << 3, 1 << 7
+MOST = 0xFFFFFFFF
+
+# Of csr(): done, no such register or read-only, a hardware loop has to be checked first
+DONE, REFUSED, UNCHECKED_LOOP = range(3)
+
+
+@inner
+def is_loop_register(number):
+    """Whether a control register is start, end or count of a hardware loop."""
+    return number >= CSR_LOOP and number < CSR_LOOP + 7 and number != CSR_LOOP + 3
+
+
+@inner
+def loop_number(number):
+    """Whose register it is."""
+    return (number - CSR_LOOP) >> 2
 
 
 @inner
@@ -28,15 +45,17 @@ def raw_count(core, chip, c, event):
 @inner
 def _counting(core, c, event):
     base = c * L.CORE_SPAN
-    return core[base + L.PCMR] & 1 != 0 and (core[base + L.PCER] >> event) & 1 != 0
+    return core[base + L.PCMR] & PCMR_ACTIVE != 0 and (core[base + L.PCER] >> event) & 1 != 0
 
 
 @inner
 def _count(core, chip, c, event):
-    held = core[c * L.CORE_SPAN + L.PCCR + event]
+    count = core[c * L.CORE_SPAN + L.PCCR + event]
     if _counting(core, c, event):
-        return (raw_count(core, chip, c, event) - held) & 0xFFFFFFFF
-    return held & 0xFFFFFFFF
+        count = raw_count(core, chip, c, event) - count
+    if core[c * L.CORE_SPAN + L.PCMR] & PCMR_SATURATE:
+        return min(count, MOST)
+    return count & MOST
 
 
 @inner
@@ -71,7 +90,7 @@ def read_csr(core, chip, c, number):
     if number == CSR_MSCRATCH:
         return core[base + L.MSCRATCH]
     if number == CSR_MEPC:
-        return core[base + L.MEPC]
+        return core[base + L.MEPC] & MOST
     if number == CSR_MCAUSE:
         return core[base + L.MCAUSE]
     if number == CSR_PRIVILEGE:
@@ -82,9 +101,9 @@ def read_csr(core, chip, c, number):
         return core[base + L.PCER]
     if number == CSR_PCMR:
         return core[base + L.PCMR]
-    if number >= CSR_LOOP and number < CSR_LOOP + 7 and number != CSR_LOOP + 3:
-        loop, field = (number - CSR_LOOP) >> 2, (number - CSR_LOOP) & 3
-        return core[base + L.LOOP_START + 3 * loop + field]
+    if is_loop_register(number):
+        field = (number - CSR_LOOP) & 3
+        return core[base + L.LOOP_START + 3 * loop_number(number) + field] & MOST
     return -1
 
 
@@ -112,9 +131,8 @@ def write_csr(regs, core, eu, chip, c, number, value):
         _select(core, chip, c, L.PCER, value)
     elif number == CSR_PCMR:
         _select(core, chip, c, L.PCMR, value & 3)
-    elif number >= CSR_LOOP and number < CSR_LOOP + 7 and number != CSR_LOOP + 3:
-        loop, field = (number - CSR_LOOP) >> 2, (number - CSR_LOOP) & 3
-        core[base + L.LOOP_START + 3 * loop + field] = value
+    elif is_loop_register(number):
+        loops.write(core, base, loop_number(number), (number - CSR_LOOP) & 3, value)
     else:
         return False
     return True
@@ -122,23 +140,26 @@ def write_csr(regs, core, eu, chip, c, number, value):
 
 @inner
 def csr(regs, core, eu, chip, c, op, rd, number, operand, writes):
-    """csrrw, csrrs, csrrc. Returns False when the register does not exist."""
+    """csrrw, csrrs, csrrc. Returns DONE, REFUSED or UNCHECKED_LOOP; only DONE has effects."""
     old = read_csr(core, chip, c, number)
     if old < 0 and number == CSR_PCCR + 31:
         old = 0  # write-only
     if old < 0:
-        return False
+        return REFUSED
     if writes:
         new = operand
         if op == ops.CSRRS:
             new = old | operand
         elif op == ops.CSRRC:
             new = old & ~operand
+        if is_loop_register(number) and (number - CSR_LOOP) & 3 == 2:
+            if loops.arms_unchecked(core, c * L.CORE_SPAN, loop_number(number), new):
+                return UNCHECKED_LOOP
         if not write_csr(regs, core, eu, chip, c, number, new):
-            return False
+            return REFUSED
     regs[c * 32 + rd] = old
     regs[c * 32] = 0
-    return True
+    return DONE
 
 
 @inner
