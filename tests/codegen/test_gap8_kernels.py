@@ -198,6 +198,9 @@ def test_every_layer_is_bit_exact(make, tmp_path: Path) -> None:
     device, _ = boot(network, tmp_path)
     for seed in (1, 2):
         assert wrong_layers(device, network, random_input(network, seed)) == []
+    counters = device.chip.counters()
+    assert counters["hardware_loops_beyond_manual"] == 0
+    assert counters["hardware_loops_with_close_ends"] == 0
 
 
 def test_chains_reach_every_kernel_and_way_of_tiling() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 
 DATA_BYTES = 2048
+# The data pointers lie in the middle, 64 bytes apart, so that offsets go either way.
+MIDDLE, LOWEST, BEYOND = 1024, -1000, 880
 COUNTER = 4  # tp counts the passes; ra takes links of compressed calls
 WRITABLE = [5, 6, 7, *range(10, 32)]
 BASES = (2, 8, 9)  # data pointers, never written
@@ -23,7 +25,7 @@ def random_long(rng: random.Random) -> int:
     if kind == 4:
         top = rng.choice((0x1013, 0x5013, 0x40005013))
         return top | (rng.randrange(32) << 20) | (rs1 << 15) | (rd << 7)
-    base, offset = rng.choice(BASES), rng.randrange(1000)
+    base, offset = rng.choice(BASES), rng.randrange(LOWEST, BEYOND) & 0xFFF
     if kind == 5:
         funct3 = rng.choice((0, 1, 2, 4, 5))
         return (offset << 20) | (base << 15) | (funct3 << 12) | (rd << 7) | 0x03
@@ -120,7 +122,7 @@ def random_program(rng: random.Random, units: int, passes: int, data: int) -> by
     A jump skips the word after it, so an indirect jump (two words) never follows one.
     """
     words = [w for r in WRITABLE for w in li(r, rng.getrandbits(32))]
-    words += [w for i, r in enumerate(BASES) for w in li(r, data + 64 * i)]
+    words += [w for i, r in enumerate(BASES) for w in li(r, data + MIDDLE + 64 * i)]
     words += [*li(COUNTER, passes), *li(1, rng.getrandbits(32))]
     head = b"".join(word.to_bytes(4, "little") for word in words)
     body = bytearray()

@@ -304,3 +304,15 @@ pe_main:
 """
     )
     assert run_to_exit(tmp_path, source).exit_code == 5
+
+
+@pytest.mark.parametrize(("store", "address"), [("sw", 0x10100042), ("sh", 0x1010FFFF)])
+def test_a_misaligned_store_to_test_and_set_is_a_fault(
+    tmp_path: Path, store: str, address: int
+) -> None:
+    body = f"pe_main:\n li t0, {address}\n {store} t0, 0(t0)\n j pe_main\n"
+    chip = Gap8()
+    chip.load_elf(assemble(tmp_path, translate(FC_SLEEPS + body)))
+    assert chip.run(0.05) is Stop.FAULT
+    assert chip.fault is not None and chip.fault.address == address
+    assert "misaligned" in chip.fault.reason

@@ -81,7 +81,7 @@ def test_any_access_may_be_the_last_of_a_body(tmp_path: Path) -> None:
     source = f"fc_main:\n li s0, {RESULTS}\n{BASES}{bodies}\n li a0, 0\n j exit_program\n"
     chip = run_to_exit(tmp_path, source + PES_SLEEP)
     turns = chip.peek_words(RESULTS, 3 * len(LAST)).reshape(-1, 3).tolist()
-    assert dict(zip(LAST, turns, strict=True)) == dict.fromkeys(LAST, [TURNS, 12, 3])
+    assert dict(zip(LAST, turns, strict=True)) == {last: [TURNS, 12, 3] for last in LAST}
     assert chip.printed == b"A" * (TURNS + 12 + 3)
 
 

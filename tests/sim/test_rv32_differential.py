@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from rv32_programs import DATA_BYTES, li, random_program
+from rv32_programs import BASES, DATA_BYTES, li, random_long, random_program
 from targets import Ram, Target, words, write_words
 
 unicorn = pytest.importorskip("unicorn", reason="unicorn is the second RISC-V")
@@ -77,6 +77,18 @@ def compare(target: Target, seed: int, units: int, passes: int) -> int:
     if executed is not None:
         assert executed - len(end) == expected.executed, f"seed {seed}"
     return expected.executed
+
+
+def test_the_programs_reach_below_and_above_their_data_pointers() -> None:
+    rng = random.Random(0)
+    offsets: dict[int, list[int]] = {0x03: [], 0x23: []}
+    for word in (random_long(rng) for _ in range(2000)):
+        if word & 0x7F in offsets and word >> 15 & 31 in BASES:
+            low = word >> 7 & 31 if word & 0x7F == 0x23 else word >> 20 & 31
+            offset = word >> 25 << 5 | low
+            offsets[word & 0x7F].append((offset ^ 0x800) - 0x800)
+    for seen in offsets.values():
+        assert min(seen) < -900 and max(seen) > 800
 
 
 @pytest.mark.parametrize("seed", range(4))

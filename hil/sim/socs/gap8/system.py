@@ -152,9 +152,9 @@ def csr(regs, core, eu, chip, c, op, rd, number, operand, writes):
             new = old | operand
         elif op == ops.CSRRC:
             new = old & ~operand
-        if is_loop_register(number) and (number - CSR_LOOP) & 3 == 2:
-            if loops.arms_unchecked(core, c * L.CORE_SPAN, loop_number(number), new):
-                return UNCHECKED_LOOP
+        is_count = is_loop_register(number) and (number - CSR_LOOP) & 3 == 2
+        if is_count and loops.arms_unchecked(core, c * L.CORE_SPAN, loop_number(number), new):
+            return UNCHECKED_LOOP
         if not write_csr(regs, core, eu, chip, c, number, new):
             return REFUSED
     regs[c * 32 + rd] = old
