@@ -11,6 +11,7 @@ import numpy as np
 
 from hil.sim.cores.xpulp import ops
 from hil.sim.cores.xpulp.compiled import inlined, inner
+from hil.sim.cores.xpulp.decode import LONG_BIT
 from hil.sim.cores.xpulp.scalar import highest_set, scalar, sx
 from hil.sim.cores.xpulp.simd import simd
 from hil.sim.socs.gap8 import access, profiling, timing, tracing
@@ -18,6 +19,7 @@ from hil.sim.socs.gap8 import layout as L
 from hil.sim.socs.gap8.loops import after
 
 WORD = 0xFFFFFFFF
+LONG = 1 << LONG_BIT
 
 # Why run_ahead came back: the core has to wait, or the rest of the engine has to act first
 AHEAD, NEW_LINE, SELDOM = range(3)
@@ -115,7 +117,6 @@ def run_ahead(
     now = core[L.READY + c]
     hazard = core[base + L.HAZARD]
     l1_bytes = L.L1_BYTES if domain == L.DOMAIN_CLUSTER else 0
-    done = fetched = np.int64(0)  # instructions, and their bytes
     why = AHEAD
     while now < limit:
         half = (pc - L.L2_BASE) >> 1
@@ -269,25 +270,26 @@ def run_ahead(
             now += 1
             if _branches(op, regs[file + ((record >> 14) & 31)], b):
                 core[base + L.N_TAKEN] += 1
-                done += 1
-                fetched += 2 + ((record >> 28) & 2)
+                core[base + L.N_INSTRUCTIONS] += 1
+                if record & LONG == 0:
+                    core[base + L.N_COMPRESSED] += 1
                 now += timing.TAKEN_BRANCH - 1
                 pc = (pc + offset) & WORD
                 continue
 
         elif op == ops.JAL or op == ops.JALR:
             target = pc + imm
-            length = 2 + ((record >> 28) & 2)
             if op == ops.JALR:
                 target = (regs[file + ((record >> 14) & 31)] + imm) & 0xFFFFFFFE
                 if hazard < 0 and hazard == -((record >> 14) & 31):
                     core[base + L.N_JUMP_STALL] += 1  # counted; costs nothing (timing.JUMP)
             hazard = np.int64(L.NO_HAZARD)
-            regs[file + ((record >> 9) & 31)] = pc + length
+            regs[file + ((record >> 9) & 31)] = pc + 2 + ((record >> 28) & 2)
             regs[file] = 0
             core[base + L.N_JUMP] += 1
-            done += 1
-            fetched += length
+            core[base + L.N_INSTRUCTIONS] += 1
+            if record & LONG == 0:
+                core[base + L.N_COMPRESSED] += 1
             pc = target & WORD
             now += timing.JUMP
             continue
@@ -296,13 +298,11 @@ def run_ahead(
             why = SELDOM
             break
 
-        length = 2 + ((record >> 28) & 2)
-        pc = after(core, base, pc, pc + length)
-        done += 1
-        fetched += length
+        pc = after(core, base, pc, pc + 2 + ((record >> 28) & 2))
+        core[base + L.N_INSTRUCTIONS] += 1
+        if record & LONG == 0:
+            core[base + L.N_COMPRESSED] += 1
 
-    core[base + L.N_INSTRUCTIONS] += done
-    core[base + L.N_COMPRESSED] += (4 * done - fetched) >> 1
     core[base + L.PC] = pc
     core[base + L.HAZARD] = hazard
     core[L.READY + c] = now
