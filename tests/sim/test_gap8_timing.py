@@ -279,8 +279,8 @@ STREAMS = ("a1", "a2", "a3", "a4", "a5", "a7")
 # iteration i of dot_*: an activation word, a weight word and their product, loads scheduled early
 DOT = "p.lw t1,4(a2!); pv.sdotsp.b t2,t3,t4; p.lw t0,4(a1!)"
 
-# row: body, set-up, iterations, cycles of the eight cores on the vendor simulator. The bodies are not
-# recorded; two cycles an iteration without conflicts tell that an access and a nop were one.
+# row: body, set-up, iterations, cycles of the eight cores on the vendor simulator. The bodies are
+# not recorded; two cycles an iteration without conflicts tell of an access and a nop.
 PARALLEL = {
     "lw_same_word": ("lw t0,0(a0); nop", "li a0,0x10000100", 1000,
                      (8002, 8001, 8000, 7999, 7997, 7996, 7995, 7999)),
