@@ -52,6 +52,7 @@ class DataCache:
         floats[Floats.WRITE_BACK_CYCLES] = costs.WRITE_BACK_CYCLES
         floats[Floats.RAM_LOAD_CYCLES] = costs.RAM_LOAD_CYCLES
         floats[Floats.RAM_STORE_CYCLES] = costs.RAM_STORE_CYCLES
+        floats[Floats.SPLIT_STORE_CYCLES] = costs.SPLIT_STORE_CYCLES
         floats[Floats.UNALIGNED_LOAD_CYCLES] = costs.UNALIGNED_LOAD_CYCLES
         floats[Floats.UNALIGNED_STORE_CYCLES] = costs.UNALIGNED_STORE_DRAIN
         floats[Floats.UNALIGNED_AHEAD] = costs.STORE_BUFFER_ENTRIES * costs.UNALIGNED_STORE_DRAIN

@@ -72,7 +72,15 @@ class Ints(IntEnum):
     CARRIES = 45
     EDGE_MASK = 46  # its places less one
     EDGE_FUNCTION = 47  # Python: (previous block, block) -> place in the table, or -1 to stop
-    COUNT = 48
+    ART = 48  # address of the lines that the flash's accelerator keeps, the last used first
+    ART_ON = 49
+    PREFETCH_ON = 50
+    ART_MISSES = 51  # lines that were waited for at the flash's ITCM port
+    PORT_LINE = 52  # the line that code is fetched from there, -1: none
+    PREFETCHED_LINE = 53
+    FETCH_FUNCTION = 54  # native_art.on_port_fetch and on_port_load
+    LOAD_FUNCTION = 55
+    COUNT = 56
 
 
 class Policy(IntEnum):
@@ -98,7 +106,7 @@ class Floats(IntEnum):
     LINE_MISS_CYCLES = 8  # a line from flash or SRAM into the instruction cache
     LINE_MISS_J = 9
     AXI_LINE_CYCLES = 10  # fetch of one line with the cache off
-    ALIAS_LINE_CYCLES = 11  # the same through the ITCM flash port (ART accelerator)
+    FLASH_WAIT_CYCLES = 11  # wait states, for lines through the flash's ITCM port
     RAM_LINE_CYCLES = 12
     LOAD_STALL_CYCLES = 13  # expected stall of a load that may leave the TCM
     COUNTER_BASE = 14  # CYCCNT is CYCLES less this while it counts
@@ -115,7 +123,10 @@ class Floats(IntEnum):
     UNALIGNED_AHEAD = 25  # cycles of them that the buffer holds before the core waits
     STORES_BUSY = 26  # cycle until which the write port has stores to take
     STORE_BUFFER_CYCLES = 27  # of it that stores wait for while the core goes on
-    COUNT = 28
+    FLASH_FREE = 28  # cycle from which the flash's array can read for its ITCM port
+    PREFETCHED_AT = 29  # cycle from which the prefetched line is there
+    SPLIT_STORE_CYCLES = 30  # a store of an even number of words between two double words
+    COUNT = 31
 
 
 class BlockInts(IntEnum):
@@ -205,6 +216,7 @@ def edge_place(previous: int, block: int, mask: int) -> int:
 
 
 ICACHE_WAYS, DCACHE_WAYS, LINE_SHIFT = 2, 4, 5  # 32-byte lines
+ART_LINES = 64  # of the same size (:mod:`.art`)
 POLICY_FLASH_AT = RAM_BYTES >> LINE_SHIFT
 POLICY_COUNT = POLICY_FLASH_AT + (FLASH_BYTES >> LINE_SHIFT)
 MOST_SETS = {ICACHE_WAYS: 256, DCACHE_WAYS: 128}  # of 16 KB

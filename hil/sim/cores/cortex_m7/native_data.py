@@ -16,6 +16,7 @@ from hil.sim.cores.cortex_m7.layout import (
     DCACHE_WAYS,
     FLASH_AXI,
     FLASH_BYTES,
+    FLASH_ITCM,
     LINE_SHIFT,
     NO_ACCESS,
     RAM,
@@ -28,6 +29,7 @@ from hil.sim.cores.cortex_m7.layout import (
     Row,
 )
 from hil.sim.cores.cortex_m7.pointers import (
+    call_port,
     call_read_batch,
     float_pointer,
     int_pointer,
@@ -35,7 +37,7 @@ from hil.sim.cores.cortex_m7.pointers import (
 )
 from hil.sim.cores.cortex_m7.source_digest import SOURCE_DIGEST
 
-WORD, REGISTERS, WORD_BYTES = 0xFFFFFFFF, 16, 4
+WORD, REGISTERS, WORD_BYTES, DOUBLE_BYTES = 0xFFFFFFFF, 16, 4, 8
 # numba freezes plain integers, not enum members, into compiled code.
 _I_FLOATS, _I_ROWS, _I_ROW = int(Ints.FLOATS), int(Ints.ROWS), int(Ints.ROW)
 _I_LAST_ROW, _I_NEXT = int(Ints.LAST_ROW), int(Ints.NEXT_ACCESS)
@@ -43,7 +45,7 @@ _I_DCACHE, _I_DCACHE_ON = int(Ints.DCACHE), int(Ints.DCACHE_ON)
 _I_DCACHE_SETS, _I_OPEN_LINE = int(Ints.DCACHE_SETS), int(Ints.OPEN_LINE)
 _I_CACHED_RAM, _I_THROUGH = int(Ints.CACHED_RAM), int(Ints.WRITE_THROUGH)
 _I_DCACHE_MISSES, _I_BACKS = int(Ints.DCACHE_MISSES), int(Ints.DCACHE_WRITE_BACKS)
-_I_POLICIES = int(Ints.POLICIES)
+_I_POLICIES, _I_PORT = int(Ints.POLICIES), int(Ints.LOAD_FUNCTION)
 _ALLOCATING, _WRITE_BACK = int(Policy.ALLOCATING), int(Policy.WRITE_BACK)
 _NONCACHEABLE = int(Policy.NONCACHEABLE)
 _I_PROFILE, _I_PROFILE_BLOCK = int(Ints.PROFILE), int(Ints.PROFILE_BLOCK)
@@ -58,6 +60,7 @@ _F_RAM_STORE, _F_PROFILED = int(Floats.RAM_STORE_CYCLES), int(Floats.PROFILED)
 _F_UNALIGNED_LOAD = int(Floats.UNALIGNED_LOAD_CYCLES)
 _F_UNALIGNED_STORE = int(Floats.UNALIGNED_STORE_CYCLES)
 _F_UNALIGNED_BUSY, _F_UNALIGNED_AHEAD = int(Floats.UNALIGNED_BUSY), int(Floats.UNALIGNED_AHEAD)
+_F_SPLIT_STORE = int(Floats.SPLIT_STORE_CYCLES)
 _N_PROFILE, _P_DATA = int(ProfileFloats.COUNT), int(ProfileFloats.DATA)
 _R_ADDRESS, _R_BASE, _R_OFFSET = int(Row.ADDRESS), int(Row.BASE), int(Row.OFFSET)
 _R_INDEX, _R_SHIFT, _R_ACCESSES = int(Row.INDEX), int(Row.SHIFT), int(Row.ACCESSES)
@@ -178,6 +181,15 @@ def _charge(ints, address, size, accesses, stores):  # type: ignore[no-untyped-d
 
 
 @njit
+def _charge_port(ints, address, size):  # type: ignore[no-untyped-def]
+    """Add what loads of ``size`` bytes in a row wait for the flash's ITCM port."""
+    floats = float_pointer(ints[_I_FLOATS])
+    wait = call_port(ints[_I_PORT], ints, address, size, 0.0, floats[_F_CYCLES])  # type: ignore[call-arg]
+    floats[_F_CYCLES] += wait
+    _profile(ints, floats, wait)
+
+
+@njit
 def _charge_unaligned(ints, stores):  # type: ignore[no-untyped-def]
     """Add what an access over a word's border waits beyond an aligned one (R25)."""
     floats = float_pointer(ints[_I_FLOATS])
@@ -189,6 +201,21 @@ def _charge_unaligned(ints, stores):  # type: ignore[no-untyped-def]
         stall = max(0.0, busy - now - floats[_F_UNALIGNED_AHEAD])
     floats[_F_CYCLES] += stall
     _profile(ints, floats, stall)
+
+
+@njit(inline="always")
+def _is_split(address, size, accesses, stores):  # type: ignore[no-untyped-def]
+    """Several words are stored, whole double words of them, but not at a double word (R10)."""
+    if not stores or accesses == 1:
+        return False
+    return size * accesses % DOUBLE_BYTES == 0 and address % DOUBLE_BYTES != 0
+
+
+@njit
+def _charge_split(ints):  # type: ignore[no-untyped-def]
+    floats = float_pointer(ints[_I_FLOATS])
+    floats[_F_CYCLES] += floats[_F_SPLIT_STORE]
+    _profile(ints, floats, floats[_F_SPLIT_STORE])
 
 
 # Instructions
@@ -247,12 +274,16 @@ def _execute(ints, engine, address):  # type: ignore[no-untyped-def]
         target += types.int64(registers[table[row + _R_INDEX]]) << table[row + _R_SHIFT]
     target &= WORD
     size, accesses = table[row + _R_SIZE], table[row + _R_ACCESSES]
+    stores = table[row + _R_STORES]
     if accesses == 1 and size <= WORD_BYTES and (target & (WORD_BYTES - 1)) + size > WORD_BYTES:
-        _charge_unaligned(ints, table[row + _R_STORES])
+        _charge_unaligned(ints, stores)
+    if _is_split(target, size, accesses, stores):
+        _charge_split(ints)
     if _is_cached(ints, target) or _is_cached(ints, target + size * (accesses - 1)):
-        stores = table[row + _R_STORES]
         if not _is_free(ints, target, accesses, stores):
             _charge(ints, target, size, accesses, stores)
+    elif FLASH_ITCM <= target < FLASH_ITCM + FLASH_BYTES:
+        _charge_port(ints, target, size * accesses)
     _expect(ints, table, row + _R_COUNT)
 
 

@@ -52,6 +52,20 @@ def call_python(_typing, function, one, other):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def call_port(_typing, function, ints, address, size, cycles, now):  # type: ignore[no-untyped-def]
+    """``double function(int64 *, int64, int64, double, double)`` by address: called so, what is
+    rarely needed stays out of the hook that calls it, and the hook fast."""
+
+    def build(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        passed = list(arguments[1:])
+        kind = ir.FunctionType(ir.DoubleType(), [argument.type for argument in passed])
+        return builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), passed)
+
+    words, reals = (types.int64, types.int64), (types.float64, types.float64)
+    return types.float64(types.int64, types.CPointer(types.int64), *words, *reals), build
+
+
+@intrinsic
 def call_read_batch(_typing, function, engine, numbers, places, count):  # type: ignore[no-untyped-def]
     """``uc_err uc_reg_read_batch(uc_engine *, int *, void **, int)`` by address."""
 

@@ -138,6 +138,7 @@ class Stm32F7:
         self._parts.console.counts = before.console.counts
         self._core.set_caches(instruction=False, data=False)
         self._core.data_cache.set_write_through(False)
+        self._core.art.forget()
         self._set_clock()
         self.marker_changed()
         self._boot()
@@ -192,7 +193,8 @@ class Stm32F7:
         core.floats[Floats.BIN_CYCLES] = power.BIN_S * hclk
         core.floats[Floats.BIN_EDGE] = timeline.exact_cycles_at(edge_s)
         self._set_base_power(power.RUN_BASE)
-        core.set_fetch(self._parts.flash.wait_states, self._parts.flash.accelerator)
+        flash = self._parts.flash
+        core.set_fetch(flash.wait_states, flash.accelerator, flash.prefetch)
         self._parts.clock_has_changed()
         if not first:
             core.set_limit(self._limit())
@@ -433,6 +435,7 @@ class Stm32F7:
             "branches": int(ints[Ints.BRANCHES]),
             "mispredicted_branches": int(ints[Ints.MISPREDICTS]),
             "icache_misses": int(ints[Ints.ICACHE_MISSES]),
+            "art_misses": int(ints[Ints.ART_MISSES]),
             **self._data_cache_counters(),
             "peripheral_accesses": self._core.accesses,
             "uart_bytes_in": self._parts.console.counts.bytes_in,
