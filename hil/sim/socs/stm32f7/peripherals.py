@@ -100,6 +100,15 @@ class Peripherals:
                 lines |= uart.interrupt << (FIRST_INTERRUPT + CONSOLES[name][0])
         return lines
 
+    def next_interrupt_s(self) -> float | None:
+        """When time alone may next raise the line of a USART that the NVIC listens to."""
+        times = [
+            uart.next_interrupt_s()
+            for name, uart in self.uarts.items()
+            if uart.interrupt_enabled and self.scs.nvic.interrupt_enabled(CONSOLES[name][0])
+        ]
+        return min((at_s for at_s in times if at_s is not None), default=None)
+
     def clock_has_changed(self) -> None:
         """Timers and USARTs go on at the new clock."""
         for timer in self.timers:

@@ -7,7 +7,7 @@ What is exact: instruction semantics (unicorn), the memory map, baud and byte ti
 peripheral accesses, DWT's lock. What is a model: cycles (block costs, see
 :mod:`hil.sim.cores.cortex_m7.schedule`), start-up times of oscillators, energy
 (:mod:`.power`). What is absent is refused by name: DMA, flash programming, every peripheral not
-listed in :mod:`.peripherals`. Interrupt lines: the three USARTs (byte received) and SysTick.
+listed in :mod:`.peripherals`. Interrupt lines: the three USARTs and SysTick.
 """
 
 from __future__ import annotations
@@ -303,13 +303,8 @@ class Stm32F7:
     def _next_interrupt(self) -> float:
         """Cycle at which time alone raises the next interrupt; infinite if none is on its way."""
         tick = self._parts.scs.systick.next_expiry_cycles()
-        irq = CONSOLES[self._console_name][0]
-        arrival_s = self._parts.console.next_arrival_s()
-        if arrival_s is None or not self._parts.console.interrupt_enabled:
-            return tick
-        if not self._parts.scs.nvic.interrupt_enabled(irq):
-            return tick
-        return min(tick, self._timeline.cycles_at(arrival_s))
+        at_s = self._parts.next_interrupt_s()
+        return tick if at_s is None else min(tick, self._timeline.cycles_at(at_s))
 
     def console_polled(self, status: int) -> None:
         """The firmware has read the console's status register (ChipEvents)."""
