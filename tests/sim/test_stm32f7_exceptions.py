@@ -361,3 +361,39 @@ def test_an_overrun_interrupts_until_it_is_cleared(chip: Stm32F746) -> None:
     assert chip.interrupt_lines() == 1 << 16 + 39
     chip.debugger.write_memory(UART + 0x20, struct.pack("<I", 1 << 3))
     assert chip.interrupt_lines() == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "offset", "faults"),
+    [
+        ((0xE892, 0x0009), 2, True),  # ldm r2, {r0, r3}
+        ((0xE882, 0x0009), 1, True),  # stm
+        ((0xE9D2, 0x0300), 2, True),  # ldrd r0, r3, [r2]
+        ((0xE9C2, 0x0300), 2, True),  # strd
+        ((0xE852, 0x0F00), 1, True),  # ldrex r0, [r2]
+        ((0xED92, 0x0A00), 2, True),  # vldr s0, [r2]
+        ((0xE892, 0x0009), 4, False),
+        ((0xF8D2, 0x0000), 1, False),  # ldr.w r0, [r2]
+        ((0xF8B2, 0x0000), 1, False),  # ldrh.w
+    ],
+)
+def test_what_wants_an_aligned_address(
+    elf: Path, code: tuple[int, int], offset: int, faults: bool
+) -> None:
+    """A3.2.1: UsageFault UNALIGNED. Where the data cache is followed, addresses are known."""
+    routine, data = RAM + 0x8000, RAM + 0x9000 + offset
+    machine_code = (0xF249, 0x0200 | offset, 0xF2C2, 0x0200, *code, 0x4770)  # r2: data; bx lr
+    chip = Stm32F746(data_cache="lines")
+    chip.load_elf(elf)
+    chip.run(1.0)
+    chip.uart_drain()
+    ask(chip, poke(CPACR, 0xF << 20))
+    chip.debugger.write_memory(routine, struct.pack("<7H", *machine_code))
+    request = b"b" + struct.pack("<I", routine | 1)
+    if not faults:
+        assert ask(chip, request) == b"B"
+        return
+    told, after = faulted(chip, request)
+    assert (told.ipsr, told.cfsr, told.pc) == (HARD_FAULT, 1 << 24, routine + 8)
+    assert after == b"B" and chip.taken_fault is not None
+    assert chip.taken_fault.address == data

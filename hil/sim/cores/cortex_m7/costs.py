@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from hil.sim.cores.cortex_m7.op import Kind
 
-TIMING_MODEL = "block-cost-4"
+TIMING_MODEL = "block-cost-5"
 
 # R20: 8 cycles, or 6 when the flags are old; the mean of the two.
 MISPREDICT_CYCLES = 7.0

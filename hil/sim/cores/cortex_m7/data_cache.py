@@ -96,4 +96,5 @@ class DataCache:
         if not (clean and modified):
             return 0.0
         self._ints[Ints.DCACHE_WRITE_BACKS] += 1
+        self._floats[Floats.PENDING_J] += self._floats[Floats.SRAM_LINE_J]
         return float(self._floats[Floats.WRITE_BACK_CYCLES])

@@ -80,7 +80,9 @@ class Ints(IntEnum):
     PREFETCHED_LINE = 53
     FETCH_FUNCTION = 54  # native_art.on_port_fetch and on_port_load
     LOAD_FUNCTION = 55
-    COUNT = 56
+    MISALIGNED = 56  # the instruction stopped at wants an aligned address, and has the one below
+    MISALIGNED_ADDRESS = 57
+    COUNT = 58
 
 
 class Policy(IntEnum):
@@ -104,7 +106,7 @@ class Floats(IntEnum):
     PENDING_J = 6  # energy of the current bin so far, without base since BASE_SINCE
     MISPREDICT_CYCLES = 7
     LINE_MISS_CYCLES = 8  # a line from flash or SRAM into the instruction cache
-    LINE_MISS_J = 9
+    LINE_MISS_J = 9  # a line from flash
     AXI_LINE_CYCLES = 10  # fetch of one line with the cache off
     FLASH_WAIT_CYCLES = 11  # wait states, for lines through the flash's ITCM port
     RAM_LINE_CYCLES = 12
@@ -126,7 +128,10 @@ class Floats(IntEnum):
     FLASH_FREE = 28  # cycle from which the flash's array can read for its ITCM port
     PREFETCHED_AT = 29  # cycle from which the prefetched line is there
     SPLIT_STORE_CYCLES = 30  # a store of an even number of words between two double words
-    COUNT = 31
+    SRAM_LINE_J = 31  # a line from SRAM into the data cache or back
+    SRAM_ACCESS_J = 32  # one load or store of SRAM past the cache
+    PORT_WAIT = 33  # of the last call of FETCH_FUNCTION or LOAD_FUNCTION
+    COUNT = 34
 
 
 class BlockInts(IntEnum):
@@ -193,7 +198,8 @@ class Row(IntEnum):
     ACCESSES = 5
     SIZE = 6
     STORES = 7
-    COUNT = 8
+    ALIGNED_BITS = 8  # of the address that must be clear
+    COUNT = 9
 
 
 class Area(IntEnum):

@@ -60,6 +60,7 @@ _F_BASE_J, _F_PENDING = int(Floats.BASE_J), int(Floats.PENDING_J)
 _F_MISPREDICT, _F_MISS = int(Floats.MISPREDICT_CYCLES), int(Floats.LINE_MISS_CYCLES)
 _F_MISS_J, _F_AXI = int(Floats.LINE_MISS_J), int(Floats.AXI_LINE_CYCLES)
 _F_RAM, _F_LOAD_STALL = int(Floats.RAM_LINE_CYCLES), int(Floats.LOAD_STALL_CYCLES)
+_F_PORT_WAIT = int(Floats.PORT_WAIT)
 _B_SIZE, _B_INSTRUCTIONS = int(BlockInts.SIZE), int(BlockInts.INSTRUCTIONS)
 _B_ENDING, _B_NEXT = int(BlockInts.ENDING), int(BlockInts.NEXT)
 _B_PREDICTOR, _B_AREA = int(BlockInts.PREDICTOR), int(BlockInts.AREA)
@@ -151,10 +152,12 @@ def _cache_misses(cache, sets, first, last):  # type: ignore[no-untyped-def]
 
 @njit
 def _fetch_cycles(ints, floats, cache, blocks, block):  # type: ignore[no-untyped-def]
-    """Cycles the front end waits for the block's lines, at the flash's ITCM port not counted."""
+    """Cycles the front end waits for the block's lines."""
     area = blocks[block, _B_AREA]
-    if area == _AREA_ITCM or area == _AREA_ALIAS:
+    if area == _AREA_ITCM:
         return 0.0
+    if area == _AREA_ALIAS:
+        return floats[_F_PORT_WAIT]
     first, last = blocks[block, _B_FIRST], blocks[block, _B_LAST]
     if ints[_I_ICACHE_ON]:
         misses = _cache_misses(cache, ints[_I_ICACHE_SETS], first, last)
@@ -249,14 +252,13 @@ def _begin_block(engine, ints, address, size):  # type: ignore[no-untyped-def]
             return
         blocks[block, _B_BEFORE] = previous
         costs[block, _C_CARRY] = float_pointer(ints[_I_CARRIES])[place]
+    if blocks[block, _B_AREA] == _AREA_ALIAS:
+        call_port(ints[_I_PORT], ints, address, block)  # type: ignore[call-arg]
     branch, carry = 0.0, 0.0
     if previous >= 0 and _judge_branch(ints, blocks, previous, address):
         ints[_I_MISPREDICTS] += 1
         branch = floats[_F_MISPREDICT]
     fetch = _fetch_cycles(ints, floats, cache, blocks, block)
-    if blocks[block, _B_AREA] == _AREA_ALIAS:
-        own, now = costs[block, _C_CYCLES], floats[_F_CYCLES] + branch
-        fetch = call_port(ints[_I_PORT], ints, address, size, own, now)  # type: ignore[call-arg]
     data = costs[block, _C_LOADS] * floats[_F_LOAD_STALL]
     if previous >= 0:
         carry = _carry_behind(costs[block, _C_CARRY], branch + fetch)

@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from numba import cfunc, njit, types
 
-from hil.sim.cores.cortex_m7.layout import ART_LINES, LINE_SHIFT, Floats, Ints
+from hil.sim.cores.cortex_m7.layout import (
+    ART_LINES,
+    LINE_SHIFT,
+    BlockFloats,
+    BlockInts,
+    Floats,
+    Ints,
+)
 from hil.sim.cores.cortex_m7.pointers import float_pointer, int_pointer
 from hil.sim.cores.cortex_m7.source_digest import SOURCE_DIGEST
 
@@ -19,7 +26,11 @@ _I_PREFETCH_ON, _I_MISSES = int(Ints.PREFETCH_ON), int(Ints.ART_MISSES)
 _I_CURRENT, _I_PREFETCHED = int(Ints.PORT_LINE), int(Ints.PREFETCHED_LINE)
 _F_WAIT, _F_FREE = int(Floats.FLASH_WAIT_CYCLES), int(Floats.FLASH_FREE)
 _F_READY, _F_PENDING = int(Floats.PREFETCHED_AT), int(Floats.PENDING_J)
-_F_LINE_J = int(Floats.LINE_MISS_J)
+_F_LINE_J, _F_PORT_WAIT = int(Floats.LINE_MISS_J), int(Floats.PORT_WAIT)
+_F_CYCLES = int(Floats.CYCLES)
+_I_BLOCK_INTS, _I_BLOCK_FLOATS = int(Ints.BLOCK_INTS), int(Ints.BLOCK_FLOATS)
+_B_SIZE, _B_COUNT = int(BlockInts.SIZE), int(BlockInts.COUNT)
+_C_CYCLES, _C_COUNT = int(BlockFloats.CYCLES), int(BlockFloats.COUNT)
 
 
 @njit
@@ -84,15 +95,15 @@ def _get(ints, floats, line, now):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _fetch(ints, address, size, cycles, now):  # type: ignore[no-untyped-def]
-    """Cycles that a block of ``size`` bytes waits for its lines. It begins at ``now``, and comes to
-    each line as if its own ``cycles`` were spread evenly over its bytes."""
-    floats, waited = float_pointer(ints[_I_FLOATS]), 0.0
+def _fetch(ints, floats, address, size, own):  # type: ignore[no-untyped-def]
+    """Cycles that a block of ``size`` bytes waits for its lines. It comes to each line as if its
+    ``own`` cycles were spread evenly over its bytes."""
+    now, waited = floats[_F_CYCLES], 0.0
     for line in range(address >> LINE_SHIFT, (address + size - 1 >> LINE_SHIFT) + 1):
         if line == ints[_I_CURRENT]:
             continue
         before = max(0, (line << LINE_SHIFT) - address)
-        at = now + waited + cycles * before / size
+        at = now + waited + own * before / size
         wait = _get(ints, floats, line, at)
         waited += wait
         ints[_I_CURRENT] = line
@@ -102,44 +113,44 @@ def _fetch(ints, address, size, cycles, now):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _load(ints, address, size, now):  # type: ignore[no-untyped-def]
+def _load(ints, floats, address, size):  # type: ignore[no-untyped-def]
     """Cycles that loads of ``size`` bytes in a row wait for their lines. Without the accelerator
     code and data share the current line."""
-    floats, waited = float_pointer(ints[_I_FLOATS]), 0.0
+    waited = 0.0
     for line in range(address >> LINE_SHIFT, (address + size - 1 >> LINE_SHIFT) + 1):
         if line == ints[_I_CURRENT]:
             continue
         if not ints[_I_ART_ON]:
             ints[_I_CURRENT] = line
-        waited += _get(ints, floats, line, now + waited)
+        waited += _get(ints, floats, line, floats[_F_CYCLES] + waited)
     return waited
 
 
-_SIGNATURE = types.float64(
-    types.CPointer(types.int64), types.int64, types.int64, types.float64, types.float64
-)
+_SIGNATURE = types.void(types.CPointer(types.int64), types.int64, types.int64)
 
 
 def _make_on_port_fetch(digest):  # type: ignore[no-untyped-def]
-    """What ``native.on_block`` calls for code at the port, by address."""
+    """What ``native.on_block`` calls before a block at the port: (ints, address, block)."""
 
     @cfunc(_SIGNATURE, cache=True)
-    def on_port_fetch(ints, address, size, cycles, now):  # type: ignore[no-untyped-def]
+    def on_port_fetch(ints, address, block):  # type: ignore[no-untyped-def]
         if len(digest) != 0:
-            return _fetch(ints, address, size, cycles, now)
-        return 0.0
+            floats = float_pointer(ints[_I_FLOATS])
+            size = int_pointer(ints[_I_BLOCK_INTS])[block * _B_COUNT + _B_SIZE]
+            own = float_pointer(ints[_I_BLOCK_FLOATS])[block * _C_COUNT + _C_CYCLES]
+            floats[_F_PORT_WAIT] = _fetch(ints, floats, address, size, own)
 
     return on_port_fetch
 
 
 def _make_on_port_load(digest):  # type: ignore[no-untyped-def]
-    """What ``native_data.on_instruction`` calls for loads there, by address."""
+    """What ``native_data.on_instruction`` calls for loads there: (ints, address, bytes)."""
 
     @cfunc(_SIGNATURE, cache=True)
-    def on_port_load(ints, address, size, _cycles, now):  # type: ignore[no-untyped-def]
+    def on_port_load(ints, address, size):  # type: ignore[no-untyped-def]
         if len(digest) != 0:
-            return _load(ints, address, size, now)
-        return 0.0
+            floats = float_pointer(ints[_I_FLOATS])
+            floats[_F_PORT_WAIT] = _load(ints, floats, address, size)
 
     return on_port_load
 

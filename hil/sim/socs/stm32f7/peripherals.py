@@ -63,9 +63,7 @@ class Peripherals:
         self._incidents = incidents
         self._timeline = timeline
         self.pwr = Pwr(timeline, chip.clock_changed)
-        self.flash = Flash(
-            variant.option_word, chip.clock_changed, core.art.forget, incidents.warn
-        )
+        self.flash = Flash(variant.option_word, chip.clock_changed, core.art.forget, incidents.warn)
         self.rcc = Rcc(timeline, chip.clock_changed, incidents.warn)
         self.scs = SystemControlSpace(chip, variant.core)
         self.dwt = Dwt(chip.now_cycles, lambda: self.scs.trace_enabled, core.set_cycle_counter)

@@ -122,6 +122,8 @@ class Stm32F7:
         self.debugger.attach(self._core)
         self._core.look_on(self._profiled, self._window)
         self._core.floats[Floats.LINE_MISS_J] = power.FLASH_LINE_J
+        self._core.floats[Floats.SRAM_LINE_J] = power.SRAM_LINE_J
+        self._core.floats[Floats.SRAM_ACCESS_J] = power.SRAM_ACCESS_J
         self._timeline = Timeline(lambda: self._core.now_cycles)
         self._connect_peripherals()
         self._set_clock(first=True)
