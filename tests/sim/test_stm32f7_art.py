@@ -1,7 +1,7 @@
 """The flash's ITCM port of the virtual STM32F7: wait states, prefetch, the ART accelerator.
 
-Straight code of 32-byte lines runs from there; what it waits is worked out by hand. At 7 wait states
-the array takes 8 cycles a line, and the first word is there after waiting for 7.
+Straight code of 32-byte lines runs from there; what it waits is worked out by hand. At 7 wait
+states the array takes 8 cycles a line, and the first word is there after waiting for 7.
 """
 
 from __future__ import annotations

@@ -355,7 +355,7 @@ def test_an_idle_line_ends_a_reception(chip: Stm32F746) -> None:
 
 
 def test_an_overrun_interrupts_until_it_is_cleared(chip: Stm32F746) -> None:
-    """Two bytes while nobody reads; the firmware takes the first one later, and ORE goes on asking."""
+    """Two bytes while nobody reads; the firmware takes one later, and ORE goes on asking."""
     assert ask(chip, b"t" + struct.pack("<IB", 4_000, 0) + b"??")[-1:] == b"?"
     chip.debugger.write_memory(UART, struct.pack("<I", 0x2D))
     assert chip.interrupt_lines() == 1 << 16 + 39

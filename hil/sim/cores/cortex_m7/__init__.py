@@ -3,7 +3,8 @@
 ``core`` runs the emulator and keeps the books, ``native`` is the compiled part of it,
 ``schedule`` turns decoded instructions (``decode``) into cycles by the rules and constants of
 ``costs``, ``blocks`` keeps them by address, ``glue`` joins unicorn to the compiled part.
-``art`` is the flash's ITCM port, ``exceptions`` enters and leaves handlers, ``nvic`` says which may run, ``system`` is the core's
+``art`` is the flash's ITCM port.
+``exceptions`` enters and leaves handlers, ``nvic`` says which may run, ``system`` is the core's
 own register space, ``bus`` finds peripherals, ``data_cache`` keeps the data cache's lines.
 
 Accuracy: pipeline pairing and latencies follow published

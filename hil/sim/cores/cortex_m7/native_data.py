@@ -267,8 +267,8 @@ def _is_free(ints, address, last, stores):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def _execute(ints, engine, address):  # type: ignore[no-untyped-def]
-    """Count the accesses of the instruction at ``address``, or stop before it if they fault by their
-    alignment. Those before it that were expected have been skipped by their condition."""
+    """Count the accesses of the instruction at ``address``, or stop before it if they fault by
+    their alignment. Those before it that were expected have been skipped by their condition."""
     table, row = int_pointer(ints[_I_ROWS]), ints[_I_ROW]
     while ints[_I_NEXT] < address:
         row += _R_COUNT

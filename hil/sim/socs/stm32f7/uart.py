@@ -143,7 +143,7 @@ class Usart:
 
     @property
     def interrupt(self) -> bool:
-        """The interrupt line. Each enable has its flag's place in ISR; an overrun asks by RXNEIE."""
+        """The interrupt line. Each enable has its flag's place in ISR; RXNEIE hears ORE too."""
         flags = self._status()
         flags |= (flags >> ORE & 1) << RXNEIE
         return self._file.bit("CR1", UE) and bool(flags & self._file["CR1"] & INTERRUPTS)
