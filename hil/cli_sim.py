@@ -64,7 +64,7 @@ def sim_run(
 
     The exit status is the firmware's own exit code, 125 after a fault, 0 when it waits for input
     or a limit has stopped it. A profile changes no cycle count, nor does a trace, but for the
-    STM32F7's with --data-cache average: it cuts long blocks, which can move a count by a few cycles.
+    STM32F7's with --data-cache average: it cuts long blocks, which may move a count a little.
     """
     import shutil
 

@@ -208,7 +208,7 @@ def event_energy_j(chip: Stm32F7, code: bytes, start: int, count: int) -> float:
 
 
 def test_energy_of_lines_and_accesses() -> None:
-    """Each beyond that of the same instructions on DTCM; 1024 words are 128 lines, all there are."""
+    """Each beyond that of the same instructions on DTCM; 1024 words are 128 lines."""
     sram, words, lines = 0x20010000, 1024, 128
     chip = chip_of(Stm32F746)
     loads_j = event_energy_j(chip, LOADS, DTCM, words)

@@ -2,10 +2,10 @@
 
 With PRFTEN the line behind the current one is read while that one is used (RM0385 section 3:
 lines of 256 bits). With ARTEN lines are kept that the core had to wait for, code and data alike
-(one cache for both), as many and replaced as the manuals of its kin say: 64, the least recently used one
-(RM0090 section 3.5.2; RM0399 section 6.2: fully associative). A line that was prefetched in time is
-not kept. Assumed: a jump does not stop a read that has begun; switching off keeps the lines; the
-AXI port's reads of the same array do not disturb.
+(one cache for both), as many and replaced as the manuals of its kin say: 64, the least recently
+used one (RM0090 section 3.5.2; RM0399 section 6.2: fully associative). A line that was prefetched
+in time is not kept. Assumed: a jump does not stop a read that has begun; switching off keeps the
+lines; the AXI port's reads of the same array do not disturb.
 """
 
 from __future__ import annotations
