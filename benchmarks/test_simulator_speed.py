@@ -2,8 +2,9 @@
 
 Reported in ``extra_info`` (``guest_mips``, over this process's CPU time, which a busy computer does
 not stretch), never asserted: the tests of the suite assert what a computer cannot change. Loops
-are like the kernels': loads, multiply-accumulates, a branch, with ``lines`` real cache misses. Compiled code is warm, except in the
-cold start, which is a new process with the compiled code on disk.
+are like the kernels': loads, multiply-accumulates, a branch, with ``lines`` real cache misses.
+Compiled code is warm, except in the cold start, which is a new process with the compiled code on
+disk.
 """
 
 from __future__ import annotations
