@@ -17,7 +17,7 @@ import numba
 import pytest
 
 import hil.sim
-from hil.sim.cores.cortex_m7 import native, native_data
+from hil.sim.cores.cortex_m7 import native, native_art, native_data
 from hil.sim.cores.cortex_m7 import source_digest as cortex_m7
 from hil.sim.cores.xpulp.source_digest import SOURCE_DIGEST
 from hil.sim.socs.gap8 import engine
@@ -129,7 +129,8 @@ def test_the_digest_of_the_cortex_m7_covers_all_that_it_compiles() -> None:
 @pytest.mark.parametrize(
     "function",
     [native.on_block._pyfunc, native.on_dwt_read._pyfunc, native.flush_bins.py_func,
-     native_data.on_instruction._pyfunc],
+     native_data.on_instruction._pyfunc, native_art.on_port_fetch._pyfunc,
+     native_art.on_port_load._pyfunc],
 )  # fmt: skip
 def test_the_hooks_of_the_cortex_m7_are_bound_to_their_digest(function: object) -> None:
     """numba's key has what a function is bound to, as shown above for the GAP8."""

@@ -25,7 +25,7 @@ HARD_FAULT, MEM_MANAGE, BUS_FAULT, USAGE_FAULT = 3, 4, 5, 6
 FORCED, DEBUGEVT = 1 << 30, 1 << 31
 MSP_FRAME, PSP_FRAME, MSP_FP_FRAME = 0xFFFFFFF9, 0xFFFFFFFD, 0xFFFFFFE9
 RAM, CPACR = 0x20000000, 0xE000ED88
-SHCSR, VTOR = 0xE000ED24, 0xE000ED08
+SHCSR, VTOR, UART = 0xE000ED24, 0xE000ED08, 0x40004800
 HSI_HZ = 16e6
 
 
@@ -333,3 +333,67 @@ def test_slicing_a_run_with_interrupts_changes_nothing(elf: Path) -> None:
             pass
         results.append((chip.uart_drain(), chip.time_s, chip.counters()))
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("sleeps", [0, 1])
+@pytest.mark.parametrize("slice_s", [1.0, 7e-6])
+def test_bytes_are_sent_by_interrupt(chip: Stm32F746, sleeps: int, slice_s: float) -> None:
+    """TXE asks for each of five bytes, and once more; TC when the last stop bit has gone."""
+    start_s = chip.time_s
+    chip.uart_feed(b"w" + bytes([5, sleeps]))
+    while chip.run(slice_s) is Stop.BUDGET:
+        pass
+    assert chip.uart_drain() == b"edcba" + bytes([5 + 1 + 1])
+    wires_s = (3 + 5 + 1) * 10e-6  # and beside them some handlers of 8 us, at 16 MHz
+    assert wires_s <= chip.time_s - start_s <= wires_s + 40e-6
+    assert chip.warnings == {}
+
+
+def test_an_idle_line_ends_a_reception(chip: Stm32F746) -> None:
+    assert ask(chip, b"jxyz") == b"\x03"
+    assert chip.counters()["uart_overruns"] == 0
+
+
+def test_an_overrun_interrupts_until_it_is_cleared(chip: Stm32F746) -> None:
+    """Two bytes while nobody reads; the firmware takes one later, and ORE goes on asking."""
+    assert ask(chip, b"t" + struct.pack("<IB", 4_000, 0) + b"??")[-1:] == b"?"
+    chip.debugger.write_memory(UART, struct.pack("<I", 0x2D))
+    assert chip.interrupt_lines() == 1 << 16 + 39
+    chip.debugger.write_memory(UART + 0x20, struct.pack("<I", 1 << 3))
+    assert chip.interrupt_lines() == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "offset", "faults"),
+    [
+        ((0xE892, 0x0009), 2, True),  # ldm r2, {r0, r3}
+        ((0xE882, 0x0009), 1, True),  # stm
+        ((0xE9D2, 0x0300), 2, True),  # ldrd r0, r3, [r2]
+        ((0xE9C2, 0x0300), 2, True),  # strd
+        ((0xE852, 0x0F00), 1, True),  # ldrex r0, [r2]
+        ((0xED92, 0x0A00), 2, True),  # vldr s0, [r2]
+        ((0xE892, 0x0009), 4, False),
+        ((0xF8D2, 0x0000), 1, False),  # ldr.w r0, [r2]
+        ((0xF8B2, 0x0000), 1, False),  # ldrh.w
+    ],
+)
+def test_what_wants_an_aligned_address(
+    elf: Path, code: tuple[int, int], offset: int, faults: bool
+) -> None:
+    """A3.2.1: UsageFault UNALIGNED. Where the data cache is followed, addresses are known."""
+    routine, data = RAM + 0x8000, RAM + 0x9000 + offset
+    machine_code = (0xF249, 0x0200 | offset, 0xF2C2, 0x0200, *code, 0x4770)  # r2: data; bx lr
+    chip = Stm32F746(data_cache="lines")
+    chip.load_elf(elf)
+    chip.run(1.0)
+    chip.uart_drain()
+    ask(chip, poke(CPACR, 0xF << 20))
+    chip.debugger.write_memory(routine, struct.pack("<7H", *machine_code))
+    request = b"b" + struct.pack("<I", routine | 1)
+    if not faults:
+        assert ask(chip, request) == b"B"
+        return
+    told, after = faulted(chip, request)
+    assert (told.ipsr, told.cfsr, told.pc) == (HARD_FAULT, 1 << 24, routine + 8)
+    assert after == b"B" and chip.taken_fault is not None
+    assert chip.taken_fault.address == data

@@ -8,6 +8,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from hil.cli import app
+from hil.sim.cores.cortex_m7 import costs
 from hil.sim.socs.gap8 import energy
 from hil.sim.socs.gap8 import layout as L
 from hil.sim.socs.gap8.devices.absent import ABSENT
@@ -55,3 +56,14 @@ def test_energies_are_those_of_the_tables() -> None:
     assert f"{power.RUN_BASE.a_per_hz * 1e9:g} mA/MHz, its sleep" in PAGE
     assert f"{power.SLEEP.a_per_hz * 1e9:g} mA/MHz" in PAGE
     assert f"{power.FLASH_LINE_J * 1e9:g} nJ" in PAGE
+    assert f"{power.SRAM_LINE_J * 1e9:g} nJ for a line" in PAGE
+    assert f"{power.SRAM_ACCESS_J * 1e9:g} nJ for" in PAGE
+
+
+def test_parameters_of_the_cortex_m7_are_listed() -> None:
+    """Every number of the cost table that is one cycle count, and where it is said what it is."""
+    names = {name for name in vars(costs) if name.endswith(("_CYCLES", "_STALL", "_DRAIN"))}
+    derived = {"STORE_BUFFER_CYCLES", "WORD_STORE_DRAIN"}  # of others; one cycle
+    rows = [line for line in PAGE.splitlines() if line.startswith("| `")]
+    missing = {n for n in names - derived if not any(f"`{n}`" in row for row in rows)}
+    assert missing == set()

@@ -6,6 +6,7 @@
 #define UART_CR1 REG(0x40004800)
 #define UART_BRR REG(0x4000480C)
 #define UART_ISR REG(0x4000481C)
+#define UART_ICR REG(0x40004820)
 #define UART_RDR REG(0x40004824)
 #define UART_TDR REG(0x40004828)
 #define SYST_CSR REG(0xE000E010)
@@ -34,6 +35,7 @@ static volatile uint32_t ticks, nested, again;
 static volatile uint32_t trail; /* a digit for each step, in order */
 static volatile uint8_t received[16];
 static volatile uint32_t count, wanted;
+static volatile uint32_t left, calls, done; /* by the transmit and idle interrupts */
 
 static void put(uint32_t byte)
 {
@@ -127,8 +129,31 @@ static void sys_tick(void)
     }
 }
 
+/* TXE until all is handed over, then TC. */
+static void transmit(void)
+{
+    calls++;
+    if (UART_CR1 & UART_ISR & 0x40) {
+        UART_CR1 &= ~0x40u;
+        done = 1;
+    } else if (left) {
+        UART_TDR = 'a' + --left;
+    } else {
+        UART_CR1 = (UART_CR1 & ~0x80u) | 0x40;
+    }
+}
+
 static void usart3(void)
 {
+    if (UART_CR1 & 0xC0) {
+        transmit();
+        return;
+    }
+    if (UART_CR1 & UART_ISR & 0x10) {
+        UART_ICR = 0x10;
+        done = 1;
+        return;
+    }
     nested += ipsr() == 16 + 39 && !(ICSR & 1u << 11); /* RETTOBASE is clear inside SysTick */
     received[count++ & 15] = (uint8_t)UART_RDR;
 }
@@ -231,6 +256,35 @@ static void receive(uint32_t bytes)
     put(nested);
 }
 
+static void transmit_by_interrupt(uint32_t bytes, uint32_t sleeps)
+{
+    done = calls = 0;
+    left = bytes;
+    NVIC_ISER1 = 1u << 7;
+    UART_CR1 |= 0x80;
+    while (!done) {
+        if (sleeps) {
+            __asm__ volatile("wfi");
+        }
+    }
+    NVIC_ICER1 = 1u << 7;
+    put(calls);
+}
+
+static void receive_until_idle(void)
+{
+    done = count = 0;
+    UART_ICR = 0x10;
+    NVIC_ISER1 = 1u << 7;
+    UART_CR1 |= 0x30;
+    while (!done) {
+        __asm__ volatile("wfi");
+    }
+    NVIC_ICER1 = 1u << 7;
+    UART_CR1 &= ~0x30u;
+    put(count);
+}
+
 __attribute__((noreturn)) void Reset_Handler(void)
 {
     REG(0x40023830) |= 1u << 3;
@@ -258,6 +312,8 @@ __attribute__((noreturn)) void Reset_Handler(void)
         case 'v': call_and_pend(); break;
         case 't': { uint32_t period = get_word(); tick(period, get()); break; }
         case 'i': receive(get()); break;
+        case 'w': { uint32_t bytes = get(); transmit_by_interrupt(bytes, get()); break; }
+        case 'j': receive_until_idle(); break;
         case 'x': __asm__ volatile("bx %0" : : "r"(0xFFFFFFF9u) : "memory"); break;
         case 'z': {
             uint32_t nowhere = 0x1FFFF000;

@@ -15,7 +15,8 @@ from hil.sim.cores.cortex_m7.op import PC, SP, Kind, Op
 @dataclass(frozen=True, slots=True)
 class Transfer:
     """``count`` accesses of ``size`` bytes each, one behind the other; the first is at ``offset``,
-    plus register ``base``, plus register ``index`` shifted left (either may be None)."""
+    plus register ``base``, plus register ``index`` shifted left (either may be None). An address
+    that is no multiple of ``alignment`` bytes is a UsageFault (Armv7-M ARM A3.2.1)."""
 
     base: int | None
     offset: int = 0
@@ -24,6 +25,7 @@ class Transfer:
     count: int = 1
     size: int = 4
     stores: bool = False
+    alignment: int = 1
 
 
 def transfer(code: bytes, op: Op) -> Transfer | None:
@@ -40,7 +42,7 @@ def transfer(code: bytes, op: Op) -> Transfer | None:
 def _many(base: int, count: int, up: bool, stores: bool, size: int = 4) -> Transfer:
     """``count`` registers from the base upwards, or up to below it."""
     offset = 0 if up else -size * count
-    return Transfer(base, offset, count=count, size=size, stores=stores)
+    return Transfer(base, offset, count=count, size=size, stores=stores, alignment=4)
 
 
 def _single(op: Op, size: int, stores: bool) -> Transfer | None:
@@ -98,10 +100,12 @@ def _double_or_many(op: Op, first: int, second: int) -> Transfer:
         return Transfer(base, index=second & 0xF, shift=halves, size=1 + halves)
     if op.kind is Kind.SYSTEM:  # exclusives: of words with an offset, bytes and halves without
         if first >> 7 & 1:
-            return Transfer(base, size=1 << (second >> 4 & 3), stores=stores)
-        return Transfer(base, 4 * (second & 0xFF), stores=stores)
+            size = 1 << (second >> 4 & 3)
+            return Transfer(base, size=size, stores=stores, alignment=size)
+        return Transfer(base, 4 * (second & 0xFF), stores=stores, alignment=4)
     offset = 4 * (second & 0xFF) if first >> 7 & 1 else -4 * (second & 0xFF)
-    return Transfer(base, offset if first >> 8 & 1 else 0, count=2, stores=stores)
+    offset = offset if first >> 8 & 1 else 0
+    return Transfer(base, offset, count=2, stores=stores, alignment=4)
 
 
 def _floats(first: int, second: int) -> Transfer:
@@ -109,5 +113,6 @@ def _floats(first: int, second: int) -> Transfer:
     base, words, size = first & 0xF, second & 0xFF, 8 if second >> 8 & 1 else 4
     stores, update, up = not first >> 4 & 1, bool(first >> 5 & 1), bool(first >> 7 & 1)
     if first >> 8 & 1 and not update:
-        return Transfer(base, 4 * words if up else -4 * words, size=size, stores=stores)
+        offset = 4 * words if up else -4 * words
+        return Transfer(base, offset, size=size, stores=stores, alignment=4)
     return _many(base, 4 * words // size, up, stores, size)

@@ -200,7 +200,7 @@ def _rows(code: bytes, address: int) -> np.ndarray:
             base, index = (-1 if n is None else n for n in (access.base, access.index))
             found.append(
                 (op.address, base, access.offset, index, access.shift, access.count, access.size,
-                 access.stores)
+                 access.stores, access.alignment - 1)
             )  # fmt: skip
     return np.array(found, np.int64).reshape(-1, Row.COUNT)
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hil.sim.cores.cortex_m7 import costs, layout, native
+from hil.sim.cores.cortex_m7.art import Art
 from hil.sim.cores.cortex_m7.data_cache import Caches, DataCache
 from hil.sim.cores.cortex_m7.layout import Floats, Ints
 
@@ -37,6 +38,7 @@ class Books:
         self.ints[Ints.ICACHE] = self._icache.ctypes.data
         self.ints[Ints.ICACHE_SETS] = caches.sets(layout.ICACHE_WAYS)
         self.data_cache = DataCache(self.ints, self.floats, caches)
+        self.art = Art(self.ints, self.floats)
         self.ints[Ints.BIN_CAPACITY] = BIN_CAPACITY
         self.ints[Ints.BLOCK] = -1
         self.floats[Floats.BIN_EDGE] = self.floats[Floats.BIN_CYCLES] = np.inf
@@ -44,7 +46,7 @@ class Books:
         self.floats[Floats.MISPREDICT_CYCLES] = costs.MISPREDICT_CYCLES
         self.floats[Floats.STORE_BUFFER_CYCLES] = costs.STORE_BUFFER_CYCLES
         self.set_caches(False, False)
-        self.set_fetch(0, False)
+        self.set_fetch(0, accelerator=False, prefetch=False)
 
     # Time
 
@@ -76,13 +78,12 @@ class Books:
         self.ints[Ints.ICACHE_ON] = instruction
         self.data_cache.switch(data)
 
-    def set_fetch(self, wait_states: int, accelerator: bool) -> None:
-        """Fetch costs of a line for the flash's wait states and its accelerator."""
-        uncached = wait_states + costs.LINE_UNCACHED_CYCLES
+    def set_fetch(self, wait_states: int, accelerator: bool, prefetch: bool) -> None:
+        """What a line costs with the flash's wait states, and through its ITCM port."""
         self.floats[Floats.LINE_MISS_CYCLES] = wait_states + costs.LINE_MISS_BRIDGE_CYCLES
-        self.floats[Floats.AXI_LINE_CYCLES] = uncached
-        self.floats[Floats.ALIAS_LINE_CYCLES] = 0.0 if accelerator else uncached
+        self.floats[Floats.AXI_LINE_CYCLES] = wait_states + costs.LINE_UNCACHED_CYCLES
         self.floats[Floats.RAM_LINE_CYCLES] = costs.SRAM_LINE_CYCLES
+        self.art.switch(wait_states, accelerator, prefetch)
 
     def forget_icache(self) -> None:
         """Invalidate the instruction cache."""

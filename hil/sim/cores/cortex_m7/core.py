@@ -268,6 +268,8 @@ class CortexM7(Books):
                 if self._is_hint(error):
                     return CoreStop.SLEEP if self._halfword(self.pc - 2) == WFE else None
                 self._explain(error)
+        if self.ints[Ints.MISALIGNED]:
+            self._misaligned()
         if self.trace is not None:
             self.trace.settle(faulted=self._cause is not None or self.fault is not None)
         self._return_pages()
@@ -372,6 +374,13 @@ class CortexM7(Books):
         else:
             reason = f"undefined instruction ({word}, {text}: no double precision on this chip)"
         self._cause = Cause(exceptions.UNDEFINSTR, reason)
+
+    def _misaligned(self) -> None:
+        """UsageFault, found while the data cache is followed (``native_data``)."""
+        self.ints[Ints.MISALIGNED] = 0
+        address = int(self.ints[Ints.MISALIGNED_ADDRESS])
+        text = instruction_text(self.pc, self._table.code)
+        self._cause = Cause(exceptions.UNALIGNED, f"{text} wants an aligned address", address)
 
     @property
     def running_exception(self) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from hil.sim.cores.cortex_m7.op import Kind
 
-TIMING_MODEL = "block-cost-4"
+TIMING_MODEL = "block-cost-5"
 
 # R20: 8 cycles, or 6 when the flags are old; the mean of the two.
 MISPREDICT_CYCLES = 7.0
@@ -93,6 +93,9 @@ FP_ARITHMETIC = {Kind.FP_ADD, Kind.FP_FMA, Kind.FP_DIVIDE}
 # R24: what one store keeps the write port busy; the buffer takes five before the core waits.
 NARROW_STORE_DRAIN, WORD_STORE_DRAIN, STORE_BUFFER_ENTRIES = 2.4, 1.0, 5
 STORE_BUFFER_CYCLES = STORE_BUFFER_ENTRIES * NARROW_STORE_DRAIN
+# R10: STM and PUSH of an even number of words at an address that is no multiple of eight, where the
+# addresses are followed (taken for STRD and VSTM too).
+SPLIT_STORE_CYCLES = 1.0
 # R25: an access over a word's border, where the addresses are followed: a load waits 3 cycles as
 # the older of a pair and 4 as the younger (the mean), a store keeps the write port busy.
 UNALIGNED_LOAD_CYCLES, UNALIGNED_STORE_DRAIN = 3.5, 4.0

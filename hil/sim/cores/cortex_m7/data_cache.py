@@ -52,6 +52,7 @@ class DataCache:
         floats[Floats.WRITE_BACK_CYCLES] = costs.WRITE_BACK_CYCLES
         floats[Floats.RAM_LOAD_CYCLES] = costs.RAM_LOAD_CYCLES
         floats[Floats.RAM_STORE_CYCLES] = costs.RAM_STORE_CYCLES
+        floats[Floats.SPLIT_STORE_CYCLES] = costs.SPLIT_STORE_CYCLES
         floats[Floats.UNALIGNED_LOAD_CYCLES] = costs.UNALIGNED_LOAD_CYCLES
         floats[Floats.UNALIGNED_STORE_CYCLES] = costs.UNALIGNED_STORE_DRAIN
         floats[Floats.UNALIGNED_AHEAD] = costs.STORE_BUFFER_ENTRIES * costs.UNALIGNED_STORE_DRAIN
@@ -95,4 +96,5 @@ class DataCache:
         if not (clean and modified):
             return 0.0
         self._ints[Ints.DCACHE_WRITE_BACKS] += 1
+        self._floats[Floats.PENDING_J] += self._floats[Floats.SRAM_LINE_J]
         return float(self._floats[Floats.WRITE_BACK_CYCLES])

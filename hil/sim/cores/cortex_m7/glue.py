@@ -14,7 +14,7 @@ from unicorn import UC_HOOK_BLOCK, UC_HOOK_CODE, Uc
 from unicorn.unicorn_py3.unicorn import uclib
 
 from hil.core.errors import SimulationError
-from hil.sim.cores.cortex_m7 import native, native_data
+from hil.sim.cores.cortex_m7 import native, native_art, native_data
 from hil.sim.cores.cortex_m7.layout import Ints
 
 DWT_BYTES = 0x1000
@@ -56,6 +56,8 @@ class Glue:
         ints[Ints.RESOLVE_FUNCTION] = _address(self._resolve)
         ints[Ints.EDGE_FUNCTION] = _address(self._follow)
         ints[Ints.READ_FUNCTION] = _address(self._dwt_read)
+        ints[Ints.FETCH_FUNCTION] = native_art.on_port_fetch.address
+        ints[Ints.LOAD_FUNCTION] = native_art.on_port_load.address
         ints[Ints.READ_BATCH_FUNCTION] = _address(uclib.uc_reg_read_batch)
 
     def map_dwt(self, uc: Uc, base: int) -> None:

@@ -72,7 +72,17 @@ class Ints(IntEnum):
     CARRIES = 45
     EDGE_MASK = 46  # its places less one
     EDGE_FUNCTION = 47  # Python: (previous block, block) -> place in the table, or -1 to stop
-    COUNT = 48
+    ART = 48  # address of the lines that the flash's accelerator keeps, the last used first
+    ART_ON = 49
+    PREFETCH_ON = 50
+    ART_MISSES = 51  # lines that were waited for at the flash's ITCM port
+    PORT_LINE = 52  # the line that code is fetched from there, -1: none
+    PREFETCHED_LINE = 53
+    FETCH_FUNCTION = 54  # native_art.on_port_fetch and on_port_load
+    LOAD_FUNCTION = 55
+    MISALIGNED = 56  # the instruction stopped at wants an aligned address, and has the one below
+    MISALIGNED_ADDRESS = 57
+    COUNT = 58
 
 
 class Policy(IntEnum):
@@ -96,9 +106,9 @@ class Floats(IntEnum):
     PENDING_J = 6  # energy of the current bin so far, without base since BASE_SINCE
     MISPREDICT_CYCLES = 7
     LINE_MISS_CYCLES = 8  # a line from flash or SRAM into the instruction cache
-    LINE_MISS_J = 9
+    LINE_MISS_J = 9  # a line from flash
     AXI_LINE_CYCLES = 10  # fetch of one line with the cache off
-    ALIAS_LINE_CYCLES = 11  # the same through the ITCM flash port (ART accelerator)
+    FLASH_WAIT_CYCLES = 11  # wait states, for lines through the flash's ITCM port
     RAM_LINE_CYCLES = 12
     LOAD_STALL_CYCLES = 13  # expected stall of a load that may leave the TCM
     COUNTER_BASE = 14  # CYCCNT is CYCLES less this while it counts
@@ -115,7 +125,13 @@ class Floats(IntEnum):
     UNALIGNED_AHEAD = 25  # cycles of them that the buffer holds before the core waits
     STORES_BUSY = 26  # cycle until which the write port has stores to take
     STORE_BUFFER_CYCLES = 27  # of it that stores wait for while the core goes on
-    COUNT = 28
+    FLASH_FREE = 28  # cycle from which the flash's array can read for its ITCM port
+    PREFETCHED_AT = 29  # cycle from which the prefetched line is there
+    SPLIT_STORE_CYCLES = 30  # a store of an even number of words between two double words
+    SRAM_LINE_J = 31  # a line from SRAM into the data cache or back
+    SRAM_ACCESS_J = 32  # one load or store of SRAM past the cache
+    PORT_WAIT = 33  # of the last call of FETCH_FUNCTION or LOAD_FUNCTION
+    COUNT = 34
 
 
 class BlockInts(IntEnum):
@@ -182,7 +198,8 @@ class Row(IntEnum):
     ACCESSES = 5
     SIZE = 6
     STORES = 7
-    COUNT = 8
+    ALIGNED_BITS = 8  # of the address that must be clear
+    COUNT = 9
 
 
 class Area(IntEnum):
@@ -205,6 +222,7 @@ def edge_place(previous: int, block: int, mask: int) -> int:
 
 
 ICACHE_WAYS, DCACHE_WAYS, LINE_SHIFT = 2, 4, 5  # 32-byte lines
+ART_LINES = 64  # of the same size (:mod:`.art`)
 POLICY_FLASH_AT = RAM_BYTES >> LINE_SHIFT
 POLICY_COUNT = POLICY_FLASH_AT + (FLASH_BYTES >> LINE_SHIFT)
 MOST_SETS = {ICACHE_WAYS: 256, DCACHE_WAYS: 128}  # of 16 KB

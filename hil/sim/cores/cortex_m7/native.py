@@ -30,6 +30,7 @@ from hil.sim.cores.cortex_m7.layout import (
 )
 from hil.sim.cores.cortex_m7.native_data import begin_rows
 from hil.sim.cores.cortex_m7.pointers import (
+    call_port,
     call_python,
     call_stop,
     float_pointer,
@@ -42,6 +43,7 @@ from hil.sim.cores.cortex_m7.source_digest import SOURCE_DIGEST
 _I_FLOATS, _I_INDEX, _I_BLOCK_INTS = int(Ints.FLOATS), int(Ints.INDEX), int(Ints.BLOCK_INTS)
 _I_BLOCK_FLOATS, _I_BINS, _I_ICACHE = int(Ints.BLOCK_FLOATS), int(Ints.BINS), int(Ints.ICACHE)
 _I_STOP, _I_STOPPED = int(Ints.STOP_FUNCTION), int(Ints.STOPPED)
+_I_PORT = int(Ints.FETCH_FUNCTION)
 _I_RESOLVE, _I_INSTRUCTIONS = int(Ints.RESOLVE_FUNCTION), int(Ints.INSTRUCTIONS)
 _I_BLOCK, _I_BLOCK_ADDRESS = int(Ints.BLOCK), int(Ints.BLOCK_ADDRESS)
 _I_ACCESSES, _I_BIN_COUNT = int(Ints.ACCESSES), int(Ints.BIN_COUNT)
@@ -57,8 +59,8 @@ _F_BIN_CYCLES, _F_SINCE = int(Floats.BIN_CYCLES), int(Floats.BASE_SINCE)
 _F_BASE_J, _F_PENDING = int(Floats.BASE_J), int(Floats.PENDING_J)
 _F_MISPREDICT, _F_MISS = int(Floats.MISPREDICT_CYCLES), int(Floats.LINE_MISS_CYCLES)
 _F_MISS_J, _F_AXI = int(Floats.LINE_MISS_J), int(Floats.AXI_LINE_CYCLES)
-_F_ALIAS, _F_RAM = int(Floats.ALIAS_LINE_CYCLES), int(Floats.RAM_LINE_CYCLES)
-_F_LOAD_STALL = int(Floats.LOAD_STALL_CYCLES)
+_F_RAM, _F_LOAD_STALL = int(Floats.RAM_LINE_CYCLES), int(Floats.LOAD_STALL_CYCLES)
+_F_PORT_WAIT = int(Floats.PORT_WAIT)
 _B_SIZE, _B_INSTRUCTIONS = int(BlockInts.SIZE), int(BlockInts.INSTRUCTIONS)
 _B_ENDING, _B_NEXT = int(BlockInts.ENDING), int(BlockInts.NEXT)
 _B_PREDICTOR, _B_AREA = int(BlockInts.PREDICTOR), int(BlockInts.AREA)
@@ -154,9 +156,9 @@ def _fetch_cycles(ints, floats, cache, blocks, block):  # type: ignore[no-untype
     area = blocks[block, _B_AREA]
     if area == _AREA_ITCM:
         return 0.0
-    first, last = blocks[block, _B_FIRST], blocks[block, _B_LAST]
     if area == _AREA_ALIAS:
-        return floats[_F_ALIAS] * (last - first + 1)
+        return floats[_F_PORT_WAIT]
+    first, last = blocks[block, _B_FIRST], blocks[block, _B_LAST]
     if ints[_I_ICACHE_ON]:
         misses = _cache_misses(cache, ints[_I_ICACHE_SETS], first, last)
         ints[_I_ICACHE_MISSES] += misses
@@ -250,6 +252,8 @@ def _begin_block(engine, ints, address, size):  # type: ignore[no-untyped-def]
             return
         blocks[block, _B_BEFORE] = previous
         costs[block, _C_CARRY] = float_pointer(ints[_I_CARRIES])[place]
+    if blocks[block, _B_AREA] == _AREA_ALIAS:
+        call_port(ints[_I_PORT], ints, address, block)  # type: ignore[call-arg]
     branch, carry = 0.0, 0.0
     if previous >= 0 and _judge_branch(ints, blocks, previous, address):
         ints[_I_MISPREDICTS] += 1

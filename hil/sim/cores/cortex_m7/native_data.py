@@ -16,6 +16,7 @@ from hil.sim.cores.cortex_m7.layout import (
     DCACHE_WAYS,
     FLASH_AXI,
     FLASH_BYTES,
+    FLASH_ITCM,
     LINE_SHIFT,
     NO_ACCESS,
     RAM,
@@ -28,14 +29,16 @@ from hil.sim.cores.cortex_m7.layout import (
     Row,
 )
 from hil.sim.cores.cortex_m7.pointers import (
+    call_port,
     call_read_batch,
+    call_stop,
     float_pointer,
     int_pointer,
     register_pointer,
 )
 from hil.sim.cores.cortex_m7.source_digest import SOURCE_DIGEST
 
-WORD, REGISTERS, WORD_BYTES = 0xFFFFFFFF, 16, 4
+WORD, REGISTERS, WORD_BYTES, DOUBLE_BYTES = 0xFFFFFFFF, 16, 4, 8
 # numba freezes plain integers, not enum members, into compiled code.
 _I_FLOATS, _I_ROWS, _I_ROW = int(Ints.FLOATS), int(Ints.ROWS), int(Ints.ROW)
 _I_LAST_ROW, _I_NEXT = int(Ints.LAST_ROW), int(Ints.NEXT_ACCESS)
@@ -43,7 +46,7 @@ _I_DCACHE, _I_DCACHE_ON = int(Ints.DCACHE), int(Ints.DCACHE_ON)
 _I_DCACHE_SETS, _I_OPEN_LINE = int(Ints.DCACHE_SETS), int(Ints.OPEN_LINE)
 _I_CACHED_RAM, _I_THROUGH = int(Ints.CACHED_RAM), int(Ints.WRITE_THROUGH)
 _I_DCACHE_MISSES, _I_BACKS = int(Ints.DCACHE_MISSES), int(Ints.DCACHE_WRITE_BACKS)
-_I_POLICIES = int(Ints.POLICIES)
+_I_POLICIES, _I_PORT = int(Ints.POLICIES), int(Ints.LOAD_FUNCTION)
 _ALLOCATING, _WRITE_BACK = int(Policy.ALLOCATING), int(Policy.WRITE_BACK)
 _NONCACHEABLE = int(Policy.NONCACHEABLE)
 _I_PROFILE, _I_PROFILE_BLOCK = int(Ints.PROFILE), int(Ints.PROFILE_BLOCK)
@@ -58,10 +61,14 @@ _F_RAM_STORE, _F_PROFILED = int(Floats.RAM_STORE_CYCLES), int(Floats.PROFILED)
 _F_UNALIGNED_LOAD = int(Floats.UNALIGNED_LOAD_CYCLES)
 _F_UNALIGNED_STORE = int(Floats.UNALIGNED_STORE_CYCLES)
 _F_UNALIGNED_BUSY, _F_UNALIGNED_AHEAD = int(Floats.UNALIGNED_BUSY), int(Floats.UNALIGNED_AHEAD)
+_F_LINE_J, _F_ACCESS_J = int(Floats.SRAM_LINE_J), int(Floats.SRAM_ACCESS_J)
+_F_SPLIT_STORE, _F_PORT_WAIT = int(Floats.SPLIT_STORE_CYCLES), int(Floats.PORT_WAIT)
 _N_PROFILE, _P_DATA = int(ProfileFloats.COUNT), int(ProfileFloats.DATA)
 _R_ADDRESS, _R_BASE, _R_OFFSET = int(Row.ADDRESS), int(Row.BASE), int(Row.OFFSET)
 _R_INDEX, _R_SHIFT, _R_ACCESSES = int(Row.INDEX), int(Row.SHIFT), int(Row.ACCESSES)
 _R_SIZE, _R_STORES, _R_COUNT = int(Row.SIZE), int(Row.STORES), int(Row.COUNT)
+_R_ALIGNED, _I_STOP = int(Row.ALIGNED_BITS), int(Ints.STOP_FUNCTION)
+_I_MISALIGNED, _I_MISALIGNED_ADDRESS = int(Ints.MISALIGNED), int(Ints.MISALIGNED_ADDRESS)
 
 
 # The cache
@@ -86,6 +93,7 @@ def _allocate(ints, floats, cache, at, line):  # type: ignore[no-untyped-def]
     if cache[place] >= 0 and cache[place + DCACHE_WAYS]:
         ints[_I_BACKS] += 1
         back = floats[_F_BACK]
+        floats[_F_PENDING] += floats[_F_LINE_J]
     cache[place] = line
     cache[place + DCACHE_WAYS] = 0
     ints[_I_DCACHE_MISSES] += 1
@@ -106,18 +114,20 @@ def _load_cycles(ints, floats, cache, line, in_flash, policy):  # type: ignore[n
     """Cycles the core waits for a load from behind the AXI bus."""
     if not ints[_I_DCACHE_ON] or policy == _NONCACHEABLE:
         if not in_flash:
+            floats[_F_PENDING] += floats[_F_ACCESS_J]
             return floats[_F_RAM_LOAD]
-        again = line == ints[_I_OPEN_LINE]
+        if line == ints[_I_OPEN_LINE]:
+            return floats[_F_RAM_LOAD]
         ints[_I_OPEN_LINE] = line
-        return floats[_F_RAM_LOAD] if again else floats[_F_AXI]
+        floats[_F_PENDING] += floats[_F_MISS_J]
+        return floats[_F_AXI]
     at = (line & (ints[_I_DCACHE_SETS] - 1)) * DCACHE_SET_WORDS
     if _find_way(cache, at, line) >= 0:
         return 0.0
     _, back = _allocate(ints, floats, cache, at, line)
     wait = max(0.0, floats[_F_BUSY] - floats[_F_CYCLES])
     wait += floats[_F_MISS] if in_flash else floats[_F_RAM_MISS]
-    if in_flash:
-        floats[_F_PENDING] += floats[_F_MISS_J]
+    floats[_F_PENDING] += floats[_F_MISS_J] if in_flash else floats[_F_LINE_J]
     floats[_F_BUSY] = floats[_F_CYCLES] + wait + back  # the line driven out leaves behind it
     return wait
 
@@ -134,9 +144,11 @@ def _store_cycles(ints, floats, cache, line, policy):  # type: ignore[no-untyped
         if place < 0:
             place, back = _allocate(ints, floats, cache, at, line)
             wait = max(0.0, busy - now)
+            floats[_F_PENDING] += floats[_F_LINE_J]
             floats[_F_BUSY] = now + wait + floats[_F_RAM_MISS] + back
         cache[place + DCACHE_WAYS] = 1
         return wait
+    floats[_F_PENDING] += floats[_F_ACCESS_J]
     floats[_F_BUSY] = max(now, busy) + floats[_F_RAM_STORE]
     return max(0.0, floats[_F_BUSY] - now - STORES_AHEAD * floats[_F_RAM_STORE])
 
@@ -178,6 +190,15 @@ def _charge(ints, address, size, accesses, stores):  # type: ignore[no-untyped-d
 
 
 @njit
+def _charge_port(ints, address, size):  # type: ignore[no-untyped-def]
+    """Add what loads of ``size`` bytes in a row wait for the flash's ITCM port."""
+    floats = float_pointer(ints[_I_FLOATS])
+    call_port(ints[_I_PORT], ints, address, size)  # type: ignore[call-arg]
+    floats[_F_CYCLES] += floats[_F_PORT_WAIT]
+    _profile(ints, floats, floats[_F_PORT_WAIT])
+
+
+@njit
 def _charge_unaligned(ints, stores):  # type: ignore[no-untyped-def]
     """Add what an access over a word's border waits beyond an aligned one (R25)."""
     floats = float_pointer(ints[_I_FLOATS])
@@ -189,6 +210,21 @@ def _charge_unaligned(ints, stores):  # type: ignore[no-untyped-def]
         stall = max(0.0, busy - now - floats[_F_UNALIGNED_AHEAD])
     floats[_F_CYCLES] += stall
     _profile(ints, floats, stall)
+
+
+@njit(inline="always")
+def _is_split(address, size, accesses, stores):  # type: ignore[no-untyped-def]
+    """Several words are stored, whole double words of them, but not at a double word (R10)."""
+    if not stores or accesses == 1:
+        return False
+    return size * accesses % DOUBLE_BYTES == 0 and address % DOUBLE_BYTES != 0
+
+
+@njit
+def _charge_split(ints):  # type: ignore[no-untyped-def]
+    floats = float_pointer(ints[_I_FLOATS])
+    floats[_F_CYCLES] += floats[_F_SPLIT_STORE]
+    _profile(ints, floats, floats[_F_SPLIT_STORE])
 
 
 # Instructions
@@ -220,19 +256,19 @@ def _registers(ints, engine):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _is_free(ints, address, accesses, stores):  # type: ignore[no-untyped-def]
-    """It is one load of a line that the cache has: nothing to wait for, nothing to change."""
-    if stores or accesses != 1 or not ints[_I_DCACHE_ON]:
-        return False
+def _is_free(ints, address, last, stores):  # type: ignore[no-untyped-def]
+    """It loads from one line, which the cache has: nothing to wait for, nothing to change."""
     line, cache = address >> LINE_SHIFT, int_pointer(ints[_I_DCACHE])
+    if stores or last >> LINE_SHIFT != line or not ints[_I_DCACHE_ON]:
+        return False
     at = (line & (ints[_I_DCACHE_SETS] - 1)) * DCACHE_SET_WORDS
     return _find_way(cache, at, line) >= 0
 
 
 @njit(inline="always")
 def _execute(ints, engine, address):  # type: ignore[no-untyped-def]
-    """Count the accesses of the instruction at ``address``. Those before it that were expected have
-    been skipped by their condition."""
+    """Count the accesses of the instruction at ``address``, or stop before it if they fault by
+    their alignment. Those before it that were expected have been skipped by their condition."""
     table, row = int_pointer(ints[_I_ROWS]), ints[_I_ROW]
     while ints[_I_NEXT] < address:
         row += _R_COUNT
@@ -246,13 +282,22 @@ def _execute(ints, engine, address):  # type: ignore[no-untyped-def]
     if table[row + _R_INDEX] >= 0:
         target += types.int64(registers[table[row + _R_INDEX]]) << table[row + _R_SHIFT]
     target &= WORD
+    if target & table[row + _R_ALIGNED]:
+        ints[_I_MISALIGNED], ints[_I_MISALIGNED_ADDRESS] = 1, target
+        call_stop(ints[_I_STOP], engine)  # type: ignore[call-arg]
+        return
     size, accesses = table[row + _R_SIZE], table[row + _R_ACCESSES]
+    stores = table[row + _R_STORES]
     if accesses == 1 and size <= WORD_BYTES and (target & (WORD_BYTES - 1)) + size > WORD_BYTES:
-        _charge_unaligned(ints, table[row + _R_STORES])
-    if _is_cached(ints, target) or _is_cached(ints, target + size * (accesses - 1)):
-        stores = table[row + _R_STORES]
-        if not _is_free(ints, target, accesses, stores):
+        _charge_unaligned(ints, stores)
+    if _is_split(target, size, accesses, stores):
+        _charge_split(ints)
+    last = target + size * (accesses - 1)
+    if _is_cached(ints, target) or _is_cached(ints, last):
+        if not _is_free(ints, target, last, stores):
             _charge(ints, target, size, accesses, stores)
+    elif FLASH_ITCM <= target < FLASH_ITCM + FLASH_BYTES:
+        _charge_port(ints, target, size * accesses)
     _expect(ints, table, row + _R_COUNT)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-COMPILED = ("layout.py", "native.py", "native_data.py", "pointers.py")
+COMPILED = ("layout.py", "native.py", "native_art.py", "native_data.py", "pointers.py")
 
 
 def _digest() -> str:

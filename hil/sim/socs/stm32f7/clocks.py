@@ -29,7 +29,7 @@ SCALE_MAX_HZ = {3: (180e6, 216e6), 2: (168e6, 180e6), 1: (144e6, 144e6), 0: (144
 HSION, HSIRDY, HSEON, HSERDY, HSEBYP, PLLON, PLLRDY = 0, 1, 16, 17, 18, 24, 25
 PLLI2SON, PLLSAION = 26, 28
 ODEN, ODSWEN, VOSRDY, ODRDY, ODSWRDY = 16, 17, 14, 16, 17
-PRFTEN, ARTEN = 8, 9
+PRFTEN, ARTEN, ARTRST = 8, 9, 11
 PORRSTF, PINRSTF, SFTRSTF, BORRSTF, RMVF = 27, 26, 28, 25, 24
 
 RCC_LAYOUT = {
@@ -147,10 +147,16 @@ class Flash:
 
     name = "FLASH"
 
-    def __init__(self, option_word: int, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        option_word: int,
+        on_change: Callable[[], None],
+        forget_art: Callable[[], None],
+        warn: Callable[[str], None],
+    ) -> None:
         layout = {**FLASH_LAYOUT, "OPTCR": (0x14, option_word, 0)}
         self._file = RegisterFile(self.name, layout)
-        self._on_change = on_change
+        self._on_change, self._forget_art, self._warn = on_change, forget_art, warn
 
     @property
     def wait_states(self) -> int:
@@ -162,6 +168,11 @@ class Flash:
         """The ART accelerator is on."""
         return self._file.bit("ACR", ARTEN)
 
+    @property
+    def prefetch(self) -> bool:
+        """The next line is read ahead."""
+        return self._file.bit("ACR", PRFTEN)
+
     def read(self, offset: int) -> int:
         return self._file[self._file.register(offset)]
 
@@ -170,7 +181,15 @@ class Flash:
         if register != "ACR":
             raise BusError(f"FLASH_{register}: programming the flash is not modelled")
         self._file.store(register, value)
+        if self._file.bit("ACR", ARTRST):
+            self._reset_art()
         self._on_change()
+
+    def _reset_art(self) -> None:
+        if self.accelerator:  # RM0385 3.7.1: only while it is off
+            self._warn("FLASH_ACR.ARTRST written while ARTEN is set: ignored")
+        else:
+            self._forget_art()
 
 
 class Rcc:

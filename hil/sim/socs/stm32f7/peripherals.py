@@ -63,7 +63,7 @@ class Peripherals:
         self._incidents = incidents
         self._timeline = timeline
         self.pwr = Pwr(timeline, chip.clock_changed)
-        self.flash = Flash(variant.option_word, chip.clock_changed)
+        self.flash = Flash(variant.option_word, chip.clock_changed, core.art.forget, incidents.warn)
         self.rcc = Rcc(timeline, chip.clock_changed, incidents.warn)
         self.scs = SystemControlSpace(chip, variant.core)
         self.dwt = Dwt(chip.now_cycles, lambda: self.scs.trace_enabled, core.set_cycle_counter)
@@ -97,6 +97,15 @@ class Peripherals:
                 uart.sync()
                 lines |= uart.interrupt << (FIRST_INTERRUPT + CONSOLES[name][0])
         return lines
+
+    def next_interrupt_s(self) -> float | None:
+        """When time alone may next raise the line of a USART that the NVIC listens to."""
+        times = [
+            uart.next_interrupt_s()
+            for name, uart in self.uarts.items()
+            if uart.interrupt_enabled and self.scs.nvic.interrupt_enabled(CONSOLES[name][0])
+        ]
+        return min((at_s for at_s in times if at_s is not None), default=None)
 
     def clock_has_changed(self) -> None:
         """Timers and USARTs go on at the new clock."""

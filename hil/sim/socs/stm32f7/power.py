@@ -36,3 +36,6 @@ RUN_BASE = CurrentModel(static_a=4.8e-3, a_per_hz=0.315e-9)
 SLEEP = CurrentModel(static_a=4.8e-3, a_per_hz=0.0935e-9)
 # One 256-bit flash line read by the cache or the prefetcher.
 FLASH_LINE_J = 1.2e-9
+# Where the data cache is followed: a line from SRAM or back, half of one from flash; a load or
+# store past the cache (assumed).
+SRAM_LINE_J, SRAM_ACCESS_J = 0.6e-9, 0.1e-9

@@ -7,7 +7,7 @@ What is exact: instruction semantics (unicorn), the memory map, baud and byte ti
 peripheral accesses, DWT's lock. What is a model: cycles (block costs, see
 :mod:`hil.sim.cores.cortex_m7.schedule`), start-up times of oscillators, energy
 (:mod:`.power`). What is absent is refused by name: DMA, flash programming, every peripheral not
-listed in :mod:`.peripherals`. Interrupt lines: the three USARTs (byte received) and SysTick.
+listed in :mod:`.peripherals`. Interrupt lines: the three USARTs and SysTick.
 """
 
 from __future__ import annotations
@@ -122,6 +122,8 @@ class Stm32F7:
         self.debugger.attach(self._core)
         self._core.look_on(self._profiled, self._window)
         self._core.floats[Floats.LINE_MISS_J] = power.FLASH_LINE_J
+        self._core.floats[Floats.SRAM_LINE_J] = power.SRAM_LINE_J
+        self._core.floats[Floats.SRAM_ACCESS_J] = power.SRAM_ACCESS_J
         self._timeline = Timeline(lambda: self._core.now_cycles)
         self._connect_peripherals()
         self._set_clock(first=True)
@@ -138,6 +140,7 @@ class Stm32F7:
         self._parts.console.counts = before.console.counts
         self._core.set_caches(instruction=False, data=False)
         self._core.data_cache.set_write_through(False)
+        self._core.art.forget()
         self._set_clock()
         self.marker_changed()
         self._boot()
@@ -192,7 +195,8 @@ class Stm32F7:
         core.floats[Floats.BIN_CYCLES] = power.BIN_S * hclk
         core.floats[Floats.BIN_EDGE] = timeline.exact_cycles_at(edge_s)
         self._set_base_power(power.RUN_BASE)
-        core.set_fetch(self._parts.flash.wait_states, self._parts.flash.accelerator)
+        flash = self._parts.flash
+        core.set_fetch(flash.wait_states, flash.accelerator, flash.prefetch)
         self._parts.clock_has_changed()
         if not first:
             core.set_limit(self._limit())
@@ -301,13 +305,8 @@ class Stm32F7:
     def _next_interrupt(self) -> float:
         """Cycle at which time alone raises the next interrupt; infinite if none is on its way."""
         tick = self._parts.scs.systick.next_expiry_cycles()
-        irq = CONSOLES[self._console_name][0]
-        arrival_s = self._parts.console.next_arrival_s()
-        if arrival_s is None or not self._parts.console.interrupt_enabled:
-            return tick
-        if not self._parts.scs.nvic.interrupt_enabled(irq):
-            return tick
-        return min(tick, self._timeline.cycles_at(arrival_s))
+        at_s = self._parts.next_interrupt_s()
+        return tick if at_s is None else min(tick, self._timeline.cycles_at(at_s))
 
     def console_polled(self, status: int) -> None:
         """The firmware has read the console's status register (ChipEvents)."""
@@ -433,6 +432,7 @@ class Stm32F7:
             "branches": int(ints[Ints.BRANCHES]),
             "mispredicted_branches": int(ints[Ints.MISPREDICTS]),
             "icache_misses": int(ints[Ints.ICACHE_MISSES]),
+            "art_misses": int(ints[Ints.ART_MISSES]),
             **self._data_cache_counters(),
             "peripheral_accesses": self._core.accesses,
             "uart_bytes_in": self._parts.console.counts.bytes_in,

@@ -1,7 +1,7 @@
-"""USART in polled 8N1 operation with byte times. Reference: RM0385 section 31.
+"""USART in 8N1 operation, polled or by interrupt, with byte times. Reference: RM0385 section 31.
 
-Modelled: double-buffered transmitter (TXE, TC), receiver with overrun, IDLE, baud from BRR and
-the kernel clock. Refused by name: parity, other word lengths, DMA, interrupts except RXNEIE.
+Modelled: double-buffered transmitter (TXE, TC), receiver with overrun, IDLE, their interrupts, baud
+from BRR and the kernel clock. Refused by name: parity, other word lengths, DMA, other interrupts.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from hil.sim.cores.cortex_m7.registers import RegisterFile
 from hil.sim.socs.stm32f7.timeline import Timeline
 
 ALL = 0xFFFFFFFF
-UE, RE, TE, RXNEIE, OVER8 = 0, 2, 3, 5, 15
+UE, RE, TE, OVER8 = 0, 2, 3, 15
+IDLEIE, RXNEIE, TCIE, TXEIE = 4, 5, 6, 7
 ORE, IDLE, RXNE, TC, TXE, BUSY, TEACK, REACK = 3, 4, 5, 6, 7, 16, 21, 22
 OVRDIS = 12
-CR1_MODELLED = 1 << UE | 1 << RE | 1 << TE | 1 << RXNEIE | 1 << OVER8
+INTERRUPTS = 1 << IDLEIE | 1 << RXNEIE | 1 << TCIE | 1 << TXEIE
+CR1_MODELLED = 1 << UE | 1 << RE | 1 << TE | INTERRUPTS | 1 << OVER8
 CR2_MODELLED = 1 << 13  # STOP = 10: two stop bits
 CR3_MODELLED = 1 << OVRDIS | 1 << 11  # ONEBIT only changes the noise filter
 LAYOUT = {
@@ -51,8 +53,8 @@ class Usart:
     """One USART on its pins.
 
     ``clock_hz`` is its kernel clock, ``routed`` says whether its pins are in the right alternate
-    function, ``on_poll`` is called at every read of ISR with the value read, ``on_enable`` when
-    the receive interrupt is enabled.
+    function, ``on_poll`` is called at every read of ISR with the value read, ``on_interrupt`` when
+    a write may have changed what the interrupt line does, or when.
     """
 
     def __init__(
@@ -62,7 +64,7 @@ class Usart:
         clock_hz: Callable[[], float],
         routed: Callable[[], bool],
         on_poll: Callable[[int], None],
-        on_enable: Callable[[], None],
+        on_interrupt: Callable[[], None],
         warn: Callable[[str], None],
     ) -> None:
         self.name = name
@@ -71,7 +73,7 @@ class Usart:
         self._clock_hz = clock_hz
         self._routed = routed
         self._on_poll = on_poll
-        self._on_enable = on_enable
+        self._on_interrupt = on_interrupt
         self._warn = warn
         self._byte_s: float | None = None
         self._sending: tuple[float, int] | None = None  # (end of its stop bit, byte)
@@ -136,13 +138,27 @@ class Usart:
 
     @property
     def interrupt_enabled(self) -> bool:
-        """A received byte raises the interrupt line."""
-        return self._file.bit("CR1", RXNEIE)
+        """Some flag raises the interrupt line."""
+        return bool(self._file["CR1"] & INTERRUPTS)
 
     @property
     def interrupt(self) -> bool:
-        """The receive interrupt line."""
-        return self._received is not None and self._file.bit("CR1", RXNEIE)
+        """The interrupt line. Each enable has its flag's place in ISR; RXNEIE hears ORE too."""
+        flags = self._status()
+        flags |= (flags >> ORE & 1) << RXNEIE
+        return self._file.bit("CR1", UE) and bool(flags & self._file["CR1"] & INTERRUPTS)
+
+    def next_interrupt_s(self) -> float | None:
+        """When time alone may next raise the interrupt line; None if nothing under way does."""
+        enabled, times = self._file["CR1"], []
+        if self._sending is not None and enabled & (1 << TXEIE | 1 << TCIE):
+            times.append(self._sending[0])
+        if enabled & (1 << RXNEIE | 1 << IDLEIE):
+            if self._arriving:
+                times.append(self._arriving[0][0])
+            elif self._idle_at_s is not None and enabled >> IDLEIE & 1:
+                times.append(self._idle_at_s)
+        return min(times, default=None)
 
     def sync(self) -> None:
         """Let everything happen that is due by now."""
@@ -245,8 +261,8 @@ class Usart:
             self.clock_changed()
             if not self._file.bit("CR1", UE):
                 self._received, self._overrun, self._idle, self._complete = None, False, False, True
-            if register == "CR1" and self._file.bit("CR1", RXNEIE):
-                self._on_enable()
+        if self.interrupt_enabled:
+            self._on_interrupt()
 
     def _clear(self, value: int) -> None:
         if value >> ORE & 1:
