@@ -82,9 +82,12 @@ def energyrunner(
     )
     from hil.loop.energyrunner_energy import measure_energy
     from hil.loop.subject import Subject
+    from hil.rig.attached import refuse_missing
     from hil.rig.rigfile import load_rig
 
-    bench, subject = load_rig(rig), Subject.load(model, data)
+    bench = load_rig(rig)
+    refuse_missing([bench])
+    subject = Subject.load(model, data)
     mode = Mode.ENERGY if test is Test.ENERGY else Mode.PERFORMANCE
     with tempfile.TemporaryDirectory() as folder:
         image = Image(mode, model_id)
