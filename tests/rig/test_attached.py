@@ -152,8 +152,14 @@ def test_a_socket_without_an_instrument_behind_it(
     gateway: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presence, "REACH_S", 0.1)
-    said = meter_missing("keithley_dmm6500", f"TCPIP0::127.0.0.1::{gateway}::SOCKET")
+    said = meter_missing("keysight_n6705c", f"TCPIP0::127.0.0.1::{gateway}::SOCKET")
     assert "takes a connection and does not answer *IDN? within 0.1 s" in said
+
+
+def test_a_meter_without_a_marker_is_missing_one() -> None:
+    """Told before the work begins, whether it is attached or not."""
+    said = meter_missing("keithley_dmm6500", "TCPIP0::127.0.0.1::1::SOCKET")
+    assert "samples no marker beside the current" in said and "use another meter" in said
 
 
 def test_meters_on_usb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
