@@ -44,7 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--run-dir",
         default=None,
         metavar="DIR",
-        help="where journal and report go (default: runs/<rig>-<date>)",
+        help="where journal and report go (default: the next runs/NNNN-<name of the bench>)",
     )
     group.addoption(
         "--resume",

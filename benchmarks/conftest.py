@@ -28,8 +28,9 @@ from hil.loop.serving import tail_service
 from hil.loop.settings import Settings
 from hil.loop.subject import Subject
 from hil.measure.table import partition_cycles
+from hil.rig.attached import refuse_missing
 from hil.rig.rigfile import Rig, load_bench
-from hil.run.journal import new_run_folder
+from hil.run.journal import folder_word, new_run_folder
 from hil.run.reader import JOURNAL, Run, list_runs
 from reports.render import render
 
@@ -91,6 +92,7 @@ class Bench:
 
 _SUBJECT = pytest.StashKey[Subject]()
 _RIGS = pytest.StashKey[tuple[Rig, ...]]()
+_RUN_NAME = pytest.StashKey[str]()
 _BENCH = pytest.StashKey[Bench]()
 _REPORT = pytest.StashKey[Path]()
 
@@ -99,7 +101,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Read rig and model first: a wrong name ends the session with one line."""
     data = config.getoption("--data")
     try:
-        config.stash[_RIGS] = load_bench(config.getoption("--rig")).rigs
+        bench = load_bench(config.getoption("--rig"))
+        config.stash[_RIGS], config.stash[_RUN_NAME] = bench.rigs, bench.name
         config.stash[_SUBJECT] = Subject.load(
             config.getoption("--model"), None if data is None else Path(data)
         )
@@ -130,15 +133,16 @@ def _trained(subject: Subject) -> list[SlicePoint]:
 
 
 def _run_folder(config: pytest.Config) -> Path:
-    rig = Path(config.getoption("--rig")).stem
+    name = config.stash[_RUN_NAME]
     chosen = config.getoption("--run-dir")
     if chosen is not None:
         return Path(chosen)
     if config.getoption("--resume"):
-        earlier = [run for run in list_runs(RUNS) if run.name.endswith(f"-{rig}")]
+        word = folder_word(name)
+        earlier = [run for run in list_runs(RUNS) if run.name.partition("-")[2] == word]
         if earlier:
             return earlier[-1]
-    return new_run_folder(RUNS, rig)
+    return new_run_folder(RUNS, name)
 
 
 @pytest.fixture(scope="session")
@@ -159,6 +163,7 @@ def bench(pytestconfig: pytest.Config) -> Iterator[Bench]:
     found = Bench(folder, subject.network, None)
     pytestconfig.stash[_BENCH] = found
     try:
+        refuse_missing(pytestconfig.stash[_RIGS])
         found.run = run_campaign(
             pytestconfig.stash[_RIGS], subject, folder, settings, resume, report=report
         )

@@ -135,17 +135,22 @@ def measure(
     toolchain: Annotated[str, typer.Option(help="auto, gcc or zig.")] = "auto",
 ) -> None:
     """Measure a network on every board of a bench, then write the report."""
-    from hil.loop.campaign import run_campaign
-    from hil.loop.settings import Settings
-    from hil.loop.subject import Subject
+    from hil.rig.attached import refuse_missing
     from hil.rig.rigfile import load_bench
-    from hil.run.journal import new_run_folder
 
     if resume and out is None:
         raise DataError("--resume needs --out: the run folder to go on with")
-    subject, rigs = Subject.load(model, data), load_bench(rig).rigs
-    folder = out or new_run_folder(RUNS, rig)
-    run_campaign(rigs, subject, folder, Settings(images=images), resume, toolchain, _say)
+    bench = load_bench(rig)
+    refuse_missing(bench.rigs)
+
+    from hil.loop.campaign import run_campaign  # loads torch, which takes seconds
+    from hil.loop.settings import Settings
+    from hil.loop.subject import Subject
+    from hil.run.journal import new_run_folder
+
+    subject = Subject.load(model, data)
+    folder = out or new_run_folder(RUNS, bench.name)
+    run_campaign(bench.rigs, subject, folder, Settings(images=images), resume, toolchain, _say)
     _write_report(folder, folder / "report.html")
 
 

@@ -71,8 +71,14 @@ def energyrunner(
     Every answer is compared with the integer reference, bit for bit. Energies are of the rig's
     own meter.
     """
+    from hil.rig.attached import refuse_missing
+    from hil.rig.rigfile import load_rig
+
+    bench = load_rig(rig)
+    refuse_missing([bench])
+
     from hil.core.energyrunner import Image, Mode
-    from hil.loop.energyrunner import (
+    from hil.loop.energyrunner import (  # loads torch, which takes seconds
         Result,
         build_image,
         measure_accuracy,
@@ -82,9 +88,8 @@ def energyrunner(
     )
     from hil.loop.energyrunner_energy import measure_energy
     from hil.loop.subject import Subject
-    from hil.rig.rigfile import load_rig
 
-    bench, subject = load_rig(rig), Subject.load(model, data)
+    subject = Subject.load(model, data)
     mode = Mode.ENERGY if test is Test.ENERGY else Mode.PERFORMANCE
     with tempfile.TemporaryDirectory() as folder:
         image = Image(mode, model_id)

@@ -1,20 +1,21 @@
 """Every part of a bench looked at: identified, or what is wrong with it and how to mend it.
 
 All parts, and all rigs of a bench, are looked at at once. What is not attached is found without
-its driver (hil.rig.presence), so a bench with nothing attached is told in seconds; what is
+its driver (hil.rig.attached), so a bench with nothing attached is told in seconds; what is
 attached gets the deadlines of its rig file.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from hil.core.errors import FlashError, HilError, InstrumentError, RigError, TargetError
 from hil.core.secrets import masked
 from hil.rig import firmware as firmware_of
+from hil.rig.attached import REMOTE, missing_parts
 from hil.rig.bench import (
     Places,
     check_real,
@@ -30,21 +31,8 @@ from hil.rig.flashers import Flasher
 from hil.rig.flashers.virtual import TwinStatus, VirtualFlasher
 from hil.rig.lock import locked
 from hil.rig.parallel import run_all
-from hil.rig.presence import (
-    REACH_S,
-    console_missing,
-    flasher_missing,
-    instrument_missing,
-    switch_missing,
-)
 from hil.rig.rigfile import Rig
 from hil.rig.twin_process import TwinCommand, twin_command
-
-NAME_SERVICE_S = 1.5  # a host's name is looked up before it is called
-ENTRIES = {
-    "console": "[console] port", "flasher": "[flasher]", "meter": "[meter] resource",
-    "power": "[power] resource",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -77,7 +65,7 @@ def check(
     with ExitStack() as stack:
         try:
             places = start(rig, stack, command)
-            missing = _missing(rig, places)
+            missing = missing_parts(rig, places)
             if rig.virtual is not None:
                 found.append(CheckItem("twin", True, f"started, port {places.port}"))
             if rig.place is not None:
@@ -88,8 +76,8 @@ def check(
             found.append(CheckItem("place", False, str(error)))
             # The meter is on this side, whoever has the place.
             places = Places(rig.console.port, rig.flasher, rig.meter.resource)
-            missing = _missing(rig, places) | dict.fromkeys(
-                ("console", "flasher"), "not looked at, without the labgrid place"
+            missing = missing_parts(rig, places) | dict.fromkeys(
+                REMOTE, "not looked at, without the labgrid place"
             )
         parts = _Parts(rig, places, missing, allow_double)
         limit_s = _most_s(rig)
@@ -109,26 +97,6 @@ def _most_s(rig: Rig) -> float:
     virtual_s = 0.0 if rig.virtual is None else rig.virtual.start_s
     console_s = (rig.console.answer_s + rig.console.hello_s) * 2
     return virtual_s + 10.0 + 4 * (rig.flasher.timeout_s + console_s + rig.meter.timeout_s)
-
-
-def _missing(rig: Rig, places: Places) -> dict[str, str]:
-    """What is not attached, by part; a twin's parts are there when it has started."""
-    if rig.virtual is not None:
-        return dict.fromkeys(ENTRIES, "")
-    tasks: dict[str, Callable[[], str]] = {
-        "console": lambda: console_missing(places.port),
-        "flasher": lambda: flasher_missing(places.flasher, rig.board),
-        "meter": lambda: instrument_missing(places.resource),
-    }
-    if rig.power is not None and rig.power.resource:
-        supply = rig.power
-        tasks["power"] = lambda: switch_missing(supply)
-    limit_s = REACH_S + NAME_SERVICE_S
-    return run_all(
-        tasks,
-        limit_s,
-        lambda name: f"nobody answers within {limit_s:g} s at the place that {ENTRIES[name]} names",
-    )
 
 
 class _Parts:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import socket
+import time
 
 from hil.core.errors import FlashError
 from hil.rig.flasher_spec import FlasherSpec
@@ -18,6 +19,7 @@ from hil.rig.relay import ENTRY
 from hil.rig.usb import UsbDevice, usb_devices
 
 REACH_S = 2.0  # a packet that starts a connection is sent again after one second
+INSTRUMENT_MEND = "check address, cable and power of the instrument"
 
 
 def console_missing(port: str) -> str:
@@ -38,12 +40,15 @@ def flasher_missing(spec: FlasherSpec, board: str) -> str:
 
 
 def instrument_missing(resource: str) -> str:
-    """Of an instrument on the network or on USB; other meters' drivers look for them quickly."""
+    """Of an instrument by VISA: on USB it is looked for, on the network it is called, and one
+    that takes lines on a socket has to tell its name."""
     fields = resource.split("::")
     if re.fullmatch(r"TCPIP\d*", fields[0], re.IGNORECASE) and len(fields) > 2:
         host, last = fields[1].rpartition("@")[2], fields[-1].upper()
-        port = fields[2] if last == "SOCKET" else "4880" if "hislip" in resource else "111"
-        return host_missing(host, port, "check address, cable and power of the instrument")
+        if last == "SOCKET":
+            return _instrument_mute(host, fields[2])
+        port = "4880" if "hislip" in resource else "111"
+        return host_missing(host, port, INSTRUMENT_MEND)
     if re.fullmatch(r"USB\d*", fields[0], re.IGNORECASE) and len(fields) > 3:
         return _usb_missing(resource, fields)
     return ""
@@ -62,6 +67,31 @@ def host_missing(host: str, port: str, mend: str) -> str:
         socket.create_connection((host, int(port)), REACH_S).close()
     except (OSError, ValueError, OverflowError) as error:
         return f"nobody answers at {host}:{port} ({error}); {mend}"
+    return ""
+
+
+def _instrument_mute(host: str, port: str) -> str:
+    """Connects and asks ``*IDN?``: behind a gateway, or after a crash, only the socket is there."""
+    deadline_s = time.monotonic() + REACH_S
+    try:
+        wire = socket.create_connection((host, int(port)), REACH_S)
+    except (OSError, ValueError, OverflowError) as error:
+        return f"nobody answers at {host}:{port} ({error}); {INSTRUMENT_MEND}"
+    try:
+        with wire:
+            wire.sendall(b"*IDN?\n")
+            piece = b""  # the name itself is its driver's to judge
+            while not piece.endswith(b"\n"):
+                wire.settimeout(max(0.001, deadline_s - time.monotonic()))
+                piece = wire.recv(4096)
+                if not piece:
+                    raise ConnectionError("it hung up")
+    except OSError as error:
+        return (
+            f"{host}:{port} takes a connection and does not answer *IDN? within {REACH_S:g} s "
+            f"({error}); is it an instrument's port, and does no other program use it? "
+            f"{INSTRUMENT_MEND}"
+        )
     return ""
 
 

@@ -8,6 +8,7 @@ it again adds a resume document and goes on with what is missing.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterable
@@ -27,6 +28,7 @@ from hil.run.lines import Line, LineFile, read_lines
 from hil.run.reader import JOURNAL, SCHEMA, Planned, Run, Status, interpret
 
 LOCK = "journal.lock"
+MOST_WORD = 60  # characters; a file's name may have 255 bytes
 Write = Callable[[int, bytes], int]
 
 
@@ -35,12 +37,20 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
+def folder_word(name: str) -> str:
+    """``name`` (of a bench) as a part of a folder's name: no separators or blanks, not too long."""
+    return re.sub(r"[^\w.+-]+", "_", name).strip("._-")[:MOST_WORD] or "unnamed"
+
+
 def new_run_folder(root: Path, name: str) -> Path:
-    """Make ``root/NNNN-name`` with the next free number; two processes never get the same."""
+    """Make ``root/NNNN-name`` with the next free number; two processes never get the same.
+
+    ``name`` is made fit for a file's name by ``folder_word``.
+    """
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / ".numbers.lock", timeout=10):
         numbers = [int(p.name[:4]) for p in root.iterdir() if p.name[:4].isdigit()]
-        folder = root / f"{max(numbers, default=0) + 1:04d}-{name}"
+        folder = root / f"{max(numbers, default=0) + 1:04d}-{folder_word(name)}"
         folder.mkdir()
     return folder
 

@@ -54,7 +54,10 @@ def measured_bench(tmp_path_factory) -> tuple[Path, tuple[str, ...], str]:
     np.savez(folder / "images.npz", x=x, y=rng.integers(0, 3, 8))
     (folder / "own.py").write_text(MODEL)
     model = ("--model", "own.py:net", "--data", "images.npz", "--images", "4")
-    arguments = ("--rig", "virtual-stm32f746", *model)
+    shipped = (ROOT / "boards" / "rigs" / "virtual-stm32f746.toml").read_text()
+    rig = shipped.replace('name = "virtual-stm32f746"', 'name = "desk 2/left"', 1)
+    (folder / "nuc.toml").write_text(rig)
+    arguments = ("--rig", "./nuc.toml", *model)  # the folder gets the rig's own name
     done = bench(folder, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder, arguments, done.stdout
@@ -62,7 +65,7 @@ def measured_bench(tmp_path_factory) -> tuple[Path, tuple[str, ...], str]:
 
 def test_a_first_run_passes_and_names_its_report(measured_bench):
     folder, _, output = measured_bench
-    report = folder / "runs" / "0001-virtual-stm32f746" / "report.html"
+    report = folder / "runs" / "0001-desk_2_left" / "report.html"
     assert report.is_file()
     assert f"HTML report: {report}" in output
 
@@ -72,7 +75,7 @@ def test_rounds_are_the_boards_time(measured_bench):
     folder, arguments, _ = measured_bench
     done = bench(folder, *arguments, "--resume", "--benchmark-json", "out.json")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert not (folder / "runs" / "0002-virtual-stm32f746").exists()
+    assert not (folder / "runs" / "0002-desk_2_left").exists()
     benchmarks = json.loads((folder / "out.json").read_text())["benchmarks"]
     assert {b["group"] for b in benchmarks} == {"layers", "partitions"}
     for one in benchmarks:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -14,8 +17,9 @@ from typer.testing import CliRunner
 from hil.cli import app, main
 from hil.core import secrets
 from hil.core.errors import FlashError, HilError, InstrumentError
-from hil.rig import bench, check, lock, presence
-from hil.rig.check import check_all
+from hil.rig import attached, bench, check, lock, power, presence
+from hil.rig.check import CheckItem, check_all
+from hil.rig.parallel import run_all
 from hil.rig.rigfile import Rig, load_rig
 
 RIG = """
@@ -82,17 +86,24 @@ def nothing_attached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
 
 
-def test_nothing_attached_is_told_in_full_and_soon(
+def full_list(rigs: list[Rig], monkeypatch: pytest.MonkeyPatch) -> list[dict[str, CheckItem]]:
+    """``check_all`` of rigs that lack everything; nothing that waits may be opened for that."""
+    for opened in ("open_meter", "open_probe", "open_console"):
+        monkeypatch.setattr(check, opened, lambda *_, what=opened: pytest.fail(what))
+    monkeypatch.setattr(power, "ScpiOutput", lambda _: pytest.fail("ScpiOutput"))
+    found = [{item.name: item for item in items} for items in check_all(rigs)]
+    for items in found:
+        assert set(items) == {"rig file", "flasher", "console", "meter", "power"}
+        assert [name for name, item in items.items() if item.ok] == ["rig file"]
+    return found
+
+
+def test_nothing_attached_is_told_in_full(
     tmp_path: Path, nothing_attached: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waited: list[float] = []
-    monkeypatch.setattr(presence.socket, "create_connection", _noting(waited))
+    monkeypatch.setattr(presence, "REACH_S", 0.05)
     rigs = [rig_of(tmp_path, "nucleo", **STM32), rig_of(tmp_path, "gapuino", **GAP8)]
-    nucleo, gapuino = ({item.name: item for item in items} for items in check_all(rigs))
-    wanted = {"rig file", "flasher", "console", "meter", "power"}
-    assert set(nucleo) == set(gapuino) == wanted
-    for items in (nucleo, gapuino):
-        assert [name for name, item in items.items() if item.ok] == ["rig file"]
+    nucleo, gapuino = full_list(rigs, monkeypatch)
     assert "no debug probe with serial 066AFF53" in nucleo["flasher"].detail
     assert "/dev/serial/by-id/nucleo does not exist" in nucleo["console"].detail
     assert "192.0.2.1:5025" in nucleo["meter"].detail
@@ -101,23 +112,98 @@ def test_nothing_attached_is_told_in_full_and_soon(
     assert "no USB device at 1:2" in gapuino["flasher"].detail
     assert "0 PPK2 fit" in gapuino["meter"].detail
     assert "uhubctl is not installed" in gapuino["power"].detail
-    # At once, so that the longest is what all take; the sum stays below 5 s.
-    assert waited and max(waited) + check.NAME_SERVICE_S < 4.0
 
 
-def _noting(waited: list[float]) -> Callable[..., None]:
-    def refuse(address: tuple[str, int], timeout_s: float) -> None:
-        waited.append(timeout_s)
-        raise TimeoutError("timed out")
+@pytest.fixture
+def swallowing() -> Iterator[tuple[int, int]]:
+    """Ports of this computer: one takes no connection, as its queue is full, and the other one
+    takes any and never answers."""
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        mute = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=50))
+        yield full.getsockname()[1], mute.getsockname()[1]
 
-    return refuse
+
+def swallowed_rigs(folder: Path, ports: tuple[int, int]) -> list[Rig]:
+    """Two rigs with real sockets that hang behind each entry that may name one."""
+    full, mute = (f"127.0.0.1:{port}" for port in ports)
+    visa = {port: f"TCPIP0::{port.replace(':', '::')}::SOCKET" for port in (full, mute)}
+    supply = 'kind = "scpi_output"\nresource = "{}"'
+    nucleo = STM32 | {
+        "port": f"rfc2217://{full}",
+        "resource": visa[full],
+        "power": supply.format(visa[mute]),
+    }
+    gapuino = GAP8 | {
+        "port": f"socket://{full}",
+        "flasher": f'kind = "gdb"\nserver = "{full}"',
+        "meter": "scpi_digitizer",
+        "resource": visa[mute],
+        "options": "",
+        "power": supply.format(visa[full]),
+    }
+    return [rig_of(folder, "nucleo", **nucleo), rig_of(folder, "gapuino", **gapuino)]
+
+
+@pytest.fixture
+def no_usb(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "usb_devices", lambda: [])
+    monkeypatch.setenv("PATH", "/nowhere")
+
+
+def test_places_that_swallow_everything_are_told_in_full_and_soon(
+    tmp_path: Path,
+    no_usb: None,
+    swallowing: tuple[int, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Real sockets. What a wait is bounded by is asserted, not how fast this computer is."""
+    allowed: list[float] = []
+
+    def noting(tasks: Mapping[str, Callable[[], str]], limit_s: float, late: Any) -> dict[str, str]:
+        allowed.append(limit_s)
+        return run_all(tasks, limit_s, late)
+
+    monkeypatch.setattr(attached, "run_all", noting)
+    nucleo, gapuino = full_list(swallowed_rigs(tmp_path, swallowing), monkeypatch)
+    full, mute = swallowing
+    for items, part, port in [
+        (nucleo, "console", full), (nucleo, "meter", full), (gapuino, "console", full),
+        (gapuino, "flasher", full), (gapuino, "power", full),
+    ]:  # fmt: skip
+        assert f"nobody answers at 127.0.0.1:{port}" in items[part].detail
+    for item in (nucleo["power"], gapuino["meter"]):
+        assert f"127.0.0.1:{mute} takes a connection and does not answer *IDN?" in item.detail
+    # The rigs are looked at side by side and nothing is opened afterwards: one such wait is all.
+    assert len(allowed) == 2 and max(allowed) < 4.0
+
+
+def test_the_command_keeps_its_promise_of_five_seconds(
+    tmp_path: Path, no_usb: None, swallowing: tuple[int, int]
+) -> None:
+    """A busy computer can only lengthen it, so that the best of some tries is what counts."""
+    swallowed_rigs(tmp_path, swallowing)
+    bench_file = tmp_path / "both.toml"
+    bench_file.write_text('name = "both"\nrigs = ["nucleo", "gapuino"]')
+    took_s = []
+    for _ in range(5):
+        started_s = time.monotonic()
+        said = run_verb("rig", "check", str(bench_file))
+        took_s.append(time.monotonic() - started_s)
+        assert said.count(" NO ") == 8
+        if took_s[-1] < 5.0:
+            return
+    pytest.fail(f"hil rig check took {took_s} s")
 
 
 def test_a_part_that_hangs_is_left_behind(
     tmp_path: Path, nothing_attached: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check, "REACH_S", 0.1)
-    monkeypatch.setattr(check, "NAME_SERVICE_S", 0.0)
+    monkeypatch.setattr(attached, "LONGEST_S", 0.1)
     items = {i.name: i for i in check.check(rig_of(tmp_path, "nucleo", **STM32))}
     assert "nobody answers within 0.1 s at the place that [meter] resource" in items["meter"].detail
     assert "does not exist" in items["console"].detail
@@ -145,7 +231,7 @@ def test_the_meter_is_opened_before_the_flasher(
     assert order == ["meter", "flasher"]
 
     order.clear()
-    monkeypatch.setattr(check, "_missing", lambda *_: dict.fromkeys(check.ENTRIES, ""))
+    monkeypatch.setattr(check, "missing_parts", lambda *_: dict.fromkeys(attached.ENTRIES, ""))
     monkeypatch.setattr(check, "open_meter", failing("meter", InstrumentError))
     monkeypatch.setattr(check, "open_probe", failing("flasher", FlashError))
     check.check(rig)

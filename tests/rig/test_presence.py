@@ -95,7 +95,6 @@ def test_instruments_on_usb(sysfs: Path) -> None:
 def test_places_on_the_network() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert instrument_missing(f"TCPIP0::127.0.0.1::{port}::SOCKET") == ""
         assert console_missing(f"rfc2217://me:word@127.0.0.1:{port}") == ""
         assert flasher_missing(FlasherSpec("gdb", server=f"127.0.0.1:{port}"), "gap8") == ""
     assert f"nobody answers at 127.0.0.1:{port}" in console_missing(f"socket://127.0.0.1:{port}")

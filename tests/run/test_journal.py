@@ -25,7 +25,7 @@ from hil.core.trial import (
     Workload,
     trial_key,
 )
-from hil.run.journal import Journal, new_run_folder
+from hil.run.journal import Journal, folder_word, new_run_folder
 from hil.run.lines import Line, read_lines
 from hil.run.reader import JOURNAL, Planned, Run, Status, list_runs
 
@@ -330,3 +330,25 @@ def test_run_folders_are_numbered(tmp_path: Path) -> None:
     assert [first.name, second.name] == ["0001-virtual", "0002-bench7"]
     finished_run(second)
     assert list_runs(root) == (second,)
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("bench7", "bench7"),
+        ("./nuc.toml", "nuc.toml"),
+        ("../../etc/cron.d", "etc_cron.d"),
+        ("Bob's bench, 2nd floor", "Bob_s_bench_2nd_floor"),
+        ("..", "unnamed"),
+        ("", "unnamed"),
+        ("Prüfstand\n", "Prüfstand"),
+    ],
+)
+def test_any_name_of_a_bench_names_one_folder(tmp_path: Path, name: str, word: str) -> None:
+    assert folder_word(name) == word
+    folder = new_run_folder(tmp_path, name)
+    assert folder.parent == tmp_path and folder.name == f"0001-{word}"
+
+
+def test_a_long_name_still_fits_a_file_system(tmp_path: Path) -> None:
+    assert new_run_folder(tmp_path, "ä" * 1000).is_dir()

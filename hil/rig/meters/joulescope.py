@@ -63,6 +63,31 @@ def open_library() -> Library:
         raise InstrumentError(f"{_LIBRARY} does not start: {error}; see its udev rules") from error
 
 
+def look_for(resource: str) -> None:
+    """InstrumentError unless the library is there and the instrument attached; opens none."""
+    library = open_library()
+    try:
+        path_of(resource, library.device_paths())
+    except (RuntimeError, TimeoutError) as error:
+        raise InstrumentError(f"{resource}: {_LIBRARY} finds no devices: {error}") from error
+    finally:
+        with suppress(RuntimeError, TimeoutError):
+            library.finalize()
+
+
+def path_of(resource: str, paths: list[str]) -> str:
+    """The device path that ``resource`` means: ``u/js220/001234``."""
+    known = [path for path in paths if path.lower().split("/")[1] in MODELS]
+    wanted = resource.lower().removeprefix("u/")
+    fitting = [p for p in known if f"{p.lower().removeprefix('u/')}/".startswith(f"{wanted}/")]
+    if len(fitting) != 1:
+        raise InstrumentError(
+            f"{len(fitting)} Joulescopes fit; attached are: {', '.join(paths) or 'none'}; "
+            "plug it in, or correct [meter] resource (js220/SERIAL)"
+        )
+    return fitting[0]
+
+
 @dataclass(frozen=True)
 class Model:
     """What differs between the models.
@@ -300,7 +325,7 @@ class Joulescope:
     def _connect(self) -> None:
         self._library = self._make_library()
         with self._talking("opening"):
-            self._path = self._find(self._library.device_paths())
+            self._path = path_of(self.resource, self._library.device_paths())
             _, model, serial = self._path.split("/")
             self._model = MODELS[model.lower()]
             if self.options.marker >= self._model.inputs:
@@ -314,18 +339,6 @@ class Joulescope:
                 number = int(self._library.query(f"{self._path}/c/fw/version"))
                 version = f"{number >> 24}.{number >> 16 & 0xFF}.{number & 0xFFFF}"
             self.identity = f"Jetperch,{self._model.name},{serial},{version}"
-
-    def _find(self, paths: list[str]) -> str:
-        """The device path that ``resource`` means: ``u/js220/001234``."""
-        known = [path for path in paths if path.lower().split("/")[1] in MODELS]
-        wanted = self.resource.lower().removeprefix("u/")
-        fitting = [p for p in known if f"{p.lower().removeprefix('u/')}/".startswith(f"{wanted}/")]
-        if len(fitting) != 1:
-            raise InstrumentError(
-                f"{len(fitting)} Joulescopes fit; attached are: {', '.join(paths) or 'none'}; "
-                "plug it in, or correct [meter] resource (js220/SERIAL)"
-            )
-        return fitting[0]
 
     def _io_setting(self) -> tuple[str, object]:
         level_v = self.options.io_v

@@ -3,9 +3,11 @@
 Source: DMM6500 Reference Manual (DMM6500-901-01), chapter 6 ([:SENSe[1]]:<function>:SRATe p. 6-71,
 :APERture p. 6-52, :TRACe and :TRIGger subsystems); spellings also from pymeasure keithleyDMM6500.
 
-It has one measuring input, and its trigger input starts a measurement but leaves no trace in the
-samples. Marked windows cannot be cut from them, so it cannot be a rig's meter: ``configure`` says
-so. What it does well is to tell a steady current: ``digitize``.
+It has one measuring input, and its trigger input starts the readings but leaves no trace in them.
+With one edge of several nothing checks a window: not its end, not the number of edges, not the
+clocks' ratio, and the power before it is not read. So it cannot be a rig's meter (docs/meters.md
+has the reasons at length) and ``configure`` says so. What it does well is to tell a current, from
+now or from an edge on: ``digitize``.
 """
 
 from __future__ import annotations
@@ -26,6 +28,11 @@ LEAST_READINGS = 10  # TRAC:MAKE
 OVERFLOW = 9.9e36  # overflow readings are 9.9E37
 BUFFER = "hil"
 PIECE_READINGS = 50_000  # of a TRAC:DATA? query
+NO_MARKER = (
+    "a Keithley DMM6500 samples no marker beside the current: its trigger input only starts the "
+    "readings, so the end and the number of windows would be assumptions; use another meter on the "
+    "rig, and this one's digitize() to calibrate that meter (docs/meters.md)"
+)
 EDGES = {"now": "", "rising": "RIS", "falling": "FALL"}
 
 
@@ -68,12 +75,7 @@ class KeithleyDmm6500(ScpiMeter):
     def configure(self, sample_rate_hz: float, range_a: float) -> None:
         """Always InstrumentError: there is no marker in its samples."""
         self.identify()
-        raise self._link.refused(
-            "configure",
-            "it samples no marker beside the current (the trigger input only starts a "
-            "measurement), so windows cannot be cut from its samples; use another meter on the "
-            "rig, and this one's digitize() to calibrate that meter",
-        )
+        raise self._link.refused("configure", NO_MARKER)
 
     def arm(self, duration_s: float) -> None:
         """Always InstrumentError, as ``configure``."""

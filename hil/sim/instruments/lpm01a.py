@@ -127,7 +127,7 @@ class Lpm01aSimulator:
                 raise Refusal(f"argument out of list: {argument}")
             self.settings[name] = argument
         elif name == "volt":
-            volts = _number(argument)
+            volts = round(_number(argument), 6)  # 3300m are 3.3 V
             if not 1.8 <= volts <= 3.3:
                 raise Refusal(f"argument out of range: {argument}")
             self.volt_v = volts
@@ -183,20 +183,21 @@ class Lpm01aSimulator:
         values = np.minimum(current, MOST_A * 1.2)
         if self.settings["output"] == "energy":
             values = values * self.volt_v * interval_s
-        for n, value in enumerate(values):
-            self._events(start_s + n * interval_s, interval_s)
+        for value in values:
+            self._events(interval_s)
             if not self._lost(self._sample):
                 self._output += _binary(value) if self._binary else _text(value)
             self._sample += 1
             if self._sample % STAMP_SAMPLES == 0:
                 self._stamp()
 
-    def _events(self, start_s: float, interval_s: float) -> None:
-        """Falling edges in the sample that begins at ``start_s``, told before it."""
+    def _events(self, interval_s: float) -> None:
+        """Falling edges in the sample to come, told before it."""
         if self.settings.get("eventsrc") is None:
             return
         for edge in self.trace.edges:
-            if not edge.level and start_s <= edge.time_s < start_s + interval_s:
+            # One at the border of two samples belongs to the second, however times are rounded.
+            if not edge.level and math.floor(edge.time_s / interval_s + 1e-6) == self._sample:
                 self._event += 1
                 if self._event != self._skip_event:
                     self._say(f"event {self._event} ris")

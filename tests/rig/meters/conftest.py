@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from meter_bench import KINDS, SUPPLY_V, Bench, hardware, trace
-
-from hil.sim.instruments import make_instrument
-from hil.sim.instruments.server import InstrumentServer
+from meter_bench import KINDS, Bench, hardware, simulated_bench
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "bench" in metafunc.fixturenames and metafunc.module.__name__.endswith("driver_suite"):
-        real = hardware()
-        cases = [real] if real else [(kind, "") for kind in KINDS]
-        metafunc.parametrize("bench", cases, indirect=True, ids=[kind.name for kind, _ in cases])
+        real, scpi_only = hardware(), "scpi" in metafunc.module.__name__
+        kinds = [real.kind] if real else KINDS
+        cases = [kind for kind in kinds if kind.scpi or not scpi_only]
+        metafunc.parametrize("bench", cases, indirect=True, ids=[kind.title for kind in cases])
 
 
 @pytest.fixture
-def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
-    kind, resource = request.param
-    if resource:
-        yield from _closing(Bench(kind, resource, None))
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    if real := hardware():
+        yield from _closing(real)
         return
-    with InstrumentServer(make_instrument(kind.name, SUPPLY_V, seed=5), trace()) as server:
-        yield from _closing(Bench(kind, server.resource, server))
+    with simulated_bench(request.param, tmp_path) as bench:
+        yield from _closing(bench)
 
 
 def _closing(bench: Bench) -> Iterator[Bench]:
