@@ -59,8 +59,10 @@ def compress(
         raise ModelError(f"no method {method!r}; choose {', '.join(METHODS)}")
     from hil.clio.compression.compressed import save_compressed
     from hil.clio.compression.macs import budget_macs
+    from hil.nn.stored import made_folder
 
     source = _checkpoint(checkpoint)
+    made_folder(out)
     budget = budget_macs(source.spec, macs)
     if method in ("width", "torch-pruning"):
         made = _without_images(method, source, budget, divisor, seed)
@@ -103,10 +105,12 @@ def compress_curve(
     from hil.clio.compression.curve import CurveSettings, compression_curve
     from hil.clio.compression.presets import amc_settings, metapruning_settings
     from hil.nn.data.images import load_images, split
+    from hil.nn.stored import made_folder
     from hil.nn.train import keep_freed_memory
 
     keep_freed_memory()
     source = _checkpoint(checkpoint)
+    made_folder(out)
     train_set = _images(data, source, "compress-curve")
     if images is not None and images < len(train_set):
         train_set = split(train_set, images, seed)[1]

@@ -136,12 +136,15 @@ def training_cost(
     from hil.clio.slicing.slice_set import slice_channels
     from hil.clio.slicing.training_cost import training_costs
     from hil.nn.capture import capture
+    from hil.nn.chain import check_sliceable
     from hil.nn.train import keep_freed_memory
     from hil.nn.zoo import ModelSpec, build_model
 
     keep_freed_memory()
     spec = ModelSpec(model, width, 10, variant, image)
-    graph = capture(build_model(spec), image, model)
+    network = build_model(spec)
+    graph = capture(network, image, model)
+    check_sliceable(network, graph, cut)
     for one in cut:
         of_channels = graph.shapes[graph.cut(one).layers][2]
         channels = slice_channels(slices, of_channels)

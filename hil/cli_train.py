@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from hil.clio.slicing.slice_set import SliceSet
     from hil.nn.zoo import ModelSpec
+
+
+_DEFAULT_MODEL: dict[str, Any] = {"name": "mobilenetv2", "width": 0.35}
 
 
 def register_training(app: typer.Typer) -> None:
@@ -38,11 +41,15 @@ def train(
     test: Annotated[Path, typer.Option(help="Test images, in the same formats.")],
     out: Annotated[Path, typer.Option(help="Folder for checkpoint and log; continues if there.")],
     model: Annotated[
-        str, typer.Option(help="mobilenetv2, resnet18, vgg16 or vgg19.")
-    ] = "mobilenetv2",
-    width: Annotated[float, typer.Option(help="Width multiplier.")] = 0.35,
-    variant: Annotated[str, typer.Option(help="Strides for cifar or imagenet.")] = "cifar",
-    image: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 32,
+        str | None, typer.Option(help="mobilenetv2 (default), resnet18, vgg16 or vgg19.")
+    ] = None,
+    width: Annotated[float | None, typer.Option(help="Width multiplier (default: 0.35).")] = None,
+    variant: Annotated[
+        str | None, typer.Option(help="Strides for cifar (default) or imagenet.")
+    ] = None,
+    image: Annotated[
+        int | None, typer.Option(help="Side of the images in pixels (default: 32).")
+    ] = None,
     init: Annotated[
         Path | None, typer.Option(help="Start from this checkpoint (its model, its weights).")
     ] = None,
@@ -86,13 +93,15 @@ def train(
     from hil.nn.zoo import ModelSpec
 
     keep_freed_memory()
-    spec, weights = (None, None) if init is None else _initial(init)
-    side = image if spec is None else spec.image
+    asked = {"name": model, "width": width, "variant": variant, "image": image}
+    given = {key: value for key, value in asked.items() if value is not None}
+    spec, weights = (None, None) if init is None else _initial(init, given)
+    side = given.get("image", 32) if spec is None else spec.image
     larger = side > 64  # small images come as they are; larger ones are cropped while training
     images = concatenate([load_images(path, "train", None if larger else side) for path in data])
     tests = load_images(test, "test", side)
     if spec is None:
-        spec = ModelSpec(model, width, int(images.y.max()) + 1, variant, image)
+        spec = ModelSpec(**{**_DEFAULT_MODEL, **given}, classes=int(images.y.max()) + 1)
     settings = TrainRecipe(epochs, batch, peak_lr, seed=seed, precision=precision)
     if not cut:
         train_plain(spec, settings, images, tests, out, _say, device, weights)
@@ -106,12 +115,20 @@ def train(
     )  # fmt: skip
 
 
-def _initial(path: Path) -> tuple[ModelSpec, dict[str, torch.Tensor]]:
+def _initial(path: Path, given: dict[str, Any]) -> tuple[ModelSpec, dict[str, torch.Tensor]]:
+    """Model and weights of ``--init``; DataError if options ask for another model."""
     import torch
 
     from hil.nn.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(path)
+    for key, value in given.items():
+        if value != getattr(checkpoint.spec, key):
+            option = "--model" if key == "name" else f"--{key}"
+            raise DataError(
+                f"{option} {value}: {path} is of {getattr(checkpoint.spec, key)}; leave {option} "
+                "out, --init brings its own model"
+            )
     return checkpoint.spec, {
         key: torch.from_numpy(array.copy()) for key, array in checkpoint.weights.items()
     }
@@ -142,11 +159,16 @@ def _bandwidths(
 def _slice_sets(spec: ModelSpec, cuts: list[str], rules: list[str], link) -> list[SliceSet]:
     from hil.clio.slicing.slice_set import from_bandwidth, slice_channels, uniform
     from hil.nn.capture import capture
+    from hil.nn.chain import check_sliceable
     from hil.nn.zoo import build_model
 
     if len(rules) not in (1, len(cuts)):
         raise ModelError(f"{len(rules)} slice rules for {len(cuts)} cuts; give one, or one a cut")
-    graph = capture(build_model(spec), spec.image, spec.name)
+    if len(set(cuts)) < len(cuts):
+        raise ModelError(f"cuts {', '.join(cuts)}: name each once; --slices 1,2,4 lists its slices")
+    model = build_model(spec)
+    graph = capture(model, spec.image, spec.name)
+    check_sliceable(model, graph, cuts)
     found = []
     for cut, rule in zip(cuts, rules * (1 if len(rules) > 1 else len(cuts)), strict=True):
         height, width, of_channels = graph.shapes[graph.cut(cut).layers]
@@ -195,8 +217,9 @@ def release(
     A network with slices becomes one file, NAME.sliced.npz; a plain one NAME.npz and others.
     """
     from hil.nn.data.images import load_images
+    from hil.nn.stored import made_folder
 
-    out.mkdir(parents=True, exist_ok=True)
+    made_folder(out)
     name = name or training.resolve().name
     if _has_slices(training / "last.pt"):
         _release_slices(training, test, out, calibration, name, method)
@@ -235,9 +258,10 @@ def _release_slices(
     training: Path, test: Path, out: Path, calibration: Path | None, name: str, method: str
 ) -> None:
     from hil.clio.slicing.artifact import SUFFIX, save_artifact
-    from hil.clio.slicing.evaluate import load_training, make_artifact, read_log
+    from hil.clio.slicing.evaluate import load_training, make_artifact
     from hil.nn import assets
     from hil.nn.data.images import load_images
+    from hil.nn.training_log import read_log
 
     trained = load_training(training / "last.pt")
     side = trained.spec.image

@@ -7,11 +7,14 @@ must equal the model itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from hil.core.errors import ModelError
 from hil.nn.blocks import BlockNames
 from hil.nn.capture import capture
+from hil.nn.float_graph import FloatGraph
 
 
 def chain(model: nn.Module) -> list[nn.Module]:
@@ -35,8 +38,12 @@ def cut_units(model: nn.Module, image: int) -> dict[str, int]:
 
     ModelError if the model cannot be captured for 3 x ``image`` x ``image`` or is no chain.
     """
+    return captured_cut_units(model, capture(model, image, type(model).__name__))
+
+
+def captured_cut_units(model: nn.Module, graph: FloatGraph) -> dict[str, int]:
+    """The same, from ``model`` as it was captured."""
     names, units = BlockNames(model), chain(model)
-    graph = capture(model, image, type(model).__name__)
     found: dict[str, int] = {}
     for cut in graph.cuts:
         block = names.block_of(graph.layers[cut.layers - 1].module) if cut.layers else None
@@ -45,3 +52,11 @@ def cut_units(model: nn.Module, image: int) -> dict[str, int]:
             if number < len(units):
                 found[cut.name] = number
     return found
+
+
+def check_sliceable(model: nn.Module, graph: FloatGraph, cuts: Sequence[str]) -> None:
+    """ModelError, with a list of those it has, unless ``model`` has units behind every cut."""
+    known = captured_cut_units(model, graph)
+    for cut in cuts:
+        if cut not in known:
+            raise ModelError(f"{graph.name}: no cut {cut!r} to slice; known: {', '.join(known)}")

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
-import zipfile
-import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +18,11 @@ import torch
 from torch import nn
 
 from hil.core.errors import DataError
+from hil.nn.stored import read_arrays, read_state
 from hil.nn.zoo import ModelSpec, build_model
 
 FORMAT = 1
+WAY_OUT = "`hil train` writes one"
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +62,6 @@ class Checkpoint:
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read either form. Raises DataError for a missing, damaged or foreign file."""
     path = Path(path)
-    if not path.exists():
-        raise DataError(f"{path}: no such checkpoint; `hil train` writes one")
     return _load_compact(path) if path.suffix == ".npz" else _load_training(path)
 
 
@@ -99,8 +96,8 @@ def export_checkpoint(last_pt: Path, out: Path, name: str | None = None) -> Chec
 
 
 def _load_training(path: Path) -> Checkpoint:
+    state = read_state(path, "training checkpoint", WAY_OUT)
     try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
         weights = {key: value.contiguous().numpy() for key, value in state["model"].items()}
         return Checkpoint(
             name=path.resolve().parent.name,
@@ -111,24 +108,13 @@ def _load_training(path: Path) -> Checkpoint:
             test_digest=state["test_digest"],
             weights=weights,
         )
-    except (
-        OSError,
-        EOFError,
-        RuntimeError,
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        pickle.UnpicklingError,
-    ) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise DataError(f"{path}: not a readable training checkpoint ({reason})") from error
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{path}: not a readable training checkpoint ({error!r})") from error
 
 
 def _load_compact(path: Path) -> Checkpoint:
+    weights = read_arrays(path, "checkpoint", WAY_OUT)
     try:
-        with np.load(path, allow_pickle=False) as pack:
-            weights = {key: pack[key] for key in pack.files}
         header = json.loads(weights.pop("header").tobytes())
         if header["format"] != FORMAT:
             raise DataError(
@@ -144,15 +130,7 @@ def _load_compact(path: Path) -> Checkpoint:
             weights=weights,
         )
         expected = header["digest"]
-    except (
-        OSError,
-        EOFError,
-        KeyError,
-        TypeError,
-        ValueError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{path}: not a readable checkpoint ({error!r})") from error
     if checkpoint.digest != expected:
         raise DataError(

@@ -8,8 +8,6 @@ digest is the network's own; a file whose content does not give it again is refu
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import numpy as np
 
 from hil.core.errors import DataError, ModelError
 from hil.core.network import Cut, Layer, Network, Op, Tensor
+from hil.nn.stored import read_arrays
 
 FORMAT = 1
 _ARRAYS = ("weight", "bias", "multiplier", "shift")
@@ -46,13 +45,7 @@ def network_arrays(network: Network) -> dict[str, np.ndarray]:
 def load_network(path: Path) -> Network:
     """Read a network back. Raises DataError for a missing, damaged or foreign file."""
     path = Path(path)
-    if not path.exists():
-        raise DataError(f"{path}: no such network file; `hil release` writes one")
-    try:
-        with np.load(path, allow_pickle=False) as pack:
-            arrays = {key: pack[key] for key in pack.files}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: not a readable network file ({error!r})") from error
+    arrays = read_arrays(path, "network file", "`hil release` writes one")
     return network_of_arrays(arrays, str(path))
 
 

@@ -8,7 +8,7 @@ been.
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import sys
 import time
@@ -27,6 +27,8 @@ from torch.nn import functional
 from hil.core.errors import DataError
 from hil.nn.data.augment import crop_and_flip, flip, random_resized_crop
 from hil.nn.data.images import ImageSet, check_same_classes
+from hil.nn.stored import made_folder, read_state
+from hil.nn.training_log import append_record
 from hil.nn.zoo import ModelSpec, build_model, normalise
 
 # glibc hands large freed blocks back to the kernel; on virtual machines the page faults of
@@ -38,6 +40,7 @@ MALLOC_ENVIRONMENT = {
 }
 
 
+_CHECKPOINT, _LOG = "last.pt", "train_log.jsonl"
 _FEWEST_STEPS = 4  # up, and down again
 
 
@@ -62,6 +65,11 @@ class TrainRecipe:
         if self.epochs < 1 or self.batch < 2:
             raise DataError(
                 f"{self.epochs} epochs with {self.batch} images a step; at least 1 and 2 are needed"
+            )
+        if not 0 < self.peak_lr < math.inf or self.seed < 0:
+            raise DataError(
+                f"peak learning rate {self.peak_lr:g}, seed {self.seed}; the rate must be above 0, "
+                "the seed not below"
             )
         if self.precision not in ("float32", "mixed"):
             raise DataError(f"precision must be float32 or mixed, not {self.precision!r}")
@@ -157,7 +165,7 @@ def fit(
     do not fit together, or if the device is not there.
     """
     _check(task, recipe, train_set, test_set, device)
-    out.mkdir(parents=True, exist_ok=True)
+    made_folder(out)
     run = _Run(task, recipe, train_set, device, report)
     identity = {
         **task.identity,
@@ -165,7 +173,7 @@ def fit(
         "train_digest": train_set.digest,
         "test_digest": test_set.digest,
     }
-    for epoch in range(_resume(out / "last.pt", identity, run), recipe.epochs):
+    for epoch in range(_resume(out, identity, run), recipe.epochs):
         started = time.monotonic()
         loss = run.epoch(epoch)
         if epoch + 1 == recipe.epochs:
@@ -176,10 +184,10 @@ def fit(
             **task.evaluate(test_set),
             "seconds": round(time.monotonic() - started, 1),
         }
-        _save(out / "last.pt", identity, run, epoch + 1, record)
-        _log(out / "train_log.jsonl", record)
+        _save(out / _CHECKPOINT, identity, run, epoch + 1, record)
+        append_record(out / _LOG, record)
         report(f"epoch {epoch + 1}/{recipe.epochs}: loss {loss:.4f}, {_told(record)}")
-    return out / "last.pt"
+    return out / _CHECKPOINT
 
 
 def _check(task: Task, recipe: TrainRecipe, train_set, test_set, device: str) -> None:
@@ -196,8 +204,20 @@ def _check(task: Task, recipe: TrainRecipe, train_set, test_set, device: str) ->
             f"{test_set.name}: images of {test_set.x.shape[1:3]}, the network takes "
             f"{task.image}x{task.image}; load them at that size"
         )
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise DataError(f"device {device}: torch {torch.__version__} finds no GPU; use cpu")
+    _check_device(device)
+
+
+def _check_device(name: str) -> None:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise DataError(f"no device {name!r}; choose cpu, cuda or cuda:N") from error
+    if device.type not in ("cpu", "cuda"):
+        raise DataError(f"no training on device {name!r}; choose cpu, cuda or cuda:N")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise DataError(f"device {name}: torch {torch.__version__} finds no GPU; use cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DataError(f"device {name}: there are {torch.cuda.device_count()} GPUs, from cuda:0")
 
 
 class _Run:
@@ -347,15 +367,6 @@ def _told(record: dict[str, Any]) -> str:
     return f"test top-1 {text}, {record['seconds']} s"
 
 
-def _log(path: Path, record: dict[str, Any]) -> None:
-    """Append, without what a run that was killed between checkpoint and log has left there."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    kept = [line for line in lines if json.loads(line)["epoch"] < record["epoch"]]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("\n".join([*kept, json.dumps(record)]) + "\n", encoding="utf-8")
-    temporary.replace(path)
-
-
 def _save(path: Path, identity: dict[str, Any], run: _Run, epochs_done: int, record) -> None:
     states = {name: part.state_dict() for name, part in run.parts.items()}
     temporary = path.with_suffix(".tmp")
@@ -363,16 +374,28 @@ def _save(path: Path, identity: dict[str, Any], run: _Run, epochs_done: int, rec
     temporary.replace(path)
 
 
-def _resume(path: Path, identity: dict[str, Any], run: _Run) -> int:
+def _resume(out: Path, identity: dict[str, Any], run: _Run) -> int:
+    """Epochs that are done, their state put into ``run``.
+
+    The last one's record goes into the log once more: the run may have been killed before it did.
+    """
+    path = out / _CHECKPOINT
     if not path.exists():
         return 0
-    state = torch.load(path, weights_only=True, map_location=run.device)
+    state = read_state(path, "training checkpoint", "remove it to train anew", run.device)
     for key, value in identity.items():
         if state.get(key) != value:
             raise DataError(
                 f"{path} was written with {key}={state.get(key)}, this run has {value}; "
                 "choose another --out or remove it"
             )
-    for name, part in run.parts.items():
-        part.load_state_dict(state[name])
-    return state["epochs_done"]
+    try:
+        for name, part in run.parts.items():
+            part.load_state_dict(state[name])
+        record, done = dict(state["record"]), int(state["epochs_done"])
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"{path}: not a readable training checkpoint ({error!r}); remove it to train anew"
+        ) from error
+    append_record(out / _LOG, record)
+    return done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -52,12 +53,20 @@ _BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "vgg19": partial(VGG, 19),
 }
 MODEL_NAMES = tuple(_BUILDERS)
+_SMALLEST_IMAGE = {"vgg16": 32, "vgg19": 32}  # five pools halve it
 
 
 def build_model(spec: ModelSpec) -> nn.Module:
-    """The untrained network. Raises ModelError for a name that is not known."""
+    """The untrained network. ModelError for a name, width or image that it cannot have."""
     if spec.name not in _BUILDERS:
         raise ModelError(f"no model named {spec.name!r}; known: {', '.join(MODEL_NAMES)}")
+    if not 0 < spec.width < math.inf:
+        raise ModelError(f"{spec.name}: width {spec.width:g}; a multiplier above 0 is needed")
+    smallest = _SMALLEST_IMAGE.get(spec.name, 1)
+    if spec.image < smallest:
+        raise ModelError(
+            f"{spec.name}: images of {spec.image} pixels; it takes {smallest} or more a side"
+        )
     return _BUILDERS[spec.name](spec.width, spec.classes, spec.variant, spec.channels)
 
 

@@ -165,7 +165,7 @@ def test_damaged_checkpoints_are_refused(last_pt, tmp_path):
     last_pt.write_bytes(b"not a checkpoint")
     with pytest.raises(DataError, match="not a readable training checkpoint"):
         load_checkpoint(last_pt)
-    with pytest.raises(DataError, match="no such checkpoint"):
+    with pytest.raises(DataError, match="no such training checkpoint"):
         load_checkpoint(tmp_path / "absent.pt")
 
 

@@ -12,6 +12,7 @@ import torch
 from hil.clio.compression.channel_prune import Weights
 from hil.clio.compression.macs import Size, size_of
 from hil.nn.checkpoint import Checkpoint, save_checkpoint
+from hil.nn.stored import made_folder
 from hil.nn.zoo import ModelSpec, build_model
 
 FORMAT = 1
@@ -79,7 +80,7 @@ class Compressed:
 
 def save_compressed(compressed: Compressed, folder: Path) -> tuple[Path, Path]:
     """Write ``compressed.npz`` (a compact checkpoint) and ``compressed.json`` (how it came)."""
-    folder.mkdir(parents=True, exist_ok=True)
+    made_folder(folder)
     weights, record = folder / "compressed.npz", folder / "compressed.json"
     checkpoint = compressed.checkpoint()
     save_checkpoint(checkpoint, weights)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 
 from hil.core.errors import DataError
+from hil.nn.stored import read_state
 
 
 class SearchState:
@@ -36,18 +36,10 @@ class SearchState:
         """What was saved last; None if nothing was."""
         if self.path is None or not self.path.exists():
             return None
-        try:
-            held = torch.load(self.path, weights_only=True)
-            identity, state = held["identity"], held["state"]
-        except (
-            OSError,
-            EOFError,
-            RuntimeError,
-            KeyError,
-            TypeError,
-            pickle.UnpicklingError,
-        ) as error:
-            raise DataError(f"{self.path}: not a search state ({error!r}); remove it") from error
+        held = read_state(self.path, "search state", "remove it to search anew")
+        if not held.keys() >= {"identity", "state"}:
+            raise DataError(f"{self.path}: not a search state (of {list(held)}); remove it")
+        identity, state = held["identity"], held["state"]
         if identity != self.identity:
             raise DataError(
                 f"{self.path} belongs to a search with {identity}, this one has {self.identity}; "

@@ -6,8 +6,6 @@ boards run, and what crosses the cut are its 8-bit values, or fewer bits of them
 
 from __future__ import annotations
 
-import json
-import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,10 +29,12 @@ from hil.coding.statistics import SliceStatistics
 from hil.core.errors import DataError
 from hil.core.network import Network
 from hil.nn.capture import capture
+from hil.nn.checkpoint import WAY_OUT
 from hil.nn.data.images import ImageSet
 from hil.nn.evaluate import Accuracy, float_accuracy, int8_accuracy
 from hil.nn.quantise import quantise
 from hil.nn.reference import quantise_input, run
+from hil.nn.stored import read_state
 from hil.nn.zoo import ModelSpec, build_model
 
 # Bits a value: what the firmware sends, the paper's harmless six (section 5.8), and fewer.
@@ -80,7 +80,7 @@ def load_training(last_pt: Path) -> Trained:
         model.load_state_dict(state["model"])
         return Trained(spec, slices, slicing, state["recipe"], state["train_digest"], model.eval())
     except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _unreadable(last_pt, error) from error
+        raise DataError(f"{last_pt}: not a readable training checkpoint ({error!r})") from error
 
 
 def is_slicing_run(last_pt: Path) -> bool:
@@ -89,25 +89,7 @@ def is_slicing_run(last_pt: Path) -> bool:
 
 
 def _read(last_pt: Path) -> dict[str, Any]:
-    if not last_pt.exists():
-        raise DataError(f"{last_pt}: no such checkpoint; `hil train` writes one")
-    try:
-        return torch.load(last_pt, weights_only=True, map_location="cpu")
-    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
-        raise _unreadable(last_pt, error) from error
-
-
-def _unreadable(last_pt: Path, error: Exception) -> DataError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-    return DataError(f"{last_pt}: not a readable training checkpoint ({reason})")
-
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """The training log, one record an epoch. DataError for a missing or damaged one."""
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a readable training log ({error})") from error
+    return read_state(last_pt, "training checkpoint", WAY_OUT)
 
 
 def make_artifact(

@@ -6,8 +6,6 @@ import hashlib
 import io
 import itertools
 import math
-import zipfile
-import zlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +16,7 @@ from hil.core.errors import DataError
 from hil.nn.data.cifar10 import holds_cifar10, read_cifar10
 from hil.nn.data.decode import check_size, decode_images, resize_images
 from hil.nn.data.tree import read_tree
+from hil.nn.stored import read_arrays
 
 SPLITS = ("train", "test")
 
@@ -167,11 +166,7 @@ def split(images: ImageSet, held_out: float | int, seed: int) -> tuple[ImageSet,
 
 
 def _load_pack(path: Path, size: int | None) -> ImageSet:
-    try:
-        with np.load(path) as pack:
-            arrays = {key: pack[key] for key in pack.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: not a readable npz pack ({error})") from error
+    arrays = read_arrays(path, "npz pack", "fetch or write it again")
     if {"x", "y"} <= arrays.keys():
         whole = ImageSet(path.stem, arrays["x"], arrays["y"])
         return replace(whole, x=resize_images(whole.x, size))

@@ -12,12 +12,13 @@ import pytest
 import torch
 
 from hil.clio.slicing.artifact import SlicedArtifact
-from hil.clio.slicing.evaluate import load_training, make_artifact, read_log
+from hil.clio.slicing.evaluate import load_training, make_artifact
 from hil.clio.slicing.recipe import ALL_SLICES, SliceRecipe
 from hil.clio.slicing.slice_set import uniform
 from hil.clio.slicing.task import SlicingTask
 from hil.nn.data.images import ImageSet
 from hil.nn.train import TrainRecipe, fit
+from hil.nn.training_log import read_log
 from hil.nn.zoo import ModelSpec
 
 # Block 3 has an identity skip (8 to 8 channels, stride 1), so a cut behind block2 meets one.

@@ -14,6 +14,7 @@ from hil.cli import app
 from hil.clio.slicing.artifact import load_artifact
 from hil.clio.slicing.evaluate import load_training
 from hil.core.errors import DataError, HilError, ModelError
+from hil.nn import assets
 
 from .conftest import pictures
 
@@ -82,8 +83,10 @@ def test_wrong_requests_say_so(tmp_path, data):
     def train(*words) -> None:
         hil_("train", *data, *SMALL, "--out", tmp_path / "x", *words)
 
-    with pytest.raises(ModelError, match="no cut 'block77'; known: input, stem"):
-        train("--cut", "block77")
+    with pytest.raises(ModelError, match="no cut 'input' to slice; known: stem, block1"):
+        train("--cut", "input")  # a cut of the bench, but with nothing before it
+    with pytest.raises(ModelError, match="name each once"):
+        train("--cut", "block2", "--cut", "block2")
     with pytest.raises(ModelError, match="counts must lie between 1 and the 8 channels"):
         train("--cut", "block2", "--slices", "1,9")
     with pytest.raises(ModelError, match="2 slice rules for 1 cuts"):
@@ -92,6 +95,23 @@ def test_wrong_requests_say_so(tmp_path, data):
         train("--cut", "block2", "--recipe", "mine")
     with pytest.raises(ModelError, match="no model named 'lenet'"):
         train("--model", "lenet")
+    with pytest.raises(ModelError, match="vgg16: images of 16 pixels; it takes 32 or more"):
+        train("--model", "vgg16")
+    with pytest.raises(ModelError, match="mobilenetv2: width -1; a multiplier above 0"):
+        train("--width", "-1")
+    with pytest.raises(DataError, match="no device 'gpu9'; choose cpu, cuda"):
+        train("--device", "gpu9")
+    with pytest.raises(DataError, match="no training on device 'meta'"):
+        train("--device", "meta")
+    with pytest.raises(DataError, match="peak learning rate 0, seed 0"):
+        train("--peak-lr", "0")
+    with pytest.raises(DataError, match="seed -3"):
+        train("--seed", "-3")
+    shipped = ("--init", assets.FOLDER / f"{assets.DEFAULT_NAME}.npz")
+    with pytest.raises(DataError, match=r"--model resnet18: .* is of mobilenetv2; leave --model"):
+        train(*shipped, "--model", "resnet18")
+    with pytest.raises(DataError, match=r"--width 0.1: .* is of 0.35; leave --width out"):
+        train(*shipped)
     with pytest.raises(DataError, match="--send-ms"):
         train("--cut", "block2", "--radio", "ble")
     with pytest.raises(DataError, match="not from both"):

@@ -42,17 +42,20 @@ def without_seconds(out: Path) -> list[dict]:
 
 @pytest.mark.parametrize("device", ["cpu", GPU])
 @pytest.mark.parametrize("recipe", [SANDWICH, PAPER], ids=lambda r: r.name)
-def test_resume_equals_an_uninterrupted_run(tmp_path, train_set, test_set, recipe, device):
+def test_resume_equals_an_uninterrupted_run(
+    tmp_path, train_set, test_set, recipe, device, monkeypatch
+):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     fit(task(recipe), RECIPE, train_set, test_set, whole, lambda _: None, device)
 
-    def kill_after_one(text: str) -> None:
-        if text.startswith("epoch 1/2:"):
-            raise Killed
+    def killed(*_) -> None:
+        raise Killed
 
-    with pytest.raises(Killed):
-        fit(task(recipe), RECIPE, train_set, test_set, broken, kill_after_one, device)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(training, "append_record", killed)
+        fit(task(recipe), RECIPE, train_set, test_set, broken, lambda _: None, device)
     # Killed between checkpoint and log: the epoch is in one of them only.
+    assert (broken / "last.pt").exists() and not (broken / "train_log.jsonl").exists()
     fit(task(recipe), RECIPE, train_set, test_set, broken, lambda _: None, device)
     one, other = state(whole)["model"], state(broken)["model"]
     assert one.keys() == other.keys()
