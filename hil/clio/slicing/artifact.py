@@ -1,18 +1,17 @@
 """A trained sliced model: one file with all that a partition of it rests on.
 
-Format 1, an .npz without pickle: ``header`` is UTF-8 JSON (spec, slices, recipes, training log,
-data digests, accuracies, digests of the parts), ``float/...`` the float weights (tied ones once),
-``int8/...`` the integer network whose front runs on the board (``hil.nn.network_file``), and
-``statistics/CUT/BITS/...`` the symbol statistics of the range coder. Loading checks every digest
-and that the parts belong together.
+Format 2, an .npz without pickle: ``header`` is UTF-8 JSON (spec, slices, recipes, training log,
+data digests, accuracies, digests of the parts), ``header_sha256`` its digest, ``float/...`` the
+float weights (tied ones once), ``int8/...`` the integer network whose front runs on the board
+(``hil.nn.network_file``), and ``statistics/CUT/BITS/...`` the symbol statistics of the range
+coder. Loading checks every digest and that the parts belong together
+(``hil.clio.slicing.artifact_checks``). Format 1 had no digest of the header and is not read.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -23,18 +22,21 @@ import numpy as np
 import torch
 from torch import nn
 
+from hil.clio.slicing.artifact_checks import check_artifact, check_shown, check_weights
 from hil.clio.slicing.slice_set import SliceSet
 from hil.clio.slicing.sliced_model import SlicedModel
 from hil.coding.statistics import SliceStatistics
-from hil.core.errors import DataError, ModelError
+from hil.core.errors import DataError, HilError
 from hil.core.network import Network
+from hil.nn.chain import chain
 from hil.nn.evaluate import Accuracy, SplitAccuracy, SplitPoint
 from hil.nn.network_file import network_arrays, network_of_arrays
+from hil.nn.stored import read_arrays
 from hil.nn.zoo import ModelSpec, build_model
 
-FORMAT = 1
+FORMAT = 2
 SUFFIX = ".sliced.npz"
-_DAMAGE = (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
+_WAY_OUT = "`hil release` writes one"
 
 
 @dataclass(frozen=True)
@@ -65,14 +67,6 @@ class SliceTable:
     points: tuple[SlicePoint, ...]
     whole: Mapping[str, Accuracy]
 
-    def same_data(self, other: SliceTable) -> None:
-        """Raises DataError unless both were measured on the same images."""
-        if self.data_digest != other.data_digest:
-            raise DataError(
-                f"accuracies on {self.data} ({self.data_digest[:12]}) and on {other.data} "
-                f"({other.data_digest[:12]}) cannot be compared; evaluate both on the same images"
-            )
-
     def split_accuracy(self, network: Network) -> SplitAccuracy:
         """Top-1 by cut and channels as the firmware sends them, 8 bits a value, for the bench.
 
@@ -98,6 +92,7 @@ class SlicedArtifact:
 
     ``slicing``: the slicing recipe's fields. ``log``: one record an epoch. ``statistics``: by
     (cut, bits). ``weights``: float parameters and buffers of a ``SlicedModel``, tied ones once.
+    DataError if the parts do not belong together.
     """
 
     name: str
@@ -113,19 +108,7 @@ class SlicedArtifact:
     table: SliceTable
 
     def __post_init__(self) -> None:
-        if self.table.network_digest != self.network.digest:
-            raise DataError(
-                f"{self.name}: accuracies of network {self.table.network_digest[:12]}, the file "
-                f"has {self.network.digest[:12]}"
-            )
-        known = {cut.name for cut in self.network.cuts}
-        trained = {(one.cut, n) for one in self.slices for n in one.channels}
-        for point in self.table.points:
-            if point.cut not in known or (point.cut, point.channels) not in trained:
-                raise DataError(
-                    f"{self.name}: an accuracy for {point.channels} channels at {point.cut}, which "
-                    "is no slice of this model"
-                )
+        check_artifact(self)
 
     @property
     def weights_digest(self) -> str:
@@ -140,15 +123,28 @@ class SlicedArtifact:
     @cached_property
     def model(self) -> SlicedModel:
         """The sliced model with these weights, in evaluation mode. DataError if they do not fit."""
-        model = SlicedModel(
-            build_model(self.spec),
+        model = self.untrained()
+        load_untied(model, self.weights, self.name)
+        return model.eval()
+
+    def untrained(self) -> SlicedModel:
+        """The model that the spec and the slices describe, its weights still to be filled in."""
+        backbone = build_model(self.spec)
+        # A model of the zoo can be cut behind each of its units, so the number of a cut among the
+        # network's is that of the units before it.
+        units = {cut.name: number for number, cut in enumerate(self.network.cuts)}
+        if len(units) != len(chain(backbone)) + 1:
+            raise DataError(
+                f"{self.name}: an int8 network with {len(units)} cuts is not of {self.spec}"
+            )
+        return SlicedModel(
+            backbone,
             {one.cut: one.channels for one in self.slices},
             self.spec.image,
             self.slicing["private_norms"],
             self.slicing["whole_entry"],
+            units=units,
         )
-        load_untied(model, self.weights, self.name)
-        return model.eval()
 
     def tail(self, cut: str, channels: int) -> nn.Module:
         """What the cloud runs on a slice, (N, channels, H, W) to logits."""
@@ -182,6 +178,15 @@ def load_untied(model: nn.Module, weights: Mapping[str, np.ndarray], name: str) 
 
 def save_artifact(artifact: SlicedArtifact, path: Path) -> None:
     """Write the file; it appears whole or not at all."""
+    arrays: dict[str, Any] = artifact_arrays(artifact)
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    temporary.replace(path)
+
+
+def artifact_arrays(artifact: SlicedArtifact) -> dict[str, np.ndarray]:
+    """What the file holds, by name."""
     table = artifact.table
     header = {
         "format": FORMAT,
@@ -208,51 +213,68 @@ def save_artifact(artifact: SlicedArtifact, path: Path) -> None:
             ],
         },
     }
-    arrays: dict[str, Any] = {"header": np.frombuffer(json.dumps(header).encode(), np.uint8)}
+    arrays = sealed(json.dumps(header).encode())
     arrays |= {f"float/{key}": array for key, array in artifact.weights.items()}
     arrays |= {f"int8/{key}": array for key, array in network_arrays(artifact.network).items()}
     for (cut, bits), one in artifact.statistics.items():
         prefix = f"statistics/{cut}/{bits}/"
         arrays |= {prefix + key: array for key, array in one.to_arrays().items()}
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-    temporary.replace(path)
+    return arrays
+
+
+def sealed(header: bytes) -> dict[str, np.ndarray]:
+    """The header's arrays: its bytes and their SHA-256."""
+    digest = hashlib.sha256(header).digest()
+    return {
+        "header": np.frombuffer(header, np.uint8),
+        "header_sha256": np.frombuffer(digest, np.uint8),
+    }
 
 
 def load_artifact(path: Path) -> SlicedArtifact:
     """Read a file back. DataError for one that is missing, damaged, edited or not of a piece."""
     path = Path(path)
-    if not path.exists():
-        raise DataError(f"{path}: no such sliced model; `hil release` writes one")
+    return artifact_of_arrays(read_arrays(path, "sliced model", _WAY_OUT), str(path))
+
+
+def artifact_of_arrays(arrays: dict[str, np.ndarray], place: str) -> SlicedArtifact:
+    """The inverse of ``artifact_arrays``; DataError, naming ``place``, as ``load_artifact``."""
     try:
-        with np.load(path, allow_pickle=False) as pack:
-            arrays = {key: pack[key] for key in pack.files}
-        header = json.loads(arrays["header"].tobytes())
-        if header["format"] != FORMAT:
+        header = _header(arrays)
+        artifact = _artifact(header, arrays)
+        if artifact.weights_digest != header["weights_digest"]:
             raise DataError(
-                f"{path}: sliced model format {header['format']}; this version reads {FORMAT}"
+                f"weights have digest {artifact.weights_digest[:16]}, header says "
+                f"{header['weights_digest'][:16]}; the file is damaged or was edited"
             )
-        artifact = _artifact(path, header, arrays)
-        expected = header["weights_digest"]
-    except (*_DAMAGE, ModelError) as error:
-        raise DataError(f"{path}: not a readable sliced model ({error!r})") from error
-    if artifact.weights_digest != expected:
+        check_weights(artifact)
+    except HilError as error:
+        raise DataError(f"{place}: {error}; {_WAY_OUT} anew") from error
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise DataError(
-            f"{path}: weights have digest {artifact.weights_digest[:16]}, header says "
-            f"{expected[:16]}; the file is damaged or was edited"
-        )
+            f"{place}: not a readable sliced model ({error!r}); {_WAY_OUT} anew"
+        ) from error
     return artifact
 
 
-def _artifact(path: Path, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> SlicedArtifact:
+def _header(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    text = arrays["header"].tobytes()
+    header = json.loads(text)
+    if header["format"] != FORMAT:
+        raise DataError(f"sliced model format {header['format']}; this version reads {FORMAT}")
+    if not np.array_equal(sealed(text)["header_sha256"], arrays["header_sha256"]):
+        raise DataError("the header is not that of its digest; the file is damaged or was edited")
+    return header
+
+
+def _artifact(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> SlicedArtifact:
     statistics = {}
     for entry in header["statistics"]:
         one = SliceStatistics.from_arrays(
             _under(arrays, f"statistics/{entry['cut']}/{entry['bits']}/")
         )
         if one.digest != entry["digest"]:
-            raise DataError(f"{path}: statistics of {entry['cut']} are not those of the header")
+            raise DataError(f"statistics of {entry['cut']} are not those of the header")
         statistics[entry["cut"], entry["bits"]] = one
     return SlicedArtifact(
         name=header["name"],
@@ -263,7 +285,7 @@ def _artifact(path: Path, header: dict[str, Any], arrays: dict[str, np.ndarray])
         log=tuple(header["log"]),
         train_digest=header["train_digest"],
         weights=_under(arrays, "float/"),
-        network=network_of_arrays(_under(arrays, "int8/"), str(path)),
+        network=network_of_arrays(_under(arrays, "int8/"), "int8 network"),
         statistics=statistics,
         table=_table(header["table"]),
     )
@@ -278,18 +300,14 @@ def _slice_set(entry: dict[str, Any]) -> SliceSet:
 
 
 def _table(entry: dict[str, Any]) -> SliceTable:
-    points = tuple(
-        SlicePoint(
-            p["cut"],
-            p["channels"],
-            p["of_channels"],
-            p["bits"],
-            Accuracy(**p["accuracy"]),
-            p["raw_bytes"],
-            p["packed_bytes"],
-            p["range_bytes"],
-        )
-        for p in entry["points"]
-    )
+    points = tuple(_point(shown) for shown in entry["points"])
     whole = {part: Accuracy(**accuracy) for part, accuracy in entry["whole"].items()}
     return SliceTable(entry["network_digest"], entry["data"], entry["data_digest"], points, whole)
+
+
+def _point(shown: dict[str, Any]) -> SlicePoint:
+    fields = dict(shown)
+    top1, interval = fields.pop("top1"), fields.pop("interval_95")
+    point = SlicePoint(**{**fields, "accuracy": Accuracy(**fields["accuracy"])})
+    check_shown(point, top1, interval)
+    return point

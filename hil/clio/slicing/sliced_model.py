@@ -31,6 +31,8 @@ class SlicedModel(nn.Module):
     ``whole_entry``: a slice of all channels has an entry of its own too, with a 1x1 convolution
     for a skip connection as in the paper (section 4.1); else it is the network itself.
     ``tied``: False gives every path all weights of its own, as before section 3.4.
+    ``units``: cut name -> units before it, where they are known (``cut_units`` finds them by
+    capturing the model, which takes seconds).
 
     Raises ModelError for a cut that does not exist and a slice larger than its layer.
     """
@@ -43,6 +45,7 @@ class SlicedModel(nn.Module):
         private_norms: bool = True,
         whole_entry: bool = False,
         tied: bool = True,
+        units: Mapping[str, int] | None = None,
     ):
         super().__init__()
         self.backbone = model
@@ -50,7 +53,7 @@ class SlicedModel(nn.Module):
         self.private_norms = private_norms
         self.whole_entry = whole_entry
         self.tied = tied
-        units = cut_units(model, image)
+        units = cut_units(model, image) if units is None else units
         for cut in slices:
             if cut not in units:
                 raise ModelError(
