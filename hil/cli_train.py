@@ -94,7 +94,7 @@ def train(
 
     keep_freed_memory()
     asked = {"name": model, "width": width, "variant": variant, "image": image}
-    given = {key: value for key, value in asked.items() if value is not None}
+    given: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
     spec, weights = (None, None) if init is None else _initial(init, given)
     side = given.get("image", 32) if spec is None else spec.image
     larger = side > 64  # small images come as they are; larger ones are cropped while training

@@ -1,8 +1,8 @@
 """Reading files that others wrote: a damaged one is a DataError with its name and the way out.
 
 A file cut short, overwritten or of another kind makes ``zipfile``, NumPy and torch raise nearly
-anything (struct.error, RuntimeError, NotImplementedError, UnpicklingError, even a warning's text
-as advice to open it unsafely), so whatever is raised while reading counts as damage here.
+anything (struct.error, OSError, RuntimeError, NotImplementedError, UnpicklingError), so whatever
+is raised while reading counts as damage here.
 """
 
 from __future__ import annotations

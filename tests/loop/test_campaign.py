@@ -259,7 +259,7 @@ def test_a_run_compared_with_itself_is_within_noise(measured, monkeypatch, capsy
         (("sim", "run", "missing.elf", "--board", "gap8"), "missing.elf"),
         (
             ("release", "nowhere", "--test", "none.npz", "--out", "x"),
-            "nowhere/last.pt: no such checkpoint",
+            "nowhere/last.pt: no such training checkpoint",
         ),
     ],
 )
