@@ -26,7 +26,7 @@ from hil.nn import train as training
 from .conftest import pictures, task
 
 RECIPE = training.TrainRecipe(3, 16, 0.05)
-RANDOM_KILLS = 6
+RANDOM_KILLS = 4
 
 
 def die(*_) -> None:

@@ -32,6 +32,7 @@ def differences(one: object, other: object, place: str = "") -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
 def test_killed_trainings_end_like_an_uninterrupted_one(tmp_path):
     command = [sys.executable, "-m", "tests.clio.slicing.killed_training", str(tmp_path)]
