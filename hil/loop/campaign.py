@@ -42,7 +42,7 @@ from hil.nn.network_file import save_network
 from hil.rig.bench import OpenRig, open_rig
 from hil.rig.rigfile import Rig
 from hil.run.journal import Journal
-from hil.run.reader import JOURNAL, Run
+from hil.run.reader import Run, has_started
 
 # Beside the journal, so that a report needs only the run folder.
 NETWORK_FILE = "network.npz"
@@ -156,7 +156,7 @@ def open_campaign(
 
     Raises the error of the first board when no board can be built for.
     """
-    exists = (folder / JOURNAL).is_file()
+    exists = has_started(folder)
     if exists and not resume:
         raise JournalError(f"{folder}: a run is here already; resume it or choose another folder")
     # A resumed run keeps the image that its costs belong to; the new one must prove to be equal.

@@ -21,6 +21,7 @@ from hil.core.errors import (
     PortLostError,
     ProtocolError,
     TargetError,
+    WrongOutputError,
 )
 from hil.core.network import Network
 from hil.core.provenance import Provenance
@@ -163,7 +164,10 @@ class Session:
         try:
             self._perform(workload, parts)
         except HilError as failure:
-            error, verdict = failure, Verdict.void(failure)
+            error = self._blamed(failure)
+            verdict = Verdict.void(error)
+        if self._disturbances():  # the board may have lost its input
+            self._board_image = None
         self.journal.record(
             Trial(
                 key=self._key(workload),
@@ -181,6 +185,21 @@ class Session:
             )
         )
         return error
+
+    def _disturbances(self) -> list[str]:
+        """What the console could not make sense of since the trial began."""
+        return [event.detail for event in self._events if event.what == "resync"]
+
+    def _blamed(self, error: HilError) -> HilError:
+        """A board that restarts loses its input, and the line can lose its announcement: behind a
+        disturbance of the line, wrong outputs are no proof of wrong code."""
+        disturbances = self._disturbances()
+        if not isinstance(error, WrongOutputError) or not disturbances:
+            return error
+        return ProtocolError(
+            f"{error}. The line was disturbed in this trial ({disturbances[0]}): it may have lost "
+            "that the board restarted"
+        )
 
     def _note(self, what: str, detail: str) -> None:
         self._events.append(Event(utc_now(), what, masked(detail)))

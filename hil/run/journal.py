@@ -24,7 +24,7 @@ from hil.core.errors import HilError, JournalError
 from hil.core.secrets import masked
 from hil.core.trial import Attachment, Trial
 from hil.run import attachments
-from hil.run.lines import Line, LineFile, read_lines
+from hil.run.lines import Content, Line, LineFile, read_lines
 from hil.run.reader import JOURNAL, SCHEMA, Planned, Run, Status, interpret
 
 LOCK = "journal.lock"
@@ -83,12 +83,17 @@ class Journal:
     def create(
         cls, folder: Path, name: str, environment: dict[str, Any], write: Write = os.write
     ) -> Journal:
-        """Start a run in a folder without a journal. ``environment`` is kept for the report."""
+        """Start a run in a folder without one. ``environment`` is kept for the report.
+
+        What a kill left of a first line is kept aside.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         journal = cls(folder, write)
         try:
-            if (folder / JOURNAL).stat().st_size:
+            content = read_lines(folder / JOURNAL)
+            if content.lines:
                 raise JournalError(f"{folder}: a run is here already; resume it or choose another")
+            journal._cut(content)
             body = {"schema": SCHEMA, "name": name, "environment": environment, **_process()}
             journal._append("start", body)
         except BaseException:
@@ -115,15 +120,19 @@ class Journal:
         self._seq = len(content.lines)
         self._planned = {plan.key: plan for plan in run.planned}
         self._finished = {trial.key: trial for trial in run.ok_trials()}
-        if content.tail:
-            self.recovered = self._keep_aside(content.tail)
-            self._file.truncate(content.valid_bytes)
+        self._cut(content)
         if content.newline_missing:
             self._file.append(b"\n")
         self._append("resume", _process())
         if self.recovered:
             detail = f"{len(content.tail)} bytes of an unfinished line are in {self.recovered.name}"
             self.event("recovered", detail)
+
+    def _cut(self, content: Content) -> None:
+        """Keep an unfinished last line aside."""
+        if content.tail:
+            self.recovered = self._keep_aside(content.tail)
+            self._file.truncate(content.valid_bytes)
 
     def _keep_aside(self, tail: bytes) -> Path:
         path = self.folder / f"journal.cut-{self._seq:06d}"

@@ -87,6 +87,13 @@ class Run:
         return attachments.load(self.folder, attachment)
 
 
+def has_started(folder: Path) -> bool:
+    """There is a run to go on with: the first line of its journal is whole, which a kill may have
+    prevented. JournalError when it is damaged."""
+    path = folder / JOURNAL
+    return path.is_file() and bool(read_lines(path).lines)
+
+
 def interpret(folder: Path, content: Content) -> Run:
     """The run that the documents of a journal describe."""
     path = folder / JOURNAL

@@ -20,7 +20,7 @@ from scripted_bench import Bench
 
 from hil.core.console import CRC, HEADER, IDENTITY, PROTOCOL_VERSION
 from hil.core.console import SELF_TEST as WIRE_SELF_TEST
-from hil.core.errors import PortLostError, RigError, TargetError
+from hil.core.errors import PortLostError, RigError, TargetError, WrongOutputError
 from hil.core.provenance import Origin, Provenance
 from hil.core.trial import TrialKind, Workload
 from hil.loop.session import Session
@@ -201,6 +201,31 @@ class TestSession:
         with pytest.raises(TargetError):
             run_self_test(rig, tmp_path / "run")
         assert [event.what for event in rig.run.events].count("retry") == 1
+
+    @pytest.mark.parametrize("disturbed", [True, False])
+    def test_wrong_outputs_behind_a_disturbed_line(self, rig, tmp_path, monkeypatch, disturbed):
+        """A restart whose announcement is damaged leaves a board without input: not the code's
+        fault, and tried again. Without a disturbance it is, and is not."""
+        rig.power, attempts = None, []
+
+        def perform(session, _workload, _parts):
+            attempts.append(None)
+            if disturbed:
+                damage = b"\xa5\x5a damaged"
+                session.rig.console._frames += session.rig.console._parser.feed(damage)
+                session.rig.console.identify()
+            if len(attempts) == 1:
+                raise WrongOutputError("the output of layer 1 differs")
+
+        monkeypatch.setattr(Session, "_perform", perform)
+        if disturbed:
+            assert "reset" in run_self_test(rig, tmp_path / "run")
+            assert [t.verdict.who for t in rig.run.trials] == ["protocol", ""]
+            assert "it may have lost that the board restarted" in rig.run.trials[0].verdict.reason
+        else:
+            with pytest.raises(WrongOutputError):
+                run_self_test(rig, tmp_path / "run")
+            assert [t.verdict.who for t in rig.run.trials] == ["output"]
 
     def test_a_port_that_comes_back_under_another_name(self, rig, cable, tmp_path):
         before = cable.port

@@ -27,7 +27,7 @@ from hil.core.trial import (
 )
 from hil.run.journal import Journal, folder_word, new_run_folder
 from hil.run.lines import Line, read_lines
-from hil.run.reader import JOURNAL, Planned, Run, Status, list_runs
+from hil.run.reader import JOURNAL, Planned, Run, Status, has_started, list_runs
 
 ORIGIN = Provenance(
     Origin.SIMULATED, Origin.MODELLED, "gap8", "00", 10**6, "zig", "b" * 64, "net", "d" * 64,
@@ -298,6 +298,19 @@ def test_what_is_no_run(tmp_path: Path) -> None:
     (tmp_path / JOURNAL).write_bytes(Line(0, "start", "t", {"schema": 9}).encode())
     with pytest.raises(JournalError, match="start document of schema 1 belongs here"):
         Run.load(tmp_path)
+
+
+def test_a_run_that_was_killed_in_its_first_line_starts_anew(tmp_path: Path) -> None:
+    """Nothing had been measured; what is there is kept aside all the same."""
+    first = finished_run(tmp_path / "whole").read_bytes().split(b"\n")[0]
+    folder = tmp_path / "cut"
+    folder.mkdir()
+    (folder / JOURNAL).write_bytes(first[:67])
+    assert not has_started(folder) and has_started(tmp_path / "whole")
+    finished_run(folder)
+    run = Run.load(folder)
+    assert run.status is Status.SUCCESS and len(run.trials) == 3
+    assert (folder / "journal.cut-000000").read_bytes() == first[:67]
 
 
 def test_values_that_json_cannot_hold_are_refused(tmp_path: Path) -> None:

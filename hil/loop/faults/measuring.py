@@ -25,7 +25,7 @@ from hil.loop.faults.bench import WarmBench
 from hil.loop.faults.kinds import Plan
 from hil.rig import scpi
 from hil.run.journal import Journal
-from hil.run.reader import JOURNAL
+from hil.run.reader import JOURNAL, has_started
 
 POLL_S = 0.001
 MAX_ANSWER = 1_000_000
@@ -133,7 +133,7 @@ def _told(error: HilError) -> tuple[str, str]:
 def _measure(bench: WarmBench, folder: Path, resume: bool) -> list[HilError]:
     opened = (
         Journal.resume(folder)
-        if resume and (folder / JOURNAL).is_file() and (folder / JOURNAL).stat().st_size
+        if resume and has_started(folder)
         else Journal.create(folder, bench.rig.name, {})
     )
     prepared = {bench.rig.name: bench.prepared}

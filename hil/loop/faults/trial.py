@@ -14,7 +14,7 @@ from hil.loop.faults.bench import WarmBench
 from hil.loop.faults.kinds import Extent, Plan, draw_plan
 from hil.loop.faults.measuring import Ending, measure
 from hil.rig.returning import RETURN_S
-from hil.run.reader import JOURNAL, Run, Status
+from hil.run.reader import JOURNAL, Run, Status, has_started
 
 ATTEMPTS = 3  # the first one, after a reset, after a power-cycle
 STARVED = 0.5  # of answer_s without a processor; then a violation proves nothing
@@ -166,10 +166,7 @@ def _sent(bench: WarmBench) -> bytes:
 
 def _load(folder: Path) -> Run | None:
     """The run; None when it was cut off before its first line was whole."""
-    path = folder / JOURNAL
-    if not path.is_file() or b"\n" not in path.read_bytes():
-        return None
-    return Run.load(folder)
+    return Run.load(folder) if has_started(folder) else None
 
 
 def _journal_bytes(folder: Path) -> bytes:
