@@ -68,8 +68,8 @@ def _print_table(results: list[Result]) -> None:
     shown = Table(title=f"{len(results)} trials", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     shown.add_column("fault", no_wrap=True)
     for outcome in Outcome:
-        shown.add_column(outcome.value, justify="right")
-    shown.add_column("put down to", no_wrap=True)
+        shown.add_column(outcome.value, justify="right", no_wrap=True, min_width=4)
+    shown.add_column("put down to", overflow="fold")
     for name, outcomes, culprits in table(results):
         counts = [str(outcomes[outcome.value] or "") for outcome in Outcome]
         blamed = ", ".join(f"{who} {count}" for who, count in sorted(culprits.items()))
