@@ -38,6 +38,7 @@ def cut_units(model: nn.Module, image: int) -> dict[str, int]:
 
     ModelError if the model cannot be captured for 3 x ``image`` x ``image`` or is no chain.
     """
+    chain(model)  # what is none is told so, and not why it cannot be captured
     return captured_cut_units(model, capture(model, image, type(model).__name__))
 
 

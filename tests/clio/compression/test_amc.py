@@ -122,7 +122,7 @@ def test_foreign_state_is_refused(tmp_path):
     with pytest.raises(DataError, match="belongs to a search"):
         SearchState(tmp_path / "amc.pt", {"seed": 2}).load()
     (tmp_path / "amc.pt").write_bytes(b"nothing of the kind")
-    with pytest.raises(DataError, match="not a search state"):
+    with pytest.raises(DataError, match="not a readable search state"):
         SearchState(tmp_path / "amc.pt", {"seed": 1}).load()
 
 
