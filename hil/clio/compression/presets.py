@@ -35,7 +35,7 @@ def metapruning_settings(effort: str) -> MetaPruningSettings:
         divisor=4,
         judge=1000,
         calibration=512,
-        training=PruningNetSettings(epochs=4, lr=0.1),
+        training=PruningNetSettings(epochs=10, lr=0.1),
         evolution=EvolutionSettings(6, 20, 5, 8, 8),
     )
     return _chosen(effort, MetaPruningSettings, lambda: small)
