@@ -45,6 +45,9 @@ def bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+RUN = "runs/0001-desk_2_left"
+
+
 @pytest.fixture(scope="module")
 def measured_bench(tmp_path_factory) -> tuple[Path, tuple[str, ...], str]:
     """Folder, arguments and output of a first run."""
@@ -65,7 +68,7 @@ def measured_bench(tmp_path_factory) -> tuple[Path, tuple[str, ...], str]:
 
 def test_a_first_run_passes_and_names_its_report(measured_bench):
     folder, _, output = measured_bench
-    report = folder / "runs" / "0001-desk_2_left" / "report.html"
+    report = folder / RUN / "report.html"
     assert report.is_file()
     assert f"HTML report: {report}" in output
 
@@ -138,7 +141,7 @@ def test_every_trained_slice_is_answered_from_the_boards_output(tmp_path):
 
 def test_an_earlier_run_never_stands_in_for_a_new_one(measured_bench):
     folder, arguments, _ = measured_bench
-    earlier = "runs/0001-virtual-stm32f746"
+    earlier = RUN
     done = bench(folder, *arguments, "--run-dir", earlier, "-x")
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
     assert "a run is here already" in done.stdout
