@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import nn
 
 from hil.clio.slicing.artifact import SlicedArtifact
 from hil.clio.slicing.evaluate import Trained, make_artifact
@@ -32,7 +33,10 @@ def noise(count: int, seed: int) -> ImageSet:
 def artifact() -> SlicedArtifact:
     torch.manual_seed(3)
     model = SlicedModel(build_model(SPEC), {s.cut: s.channels for s in SLICES}, SPEC.image)
-    with torch.no_grad():  # BatchNorms that do nothing would leave the deep tensors near zero
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0  # statistics of one batch: else deep tensors are near zero
+    with torch.no_grad():
         model.train()
         for one in SLICES:
             for channels in one.channels:
