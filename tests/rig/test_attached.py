@@ -18,7 +18,7 @@ from hil.cli_energyrunner import energyrunner
 from hil.core.errors import RigError
 from hil.loop.subject import Subject
 from hil.rig import attached, presence
-from hil.rig.attached import meter_missing, refuse_missing
+from hil.rig.attached import meter_missing, missing_parts, refuse_missing
 from hil.rig.bench import Places
 from hil.rig.lock import locked
 from hil.rig.rigfile import load_rig
@@ -64,8 +64,12 @@ def test_everything_that_is_missing_is_told_at_once(tmp_path: Path, lost: dict[s
     assert "name one of the other rigs alone" in mend
 
 
-def test_a_twin_brings_its_parts(tmp_path: Path) -> None:
-    refuse_missing([load_rig("virtual-gap8"), load_rig("virtual-stm32f746")])
+def test_a_twin_brings_its_parts() -> None:
+    rigs = [load_rig("virtual-gap8"), load_rig("virtual-stm32f746")]
+    for rig in rigs:
+        places = Places(rig.console.port, rig.flasher, rig.meter.resource)
+        assert set(missing_parts(rig, places).values()) == {""}
+    refuse_missing(rigs)
 
 
 def test_what_a_place_reaches_is_not_asked_before_it_is_ours(

@@ -203,7 +203,9 @@ class TestSession:
         assert [event.what for event in rig.run.events].count("retry") == 1
 
     @pytest.mark.parametrize("disturbed", [True, False])
-    def test_wrong_outputs_behind_a_disturbed_line(self, rig, tmp_path, monkeypatch, disturbed):
+    def test_wrong_outputs_behind_a_disturbed_line(
+        self, rig, bench, tmp_path, monkeypatch, disturbed
+    ):
         """A restart whose announcement is damaged leaves a board without input: not the code's
         fault, and tried again. Without a disturbance it is, and is not."""
         rig.power, attempts = None, []
@@ -211,8 +213,7 @@ class TestSession:
         def perform(session, _workload, _parts):
             attempts.append(None)
             if disturbed:
-                damage = b"\xa5\x5a damaged"
-                session.rig.console._frames += session.rig.console._parser.feed(damage)
+                bench.probe.disturb("to_host", "insert", 0, 3)
                 session.rig.console.identify()
             if len(attempts) == 1:
                 raise WrongOutputError("the output of layer 1 differs")

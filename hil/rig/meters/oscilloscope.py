@@ -15,6 +15,7 @@ divisions are left for the board's current.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -90,7 +91,7 @@ class Timing:
     interval_s: float
 
 
-class ShuntScope(ScpiMeter):
+class ShuntScope(ScpiMeter, ABC):
     """Base of the oscilloscopes' drivers; for ``options`` see hil.rig.meter_options.
 
     ``sample_interval_s`` is the one asked for until an acquisition has shown the real one, which
@@ -121,33 +122,33 @@ class ShuntScope(ScpiMeter):
 
     # -- hooks ------------------------------------------------------------------------------
 
+    @abstractmethod
     def _set_channels(self, scale_v: float, offset_v: float) -> None:
         """Vertical settings; ``offset_v`` is the voltage in the middle of the screen."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _set_timing(self, timing: Timing) -> None:
         """Time base with the trigger at the record's first sample."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _single(self) -> None:
         """Start a single acquisition."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _is_ready(self) -> bool:
         """Whether it waits for its trigger."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _force(self) -> None:
         """Force the trigger; return once the acquisition runs."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _has_stopped(self) -> bool:
         """Whether the acquisition has ended."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _trace(self, channel: int, points: int) -> Trace:
         """Transfer at least the first ``points`` samples, or as many as there are."""
-        raise NotImplementedError
 
     # -- hil.rig.meters.scpi_meter ----------------------------------------------------------
 

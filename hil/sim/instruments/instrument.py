@@ -11,6 +11,7 @@ is none: ``HILSIM`` and its seed. What is read from it is modelled, never measur
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,7 +39,7 @@ class Faults:
     overload: bool = False
 
 
-class Instrument:
+class Instrument(ABC):
     """Base of the simulated instruments; subclasses answer lines and shape samples.
 
     ``gain`` and ``offset`` are this specimen's errors, within ``GAIN_ERROR`` and ``OFFSET`` (a
@@ -82,25 +83,25 @@ class Instrument:
     # -- for the subclass -------------------------------------------------------------------
 
     @property
+    @abstractmethod
     def idn(self) -> str:
         """The answer to *IDN?."""
-        raise NotImplementedError
 
+    @abstractmethod
     def answer(self, line: str) -> bytes | None:
         """Carry out one line; may raise Wait."""
-        raise NotImplementedError
 
+    @abstractmethod
     def finished(self, recording: Recording) -> None:
         """Take the samples of a complete recording."""
-        raise NotImplementedError
 
+    @abstractmethod
     def halted(self, reason: str) -> None:
         """No sample will come any more."""
-        raise NotImplementedError
 
+    @abstractmethod
     def complain(self, code: int, text: str) -> None:
         """Report an error of the instrument's own, as after a self-test."""
-        raise NotImplementedError
 
     # -- the owner's side -------------------------------------------------------------------
 
