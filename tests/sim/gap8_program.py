@@ -30,6 +30,24 @@ SECTIONS {
 }
 """
 
+# The control core starts the cluster, sets 150 MHz and sleeps.
+FC_AT_150_MHZ = """
+fc_main:
+    jal start_cluster
+    li t1, 0xC80023C3      # 150 MHz: both loops at 9155 * 32768 / 2 Hz
+    li t2, 9155
+    li t0, 0x1A100000
+    sw t1, 4(t0)
+1:  lw t3, 0(t0)
+    bne t3, t2, 1b
+    sw t1, 0x14(t0)
+2:  lw t3, 0x10(t0)
+    bne t3, t2, 2b
+    li t0, 0x00204000
+    sw zero, 0(t0)
+    p.elw t1, 0x38(t0)
+"""
+
 PROLOGUE = """
     .section .boot, "ax"
     .option norvc

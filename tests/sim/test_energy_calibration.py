@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gap8_program import assemble
+from gap8_program import FC_AT_150_MHZ, assemble
 from gap8_registers import UDMA_CLOCKS, pass_time, spinning, write
 from xpulp_assembler import translate
 
@@ -53,21 +53,9 @@ def test_gap8_mobilenet_costs_dorys_63_pj_a_mac() -> None:
 # What a network's layers are on average: eight cores at DORY's 800 MMAC/s of 150 MHz, that is 5.3
 # MACs a cycle, a load every two cycles, and the network's 43 MB/s through MCHAN (4 KB each 14,000
 # cycles). The FC sleeps.
-NETWORK = """
-fc_main:
-    jal start_cluster
-    li t1, 0xC80023C3      # 150 MHz: both loops at 9155 * 32768 / 2 Hz
-    li t2, 9155
-    li t0, 0x1A100000
-    sw t1, 4(t0)
-1:  lw t3, 0(t0)
-    bne t3, t2, 1b
-    sw t1, 0x14(t0)
-2:  lw t3, 0x10(t0)
-    bne t3, t2, 2b
-    li t0, 0x00204000
-    sw zero, 0(t0)
-    p.elw t1, 0x38(t0)
+NETWORK = (
+    FC_AT_150_MHZ
+    + """
 pe_main:
     mv s11, a0
     li s9, 0x7FFFFFFF
@@ -104,6 +92,7 @@ pe_main:
     addi s9, s9, -1
     bnez s9, 9b
 """
+)
 
 
 def test_gap8_runs_at_the_published_power_and_energy_a_mac(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from gap8_program import FC_SLEEPS, PES_SLEEP, assemble, run_to_exit
+from gap8_program import FC_AT_150_MHZ, FC_SLEEPS, PES_SLEEP, assemble, run_to_exit
 from xpulp_assembler import translate
 
 from hil.core.errors import SimulationError
@@ -304,21 +304,9 @@ def test_segment_outside_memory_is_refused(tmp_path: Path) -> None:
 
 def test_eight_busy_cores_draw_the_published_power(tmp_path: Path) -> None:
     """About 50 mW at 150 MHz (the paper's GAP8), far less when the cores sleep."""
-    source = """
-fc_main:
-    jal start_cluster
-    li t1, 0xC80023C3
-    li t2, 9155
-    li t0, 0x1A100000
-    sw t1, 4(t0)
-1:  lw t3, 0(t0)
-    bne t3, t2, 1b
-    sw t1, 0x14(t0)
-2:  lw t3, 0x10(t0)
-    bne t3, t2, 2b
-    li t0, 0x00204000
-    sw zero, 0(t0)
-    p.elw t1, 0x38(t0)
+    source = (
+        FC_AT_150_MHZ
+        + """
 pe_main:
     mv s11, a0
     li s9, 400
@@ -339,6 +327,7 @@ pe_main:
     sw zero, 0(t0)
     p.elw t1, 0x38(t0)
 """
+    )
     chip = Gap8()
     chip.load_elf(assemble(tmp_path, translate(source)))
     assert chip.run(0.05) is Stop.WAITING

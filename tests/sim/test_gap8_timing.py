@@ -256,10 +256,17 @@ pe_main:
     addi s9, s9, -1
     bnez s9, 7b
     sub s1, s1, s0
+"""
+    return each_core_stores(folder, source, "s1")
+
+
+def each_core_stores(folder: Path, source: str, register: str) -> list[int]:
+    """Behind ``source`` each core stores its ``register``, PE 0 ends the program; all eight."""
+    end = f"""
     li t0, {RESULTS}
     slli t1, s11, 2
     add t0, t0, t1
-    sw s1, 0(t0)
+    sw {register}, 0(t0)
     jal barrier
     bnez s11, 8f
     li a0, 0
@@ -267,7 +274,7 @@ pe_main:
 8:  j 8b
 """
     chip = Gap8()
-    chip.load_elf(assemble(folder, translate(source)))
+    chip.load_elf(assemble(folder, translate(source + end)))
     assert chip.run(0.1) is Stop.EXITED, chip.fault
     return chip.peek_words(RESULTS, 8).tolist()
 
@@ -408,20 +415,8 @@ pe_main:
     addi s9, s9, -1
     bnez s9, 7b
     sub s3, s3, s2
-    slli t1, s11, 2
-    li t0, {RESULTS}
-    add t0, t0, t1
-    sw s3, 0(t0)
-    jal barrier
-    bnez s11, 8f
-    li a0, 0
-    j exit_program
-8:  j 8b
 """
-    chip = Gap8()
-    chip.load_elf(assemble(folder, translate(source)))
-    assert chip.run(0.1) is Stop.EXITED, chip.fault
-    return chip.peek_words(RESULTS, 8).tolist()
+    return each_core_stores(folder, source, "s3")
 
 
 def test_barrier_that_the_others_sleep_at(tmp_path: Path) -> None:
