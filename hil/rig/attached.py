@@ -32,7 +32,7 @@ LONGEST_S = REACH_S + NAME_SERVICE_S  # that the look at the parts of all rigs m
 SPARE_S = 1.0  # the parts' own deadlines come first
 ENTRIES = {
     "console": "[console] port", "flasher": "[flasher]", "meter": "[meter] resource",
-    "power": "[power] resource",
+    "power": "[power]",
 }  # fmt: skip
 REMOTE = ("console", "flasher")  # reached through a labgrid place, where there is one
 
@@ -76,10 +76,14 @@ def missing_parts(rig: Rig, places: Places) -> dict[str, str]:
         return dict.fromkeys(ENTRIES, "")
     tasks: dict[str, Callable[[], str]] = {
         "console": lambda: console_missing(places.port),
-        "flasher": lambda: flasher_missing(places.flasher, rig.board),
-        "meter": lambda: _meter_missing(rig, places),
+        "flasher": lambda: _asked_alone(
+            "flasher", rig, places, lambda: flasher_missing(places.flasher, rig.board)
+        ),
+        "meter": lambda: _asked_alone(
+            "meter", rig, places, lambda: meter_missing(rig.meter.kind, places.resource)
+        ),
     }
-    if rig.power is not None and rig.power.resource:
+    if rig.power is not None:
         switch = rig.power
         tasks["power"] = lambda: switch_missing(switch)
     return run_all(
@@ -91,11 +95,12 @@ def missing_parts(rig: Rig, places: Places) -> dict[str, str]:
     )
 
 
-def _meter_missing(rig: Rig, places: Places) -> str:
-    """Asked as its only user: a question from aside may disturb somebody's measurement."""
+def _asked_alone(part: str, rig: Rig, places: Places, ask: Callable[[], str]) -> str:
+    """Asked as the part's only user: a question from aside may disturb somebody's measurement,
+    and a GDB server may halt the board for it."""
     try:
-        with locked([places.parts["meter"]], rig.name):
-            return meter_missing(rig.meter.kind, places.resource)
+        with locked([places.parts[part]], rig.name):
+            return ask()
     except RigError as error:
         return str(error)
 

@@ -173,15 +173,20 @@ class ScpiOutput:
             self._manager.close()
 
 
+def uhubctl_path(tool: str = "uhubctl") -> str:
+    """Where the tool is; RigError when it is not installed."""
+    path = shutil.which(tool)
+    if path is None:
+        raise RigError(f"[power] {tool} is not installed; install it or choose another kind")
+    return path
+
+
 class Uhubctl:
     """A port of a USB hub, by ``uhubctl -l LOCATION -p PORT -a on|off`` (mvp/uhubctl)."""
 
     def __init__(self, spec: PowerSpec, tool: str = "uhubctl") -> None:
         self._spec = spec
-        path = shutil.which(tool)
-        if path is None:
-            raise RigError(f"[power] {tool} is not installed; install it or choose another kind")
-        self._path = path
+        self._path = uhubctl_path(tool)
 
     def switch(self, on: bool) -> None:
         spec, action = self._spec, "on" if on else "off"

@@ -1,7 +1,8 @@
 """Is a part of a bench attached at all? Asked before its driver is, because the answer is quick.
 
 Each function says what is missing, or returns "" when the part may be there; only its driver
-then knows more. None of them takes longer than REACH_S and the name service.
+then knows more. But for what is said at ``_nameless``, none takes longer than REACH_S and the name
+service.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import re
 import socket
 import time
 
-from hil.core.errors import FlashError
+from hil.core.errors import FlashError, InstrumentError, RigError
 from hil.rig.flasher_spec import FlasherSpec
 from hil.rig.flashers.opening import tools_of
+from hil.rig.gdb_client import GdbClient
 from hil.rig.ports import is_url, missing_port, url_host
-from hil.rig.power import PowerSpec
+from hil.rig.power import PowerSpec, uhubctl_path
 from hil.rig.relay import ENTRY
+from hil.rig.scpi import ScpiLink
 from hil.rig.usb import UsbDevice, usb_devices
 
 REACH_S = 2.0  # a packet that starts a connection is sent again after one second
@@ -32,33 +35,36 @@ def console_missing(port: str) -> str:
 def flasher_missing(spec: FlasherSpec, board: str) -> str:
     """Of tool, probe or server."""
     if spec.kind == "gdb":
-        host, _, port = spec.server.rpartition(":")
-        return host_missing(host, port, "is the GDB server running? correct [flasher] server")
+        return _gdb_missing(spec.server)
     if spec.kind == "virtual":
         return ""  # its socket answers at once
     return "; ".join(filter(None, (_tool_missing(spec, board), _probe_missing(spec))))
 
 
 def instrument_missing(resource: str) -> str:
-    """Of an instrument by VISA: on USB it is looked for, on the network it is called, and one
-    that takes lines on a socket has to tell its name."""
+    """Of an instrument by VISA: on USB it is looked for, on the network it has to tell its name."""
     fields = resource.split("::")
     if re.fullmatch(r"TCPIP\d*", fields[0], re.IGNORECASE) and len(fields) > 2:
         host, last = fields[1].rpartition("@")[2], fields[-1].upper()
         if last == "SOCKET":
             return _instrument_mute(host, fields[2])
         port = "4880" if "hislip" in resource else "111"
-        return host_missing(host, port, INSTRUMENT_MEND)
+        return host_missing(host, port, INSTRUMENT_MEND) or _nameless(resource)
     if re.fullmatch(r"USB\d*", fields[0], re.IGNORECASE) and len(fields) > 3:
         return _usb_missing(resource, fields)
     return ""
 
 
 def switch_missing(spec: PowerSpec) -> str:
-    """Of a power switch that has a place."""
+    """Of a power switch: its port, its instrument, or its tool."""
     if spec.kind == "relay":
         return missing_port(spec.resource, ENTRY)
-    return instrument_missing(spec.resource)
+    if spec.kind == "uhubctl":
+        try:
+            uhubctl_path()
+        except RigError as error:
+            return str(error)
+    return instrument_missing(spec.resource) if spec.resource else ""
 
 
 def host_missing(host: str, port: str, mend: str) -> str:
@@ -67,6 +73,31 @@ def host_missing(host: str, port: str, mend: str) -> str:
         socket.create_connection((host, int(port)), REACH_S).close()
     except (OSError, ValueError, OverflowError) as error:
         return f"nobody answers at {host}:{port} ({error}); {mend}"
+    return ""
+
+
+def _gdb_missing(server: str) -> str:
+    """Greets the server: it may take a connection and be dead."""
+    try:
+        GdbClient(server, REACH_S).close()
+    except FlashError as error:
+        return str(error)
+    return ""
+
+
+def _nameless(resource: str) -> str:
+    """Of an instrument that is called through VISA's own protocols (VXI-11, HiSLIP).
+
+    Their library waits longer than REACH_S in some places: the caller bounds the whole look.
+    """
+    try:
+        link = ScpiLink(resource, REACH_S)
+        try:
+            link.query("*IDN?")
+        finally:
+            link.close()
+    except InstrumentError as error:
+        return f"{error}; {INSTRUMENT_MEND}"
     return ""
 
 

@@ -53,9 +53,9 @@ def test_everything_that_is_missing_is_told_at_once(tmp_path: Path, lost: dict[s
     _, *lines, mend = str(caught.value).splitlines()
     assert [line.split(": ")[:2] for line in lines] == [
         ["  nucleo", "[console] port"], ["  nucleo", "[flasher]"],
-        ["  nucleo", "[meter] resource"], ["  nucleo", "[power] resource"],
+        ["  nucleo", "[meter] resource"], ["  nucleo", "[power]"],
         ["  gapuino", "[console] port"], ["  gapuino", "[flasher]"],
-        ["  gapuino", "[meter] resource"],
+        ["  gapuino", "[meter] resource"], ["  gapuino", "[power]"],
     ]  # fmt: skip
     assert "/dev/serial/by-id/nucleo does not exist" in lines[0]
     assert "no debug probe with serial 066AFF53" in lines[1]
@@ -158,6 +158,25 @@ def test_a_socket_without_an_instrument_behind_it(
     monkeypatch.setattr(presence, "REACH_S", 0.1)
     said = meter_missing("keysight_n6705c", f"TCPIP0::127.0.0.1::{gateway}::SOCKET")
     assert "takes a connection and does not answer *IDN? within 0.1 s" in said
+
+
+def test_an_instrument_that_is_mute_behind_its_own_protocol(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The port takes the connection (HiSLIP's is fixed, so it is served if it is free)."""
+    try:
+        listener = socket.create_server(("127.0.0.1", 4880))
+    except OSError as error:
+        pytest.skip(f"port 4880 is in use: {error}")
+    monkeypatch.setattr(attached, "LONGEST_S", 0.5)
+    values = STM32 | {"resource": "TCPIP0::127.0.0.1::hislip0::INSTR", "power": GAP8["power"]}
+    rig = rig_of(tmp_path, "nucleo", **values)
+    with listener:
+        places = Places(rig.console.port, rig.flasher, rig.meter.resource)
+        missing = missing_parts(rig, places)
+    assert "nobody answers within 0.5 s" in missing["meter"]
+    assert "[meter] resource" in missing["meter"]
+    assert "uhubctl is not installed" in missing["power"]
 
 
 def test_a_meter_without_a_marker_is_missing_one() -> None:

@@ -14,9 +14,12 @@ import pytest
 
 from hil.core.errors import FlashError
 from hil.core.firmware import Firmware
+from hil.rig import presence
+from hil.rig.flasher_spec import FlasherSpec
 from hil.rig.flashers import UnreachableError
 from hil.rig.flashers.gdb import GdbFlasher, sectors
 from hil.rig.gdb_client import FlashArea, GdbClient
+from hil.rig.presence import flasher_missing
 from hil.sim.gdb.server import GdbServer, listen
 from hil.sim.gdb.stub import Stub
 from hil.sim.powered_chip import PoweredChip
@@ -83,6 +86,14 @@ class TestClient:
             pytest.raises(FlashError, match=r"did not answer b'qSupported.* within 0\.3 s"),
         ):
             GdbClient(server, 0.3)
+
+    def test_the_look_before_work_greets_the_server(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with scripted(plain({})) as server:
+            assert flasher_missing(FlasherSpec("gdb", server=server), "gap8") == ""
+        monkeypatch.setattr(presence, "REACH_S", 0.1)
+        with scripted(lambda _: b"") as server:
+            said = flasher_missing(FlasherSpec("gdb", server=server), "gap8")
+        assert f"GDB server {server} did not answer" in said and "within 0.1 s" in said
 
     def test_a_server_that_hangs_up(self) -> None:
         with (
