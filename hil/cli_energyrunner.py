@@ -113,13 +113,13 @@ def energyrunner(
             else:
                 result = accuracy = measure_accuracy(device, images, _say)
                 said = [f"top-1 {accuracy.accuracy}"]
-            if out is not None:
-                save(result, out)
             origin = device.provenance
             energies = f"energies {origin.energies}, " if origin.energies else ""
             said.append(f"{origin.board}: times {origin.times}, {energies}{origin.timing_model}")
             for line in filter(None, said):
                 _say(line)
+            if out is not None:  # last: a file that cannot be written loses no result
+                save(result, out)
 
 
 def register_energyrunner(app: typer.Typer) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -84,6 +83,7 @@ def quarantine(
 ) -> None:
     """Keep a rig out of every night until lifted, or list the rigs that are out."""
     from hil.core.errors import DataError
+    from hil.rig.lock import user_name
     from hil.run.history import History
     from hil.run.journal import utc_now
 
@@ -97,7 +97,7 @@ def quarantine(
         elif not reason:
             raise DataError(f"quarantine of {rig}: add --reason, somebody will ask")
         else:
-            past.quarantine(rig, utc_now(), reason, getpass.getuser())
+            past.quarantine(rig, utc_now(), reason, user_name())
             _say(f"{rig}: kept out until `hil quarantine {rig} --lift`")
 
 

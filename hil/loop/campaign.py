@@ -20,7 +20,7 @@ from codegen.build import build
 from codegen.generate import feasible_cuts, generate
 from hil.core.board import Board
 from hil.core.console import PROTOCOL_VERSION
-from hil.core.errors import HilError, JournalError, PlanError, TargetError
+from hil.core.errors import HilError, JournalError, PlanError, RigError, TargetError
 from hil.core.firmware import Firmware
 from hil.core.network import Network
 from hil.core.provenance import Provenance
@@ -156,6 +156,7 @@ def open_campaign(
 
     Raises the error of the first board when no board can be built for.
     """
+    refuse_same_board(rigs)
     exists = has_started(folder)
     if exists and not resume:
         raise JournalError(f"{folder}: a run is here already; resume it or choose another folder")
@@ -175,6 +176,16 @@ def open_campaign(
         for name, error in failures.items():
             _quarantine(name, error, journal, report)
         yield Campaign(tuple(rigs), prepared, subject, journal, settings, report, failures)
+
+
+def refuse_same_board(rigs: Sequence[Rig]) -> None:
+    """RigError for two rigs with the same kind of board: a run tells costs apart by board."""
+    boards = [rig.board for rig in rigs]
+    if twice := [rig.name for rig in rigs if boards.count(rig.board) > 1]:
+        raise RigError(
+            f"rigs {' and '.join(twice)} have the same kind of board, and a run tells costs apart "
+            "by board: measure each as a bench of its own"
+        )
 
 
 def _prepare_rigs(

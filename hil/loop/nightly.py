@@ -16,7 +16,7 @@ from pathlib import Path
 
 from hil.core.errors import DataError, HilError
 from hil.core.series import Accepted, NightCost, Series, Verdict
-from hil.loop.campaign import open_campaign
+from hil.loop.campaign import open_campaign, refuse_same_board
 from hil.loop.night_costs import night_costs
 from hil.loop.report import report_data
 from hil.loop.session import Report
@@ -24,8 +24,8 @@ from hil.loop.settings import Settings
 from hil.loop.subject import Subject
 from hil.measure.regression import Judgement, Policy, judge, refuse_nonpositive
 from hil.rig.rigfile import Bench, Rig
-from hil.run.history import History, Quarantine
-from hil.run.journal import utc_now
+from hil.run.history import BY_NIGHTLY, History, Quarantine
+from hil.run.journal import folder_word, utc_now
 from hil.run.reader import JOURNAL, Run
 from reports.render import render
 
@@ -134,7 +134,7 @@ def measure_benches(
     with ExitStack() as stack:
         campaigns = {}
         for bench in benches:
-            run = folder / bench.name
+            run = folder / folder_word(bench.name)
             try:
                 campaigns[bench.name] = stack.enter_context(
                     open_campaign(bench.rigs, subject, run, settings, False, toolchain, report)
@@ -146,7 +146,9 @@ def measure_benches(
             tasks = {name: pool.submit(one.measure) for name, one in campaigns.items()}
             for bench in benches:
                 if bench.name in tasks:
-                    done[bench.name] = _ended(bench, folder / bench.name, tasks[bench.name])
+                    done[bench.name] = _ended(
+                        bench, folder / folder_word(bench.name), tasks[bench.name]
+                    )
     return done
 
 
@@ -159,17 +161,15 @@ def _ended(bench: Bench, run: Path, task: Future[dict[str, HilError]]) -> Measur
 
 
 def _refuse_doubles(benches: Sequence[Bench]) -> None:
-    """Rigs are told apart by name, and costs within a run by board."""
+    """Rigs are told apart by name, benches by their folder, and costs within a run by board."""
     rigs = [rig.name for bench in benches for rig in bench.rigs]
     if twice := sorted({name for name in rigs if rigs.count(name) > 1}):
         raise DataError(f"rig {twice[0]} belongs to two of the benches; name each rig once")
+    folders = [folder_word(bench.name) for bench in benches]
+    if twice := sorted({name for name in folders if folders.count(name) > 1}):
+        raise DataError(f"two benches would write to the same folder, {twice[0]}; rename one")
     for bench in benches:
-        boards = [rig.board for rig in bench.rigs]
-        if twice := sorted({name for name in boards if boards.count(name) > 1}):
-            raise DataError(
-                f"bench {bench.name} has two rigs with board {twice[0]}; a run tells costs apart "
-                "by board: name the rigs as benches of their own"
-            )
+        refuse_same_board(bench.rigs)
 
 
 def _kept_out(history: History) -> dict[str, Quarantine]:
@@ -231,7 +231,7 @@ def _accept(
         if board.failure:
             history.quarantine(board.rig, time, board.failure)
         elif board.costs:
-            history.lift(board.rig)
+            history.lift(board.rig, BY_NIGHTLY)
             if accept or not board.regressed:
                 verdicts = {j.series: j.verdict for j in board.judgements}
                 costs = [(cost, verdicts[cost.series]) for cost in board.costs]

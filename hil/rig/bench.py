@@ -35,8 +35,6 @@ from hil.rig.power import open_power as open_switch
 from hil.rig.rigfile import MeterSpec, Rig
 from hil.rig.twin_process import OWN_METER, TwinCommand, TwinProcess, twin_command, with_option
 
-VIRTUAL_METER = "HIL,VPM"  # how the virtual meter's *IDN? answer begins
-
 
 @dataclass(frozen=True)
 class Origins:
@@ -287,11 +285,11 @@ def check_twin(rig: Rig, flasher: Flasher, status: TwinStatus | None, allow_doub
 
 
 def check_real(rig: Rig, meter: Meter) -> None:
-    """A virtual meter beside a real board would pass a model's energies off as measured."""
-    if meter.identity.startswith(VIRTUAL_METER):
+    """A simulated meter beside a real board would pass a model's energies off as measured."""
+    if meter.origin is not Origin.MEASURED:
         raise RigError(
-            f"rig {rig.name}: the meter {rig.meter.resource} is the virtual one, the board is not; "
-            "name a real meter"
+            f"rig {rig.name}: the meter {rig.meter.resource} ({meter.identity}) is a simulated "
+            "one, the board is not; name a real meter"
         )
 
 

@@ -24,7 +24,7 @@ import json
 import math
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -34,9 +34,11 @@ import numpy as np
 
 from hil.core.calibration import CalibrationLabel
 from hil.core.errors import InstrumentError, RigError
+from hil.core.provenance import Origin
 from hil.core.waveform import Waveform
 from hil.rig.meter import Acquisition, Meter, acquire
 
+MOST_DAYS = 3650
 FILE = "meter-calibrations.toml"
 DIGEST_DIGITS = 12
 
@@ -60,7 +62,7 @@ class Calibration:
             "offset_a": math.isfinite(self.offset_a),
             "shunt_ohms": 0.0 <= self.shunt_ohms < math.inf,
             "cable_ohms": 0.0 <= self.cable_ohms < math.inf,
-            "valid_days": self.valid_days >= 1,
+            "valid_days": 1 <= self.valid_days <= MOST_DAYS,
         }
         for name, good in checks.items():
             if not good:
@@ -124,6 +126,10 @@ class CalibratedMeter:
         return f"{self._meter.identity}; {self._calibration.label}"
 
     @property
+    def origin(self) -> Origin:
+        return self._meter.origin
+
+    @property
     def sample_interval_s(self) -> float:
         return self._meter.sample_interval_s
 
@@ -152,6 +158,30 @@ class CalibratedMeter:
 
     def acquisition(self, busy_s: float) -> AbstractContextManager[Acquisition]:
         return acquire(self, busy_s)
+
+
+def through_points(
+    points: Sequence[tuple[float, float]], shunt_ohms: float = 0.0, nominal_ohms: float = 0.0
+) -> tuple[float, float]:
+    """Gain and offset in amperes of two currents, each as (read, true); RigError.
+
+    What is read has passed the shunt, so that the line through the points holds the shunt's error
+    too. ``apply`` takes that off by itself where the record has the true shunt: then the gain is
+    what remains of the line, and the ``nominal_ohms`` that the readings were made with are needed.
+    """
+    if len(points) != 2 or not all(math.isfinite(value) for pair in points for value in pair):
+        raise RigError(f"two points make a line, not {len(points)}: {points}")
+    (read_1, true_1), (read_2, true_2) = points
+    if read_1 == read_2:
+        raise RigError(f"both points were read as {read_1:g} A; take two currents far apart")
+    slope = (true_2 - true_1) / (read_2 - read_1)
+    if (shunt_ohms > 0) != (nominal_ohms > 0):
+        raise RigError(
+            f"with points, a true shunt ({shunt_ohms:g} ohms) and the nominal one of the rig file "
+            f"({nominal_ohms:g} ohms) are told together, or neither is"
+        )
+    shunts = shunt_ohms / nominal_ohms if nominal_ohms else 1.0
+    return slope * shunts, true_1 - slope * read_1
 
 
 # -- the file -------------------------------------------------------------------------------
@@ -236,10 +266,16 @@ def store(calibration: Calibration, path: Path | None = None) -> Path:
     path = path or default_path()
     records = load_all(path) | {calibration.serial: calibration}
     text = "\n".join(_toml(record) for _, record in sorted(records.items()))
-    path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_suffix(".new")
-    new.write_text(text, encoding="utf-8")
-    new.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new.write_text(text, encoding="utf-8")
+        new.replace(path)
+    except OSError as error:
+        raise RigError(
+            f"{path}: cannot store the calibration: {error}; make the folder writable, or choose "
+            "another with $XDG_CONFIG_HOME"
+        ) from error
     return path
 
 

@@ -60,9 +60,17 @@ def _locked_part(part: str, rig: str) -> Iterator[None]:
         lock.release()
 
 
+def user_name() -> str:
+    """Of whoever runs this; a container may have a number without a name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # OSError from Python 3.13 on
+        return f"user {os.getuid()}"
+
+
 def _me(rig: str) -> dict[str, str | int]:
     return {
-        "user": getpass.getuser(),
+        "user": user_name(),
         "pid": os.getpid(),
         "command": masked(" ".join(sys.argv))[:80],  # everybody may read it
         "rig": rig,

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from hil.core.errors import InstrumentError
+from hil.core.provenance import Origin
 from hil.core.waveform import Waveform
 
 # An acquisition is longer than the work it watches: the host's estimate may be short, and
@@ -26,12 +27,16 @@ class Meter(Protocol):
     """A meter that samples current and marker together.
 
     All methods raise InstrumentError, which names the instrument and the command. ``identity``
-    is known after ``identify``, ``sample_interval_s`` and ``range_a`` after ``configure``: the
-    values the instrument really uses, not those asked for.
+    and ``origin`` are known after ``identify``, ``sample_interval_s`` and ``range_a`` after
+    ``configure``: the values the instrument really uses, not those asked for.
     """
 
     @property
     def identity(self) -> str: ...
+
+    @property
+    def origin(self) -> Origin:
+        """Measured, or modelled for a simulated instrument."""
 
     @property
     def sample_interval_s(self) -> float: ...

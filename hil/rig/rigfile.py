@@ -143,13 +143,20 @@ def load_bench(name: str) -> Bench:
         rig = _rig(data, path)
         return Bench(rig.name, (rig,), path)
     _check_keys(data, ("name", "rigs"), f"{path}")
-    title = _typed(data.get("name"), str, f"{path}: name")
+    title = _name(data.get("name"), path)
     names = data["rigs"]
     if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
         raise RigError(f"{path}: rigs: {names!r} is not a list of rig names")
     if len(set(names)) != len(names):
         raise RigError(f"{path}: rigs: the same rig twice in {names}")
-    return Bench(title, tuple(_load_beside(n, path) for n in names), path)
+    rigs = tuple(_load_beside(n, path) for n in names)
+    titles = [rig.name for rig in rigs]
+    if twice := [rig for rig in rigs if titles.count(rig.name) > 1]:
+        raise RigError(
+            f"{path}: {' and '.join(str(rig.path) for rig in twice)} have the same name = "
+            f"{twice[0].name!r}; rigs are told apart by it"
+        )
+    return Bench(title, rigs, path)
 
 
 def load_rig(name: str) -> Rig:
@@ -225,7 +232,7 @@ def _rig(data: dict[str, Any], path: Path) -> Rig:
         if key in data and key != "meter"
     }
     rig = Rig(
-        name=_typed(data["name"], str, f"{path}: name"),
+        name=_name(data["name"], path),
         board=board,
         console=specs["console"],
         flasher=specs["flasher"],
@@ -290,6 +297,13 @@ def _typed(value: Any, wanted: Any, place: str) -> Any:
         names = {str: "a text", int: "a whole number", float: "a number"}
         raise RigError(f"{place}: {value!r} is not {names[wanted]}")
     return value
+
+
+def _name(value: Any, path: Path) -> str:
+    name: str = _typed(value, str, f"{path}: name")
+    if not name.strip():
+        raise RigError(f"{path}: name = {name!r} is empty; journals and folders are named by it")
+    return name
 
 
 def _check_keys(table: dict[str, Any], known: Sequence[str], place: str) -> None:

@@ -177,18 +177,26 @@ class History(Closing):
     # -- quarantine -------------------------------------------------------------------------
 
     def quarantine(self, rig: str, time: str, reason: str, placed_by: str = BY_NIGHTLY) -> None:
-        """Note a rig as failed. A new reason replaces the old one; the date of the first stays."""
+        """Note a rig as failed. A new reason replaces the old one; the date of the first stays.
+
+        The nightly's own entry never replaces a person's, who may have placed it meanwhile.
+        """
         with self._transaction():
             self._db.execute(
                 "INSERT INTO quarantine VALUES (?, ?, ?, ?) ON CONFLICT (rig) DO UPDATE SET "
-                "reason = excluded.reason, placed_by = excluded.placed_by",
-                (rig, time, reason, placed_by),
+                "reason = excluded.reason, placed_by = excluded.placed_by "
+                "WHERE excluded.placed_by <> ? OR quarantine.placed_by = ?",
+                (rig, time, reason, placed_by, BY_NIGHTLY, BY_NIGHTLY),
             )
 
-    def lift(self, rig: str) -> bool:
-        """End a quarantine; False when there was none."""
+    def lift(self, rig: str, placed_by: str | None = None) -> bool:
+        """End a quarantine, of anybody's or of ``placed_by`` only; False when there was none."""
         with self._transaction():
-            return self._db.execute("DELETE FROM quarantine WHERE rig = ?", (rig,)).rowcount > 0
+            done = self._db.execute(
+                "DELETE FROM quarantine WHERE rig = ? AND placed_by = coalesce(?, placed_by)",
+                (rig, placed_by),
+            )
+            return done.rowcount > 0
 
     def quarantined(self) -> dict[str, Quarantine]:
         """All entries by rig name."""

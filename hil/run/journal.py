@@ -47,11 +47,14 @@ def new_run_folder(root: Path, name: str) -> Path:
 
     ``name`` is made fit for a file's name by ``folder_word``.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root / ".numbers.lock", timeout=10):
-        numbers = [int(p.name[:4]) for p in root.iterdir() if p.name[:4].isdigit()]
-        folder = root / f"{max(numbers, default=0) + 1:04d}-{folder_word(name)}"
-        folder.mkdir()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / ".numbers.lock", timeout=10):
+            numbers = [int(p.name[:4]) for p in root.iterdir() if p.name[:4].isdigit()]
+            folder = root / f"{max(numbers, default=0) + 1:04d}-{folder_word(name)}"
+            folder.mkdir()
+    except OSError as error:  # the lock's Timeout is one too
+        raise JournalError(f"{root}: no run can be kept there: {error}; choose another") from error
     return folder
 
 

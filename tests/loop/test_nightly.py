@@ -17,7 +17,7 @@ from junitparser import JUnitXml
 
 from hil.cli import main
 from hil.core.console import PROTOCOL_VERSION
-from hil.core.errors import DataError, HilError, TargetError
+from hil.core.errors import DataError, HilError, RigError, TargetError
 from hil.core.provenance import Origin, Provenance
 from hil.core.series import Verdict
 from hil.core.trial import (
@@ -252,8 +252,29 @@ def test_rigs_that_cannot_be_told_apart_are_refused(lab):
         lab.night()
     (rig,) = load_bench("virtual-gap8").rigs
     lab.benches = [Bench("twice", (rig, replace(rig, name="other")), rig.path)]
-    with pytest.raises(DataError, match="two rigs with board gap8"):
+    with pytest.raises(RigError, match="virtual-gap8 and other have the same kind of board"):
         lab.night()
+    (stm32,) = load_bench("virtual-stm32f746").rigs
+    lab.benches = [Bench("lab 1", (rig,), rig.path), Bench("lab/1", (stm32,), rig.path)]
+    with pytest.raises(DataError, match="same folder, lab_1"):
+        lab.night()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_person_who_takes_a_rig_during_the_night_keeps_it(lab, monkeypatch, fails):
+    lay, rig = lab._measure, "virtual-gap8"
+
+    def taken(*words):
+        lab.quarantine(rig)
+        return lay(*words)
+
+    if fails:
+        lab.failing = {rig: TargetError("silent")}
+    monkeypatch.setattr(lab, "_measure", taken)
+    lab.night()
+    with History(lab.folder / "history.sqlite") as history:
+        entry = history.quarantined()[rig]
+    assert (entry.placed_by, entry.reason) == ("ann", "on loan")
 
 
 # -- the command ----------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,11 @@ from hil.cli import measure
 from hil.cli_energyrunner import Test as EnergyRunnerTest
 from hil.cli_energyrunner import energyrunner
 from hil.core.errors import RigError
+from hil.core.provenance import Origin
 from hil.loop.subject import Subject
 from hil.rig import attached, presence
 from hil.rig.attached import meter_missing, missing_parts, refuse_missing
-from hil.rig.bench import Places
+from hil.rig.bench import Places, check_real, open_meter
 from hil.rig.lock import locked
 from hil.rig.rigfile import load_rig
 from hil.sim.instruments import make_instrument
@@ -131,6 +133,22 @@ def test_an_instrument_that_tells_its_name_is_there() -> None:
     instrument = make_instrument("rigol_ds1000z", 3.3)
     with InstrumentServer(instrument, PowerTrace(np.array([0.1]), 1e-3, 3.3)) as server:
         assert meter_missing("rigol_ds1000z", server.resource) == ""
+
+
+def test_a_simulated_meter_is_refused_beside_a_real_board(tmp_path: Path) -> None:
+    """Its energies would be called measured."""
+    with InstrumentServer(
+        make_instrument("rigol_ds1000z", 3.3), PowerTrace(np.array([0.1]), 1e-3, 3.3)
+    ) as server:
+        options = "[meter.options]\nshunt_ohms = 0.5\nsupply_v = 3.3"
+        values = {"meter": "rigol_ds1000z", "resource": server.resource, "options": options}
+        rig = rig_of(tmp_path, "nucleo", **STM32 | values)
+        with ExitStack() as stack:
+            places = Places(rig.console.port, rig.flasher, server.resource)
+            meter = open_meter(rig, places, stack)
+            assert meter.origin is Origin.MODELLED
+            with pytest.raises(RigError, match=r"HILSIM.* is a simulated one, the board is not"):
+                check_real(rig, meter)
 
 
 @pytest.fixture(params=[b"", b"KEITHLEY"])

@@ -295,3 +295,19 @@ class TestProbe:
             assert not answer["ok"] and says in answer["error"]
         bench.probe._socket.sendall(b"hello\n")
         assert "not a command: 'hello'" in json.loads(bench.probe._read_line())["error"]
+
+
+def test_a_user_without_a_name_can_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container may run under a number that no passwd file knows."""
+
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 1234")
+
+    monkeypatch.setattr(lock, "FOLDER", tmp_path)
+    monkeypatch.setattr(lock.getpass, "getuser", nobody)
+    with (
+        lock.locked(["part"], "one"),
+        pytest.raises(RigError, match=rf"in use by user {os.getuid()}, process"),
+        lock.locked(["part"], "two"),
+    ):
+        pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,14 @@ from test_waveform import waveform
 from hil.core.calibration import CalibrationLabel
 from hil.core.errors import InstrumentError, RigError
 from hil.rig import calibration
-from hil.rig.calibration import CalibratedMeter, Calibration, find, load_all, store
+from hil.rig.calibration import (
+    CalibratedMeter,
+    Calibration,
+    find,
+    load_all,
+    store,
+    through_points,
+)
 
 DAY = datetime.date(2026, 11, 25)
 IDENTITY = "ACME,M1,SN7,1.0"
@@ -170,3 +178,36 @@ def test_a_calibrated_meter_is_a_meter() -> None:
     assert inner.calls == [
         "identify", "configure 100000 0.1", "arm", "read", "arm", "abort", "close",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("stored_ohms", [0.0, 0.475])
+def test_two_points_give_back_the_true_current_with_or_without_the_true_shunt(
+    stored_ohms: float,
+) -> None:
+    """A meter with a nominal shunt of 0.5 ohms that has 0.475, and with 1 mA of offset."""
+
+    def read(true_a: float) -> float:
+        return (true_a * 0.475 + 0.5e-3) / 0.5
+
+    points = [(read(true_a), true_a) for true_a in (0.01, 0.09)]
+    nominal_ohms = 0.5 if stored_ohms else 0.0
+    gain, offset_a = through_points(points, stored_ohms, nominal_ohms)
+    record = Calibration("S", "M", DAY, gain=gain, offset_a=offset_a, shunt_ohms=stored_ohms)
+    told = replace(waveform(), current_a=np.full(9, read(0.05), np.float32), series_ohms=0.5,
+                   marker=np.zeros(9, np.bool_))  # fmt: skip
+    assert record.apply(told).current_a == pytest.approx(0.05, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("points", "shunts", "says"),
+    [
+        ([(0.01, 0.01)], (0.0, 0.0), "two points make a line"),
+        ([(0.01, 0.01), (0.01, 0.02)], (0.0, 0.0), "take two currents far apart"),
+        ([(0.01, 0.01), (0.09, math.nan)], (0.0, 0.0), "two points make a line"),
+        ([(0.01, 0.01), (0.09, 0.09)], (0.5, 0.0), "told together"),
+        ([(0.01, 0.01), (0.09, 0.09)], (0.0, 0.5), "told together"),
+    ],
+)
+def test_points_that_are_no_line(points: list, shunts: tuple[float, float], says: str) -> None:
+    with pytest.raises(RigError, match=says):
+        through_points(points, *shunts)

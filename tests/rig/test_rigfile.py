@@ -168,3 +168,17 @@ def test_unknown_names_list_the_known() -> None:
         load_bench("virtuel")
     with pytest.raises(RigError, match="does not exist"):
         load_bench("virtuel.toml")
+
+
+def test_two_files_with_one_name_are_no_bench(tmp_path: Path) -> None:
+    for stem in ("one", "two"):
+        write(tmp_path, GOOD, stem)
+    bench = write(tmp_path, 'name = "lab"\nrigs = ["one", "two"]', "lab")
+    with pytest.raises(RigError, match=r"one\.toml and .*two\.toml have the same name = 'mine'"):
+        load_bench(bench)
+
+
+@pytest.mark.parametrize("text", [GOOD, 'name = "mine"\nrigs = ["virtual-gap8"]'])
+def test_an_empty_name_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(RigError, match="name = ' ' is empty"):
+        load_bench(write(tmp_path, text.replace('"mine"', '" "')))

@@ -16,7 +16,7 @@ from hil.core.cost import Interval
 from hil.core.errors import DataError, JournalError
 from hil.core.provenance import Origin, Provenance
 from hil.core.series import NightCost, Quantity, Series, Verdict
-from hil.run.history import History
+from hil.run.history import BY_NIGHTLY, History
 
 ROOT = Path(__file__).parents[2]
 ORIGIN = Provenance(
@@ -176,3 +176,14 @@ def test_quarantine(tmp_path):
         assert not entries["rig-1"].by_person and entries["rig-2"].by_person
         assert history.lift("rig-1") and not history.lift("rig-1")
         assert list(history.quarantined()) == ["rig-2"]
+
+
+def test_the_nightly_leaves_a_persons_quarantine_alone(tmp_path):
+    with History(tmp_path / "h") as history:
+        history.quarantine("rig-1", "monday", "silent")
+        history.quarantine("rig-1", "tuesday", "on loan", "ann")
+        history.quarantine("rig-1", "tuesday", "silent again")
+        entry = history.quarantined()["rig-1"]
+        assert (entry.reason, entry.placed_by, entry.by_person) == ("on loan", "ann", True)
+        assert not history.lift("rig-1", BY_NIGHTLY) and history.quarantined()
+        assert history.lift("rig-1", "ann") and not history.quarantined()

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 import numpy as np
 
 from hil.core.errors import DataError, InstrumentError
+from hil.core.provenance import Origin
 from hil.core.waveform import Waveform
 from hil.rig.meter import Acquisition, acquire
 from hil.rig.scpi import ScpiLink, origin_of
@@ -57,6 +58,11 @@ class ScpiMeter:
     def _give_up(self) -> None:
         """Stop the acquisition under way."""
         raise NotImplementedError
+
+    @property
+    def origin(self) -> Origin:
+        """By the serial number: simulated products tell theirs as such."""
+        return origin_of(self.identity)
 
     # -- hil.rig.meter.Meter ----------------------------------------------------------------
 
@@ -142,7 +148,7 @@ class ScpiMeter:
                 overload=overload,
                 lost_samples=lost_samples,
                 meter=self.identity,
-                origin=origin_of(self.identity),
+                origin=self.origin,
                 series_ohms=series_ohms,
             )
         except DataError as error:

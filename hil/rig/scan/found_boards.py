@@ -12,7 +12,10 @@ from hil.rig.scan.listing import Listing, Probe, SerialPort
 from hil.rig.scan.models import GAPUINO, OLIMEX, STLINKS, UARTS
 from hil.rig.scan.tables import Entry, Table
 
-F746_CHIP_ID = 0x449  # DBGMCU_IDCODE of STM32F74x and F75x, RM0385 40.6.1
+# By DBGMCU_IDCODE: STM32F74x and F75x (RM0385 40.6.1), F76x and F77x (RM0410 43.6.1).
+CHIP_IDS = {0x449: "stm32f746", 0x451: "stm32f767"}
+# What pyOCD has to be told, where the ST-LINK alone does not tell it.
+PYOCD_TARGETS = {"stm32f767": "stm32f767zi"}
 NO_PORT = "NOT FOUND: name the console's port"
 
 
@@ -33,7 +36,7 @@ def found_boards(listing: Listing) -> tuple[list[FoundBoard], list[str]]:
     boards, others = [], []
     for probe, port in _stlinks(listing):
         chip = _Chip.of(probe.serial, listing)
-        if chip.is_f746 is False:
+        if chip.name and not chip.board:
             others.append(f"{_probe_name(probe)}: its chip is {chip.name}, no board of hil-clio")
             continue
         boards.append(_nucleo(probe, port, chip, listing))
@@ -62,10 +65,11 @@ def _rest(board: FoundBoard) -> tuple[str, str, Table, Table, Table | None]:
 
 @dataclass(frozen=True)
 class _Chip:
-    """What the tools know about the chip behind an ST-LINK. ``is_f746`` is None: nothing."""
+    """What the tools know about the chip behind an ST-LINK: ``name`` is empty where they know
+    nothing, ``board`` where it is none of this repository's."""
 
-    is_f746: bool | None
-    name: str
+    name: str = ""
+    board: str = ""
 
     @classmethod
     def of(cls, serial: str, listing: Listing) -> _Chip:
@@ -74,14 +78,15 @@ class _Chip:
             digits = re.fullmatch(r"0x[0-9a-fA-F]+", said.get("chipid", ""))
             chip_id = int(digits[0], 16) if digits else 0  # 0: the chip did not answer
             if chip_id and said.get("serial", "").upper() == serial.upper():
-                return cls(chip_id == F746_CHIP_ID, said.get("dev-type", hex(chip_id)))
+                return cls(said.get("dev-type", hex(chip_id)), CHIP_IDS.get(chip_id, ""))
         for board in _pyocd_boards(listing.pyocd):
             target = str(board.get("target") or "")
             if str(board.get("unique_id", "")).upper() == serial.upper() and target:
-                name = str(board.get("board_name") or target)
-                # pyOCD calls a chip that it does not know cortex_m.
-                return cls(None if target == "cortex_m" else "stm32f746" in target.lower(), name)
-        return cls(None, "")
+                if target == "cortex_m":  # what pyOCD calls a chip that it does not know
+                    return cls()
+                ours = [name for name in CHIP_IDS.values() if name in target.lower()]
+                return cls(str(board.get("board_name") or target), "".join(ours))
+        return cls()
 
 
 def _pyocd_boards(text: str) -> list[dict[str, object]]:
@@ -111,14 +116,18 @@ def _probe_name(probe: Probe) -> str:
 
 def _nucleo(probe: Probe, port: SerialPort | None, chip: _Chip, listing: Listing) -> FoundBoard:
     kind = listing.flashers[0] if listing.flashers else "openocd"
-    sure = f"its chip is {chip.name}" if chip.is_f746 else "ASSUMED: no tool told which chip it has"
+    board = chip.board or "stm32f746"
+    sure = f"its chip is {chip.name}" if chip.board else "ASSUMED: no tool told which chip it has"
     missing = () if listing.flashers else (
         "NOT INSTALLED: none of openocd, st-flash, pyocd; apt-get install openocd",
     )  # fmt: skip
-    flasher = Table("flasher", (Entry("kind", kind), Entry("serial", probe.serial)), missing)
+    told = [Entry("kind", kind), Entry("serial", probe.serial)]
+    if kind == "pyocd" and board in PYOCD_TARGETS:
+        told.append(Entry("target", PYOCD_TARGETS[board]))
+    flasher = Table("flasher", tuple(told), missing)
     return FoundBoard(
-        "nucleo", "stm32f746", f"{_probe_name(probe)}; {sure}", _console("stm32f746", port),
-        flasher, _power(probe.place, listing),
+        "nucleo", board, f"{_probe_name(probe)}; {sure}", _console(board, port), flasher,
+        _power(probe.place, listing),
     )  # fmt: skip
 
 

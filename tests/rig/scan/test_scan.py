@@ -120,6 +120,23 @@ def test_a_chip_that_pyocd_does_not_know_is_assumed(target: str) -> None:
     assert ("ASSUMED" in propose(listing).files["nucleo"]) == (target == "cortex_m")
 
 
+@pytest.mark.parametrize("kind", ["st_info", "pyocd"])
+def test_a_nucleo_f767(kind: str, tmp_path: Path) -> None:
+    """RM0410 43.6.1: 0x451; of pyOCD's targets one has to be named (docs/flashing.md)."""
+    listing = recorded("nucleo_n6705c")
+    said = {
+        "st_info": {"st_info": listing.st_info.replace("0x449", "0x451")},
+        "pyocd": {
+            "st_info": "", "flashers": ("pyocd",),
+            "pyocd": json.dumps({"boards": [{"unique_id": NUCLEO, "target": "stm32f767zitx"}]}),
+        },
+    }  # fmt: skip
+    proposal = propose(dataclasses.replace(listing, **said[kind]))
+    (rig,) = loaded(proposal, tmp_path).rigs
+    assert rig.board == "stm32f767"
+    assert rig.flasher.target == ("stm32f767zi" if kind == "pyocd" else "")
+
+
 def test_no_board_is_told_with_what_there_is() -> None:
     listing = dataclasses.replace(recorded("gapuino_ppk2_hub"), ports=(), probes=())
     lonely = dataclasses.replace(listing, joulescopes=("u/js110/002500",))
