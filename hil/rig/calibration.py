@@ -38,7 +38,7 @@ from hil.core.provenance import Origin
 from hil.core.waveform import Waveform
 from hil.rig.meter import Acquisition, Meter, acquire
 
-MOST_DAYS = 3650
+MOST_DAYS = 36_500
 FILE = "meter-calibrations.toml"
 DIGEST_DIGITS = 12
 
