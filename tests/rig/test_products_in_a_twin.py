@@ -86,7 +86,7 @@ def test_a_required_calibration_is_applied_and_named(
     ):
         pass
     record = calibration.Calibration(
-        "HILSIM0005", "N6705C", datetime.date(2026, 1, 1), 100_000, gain=1.5
+        "HILSIM0005", "N6705C", datetime.date(2026, 1, 1), 36_500, gain=1.5
     )
     calibration.store(record)
     with open_rig(rig, command=scripted_command, allow_double=True) as opened:
