@@ -16,6 +16,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="RAM for the programs, writable and executable (default: L2 of the GAP8 behind "
         "0x1C010000, all RAM of an STM32F746)",
     )
+    group.addoption(
+        "--gdb-uart-loopback",
+        action="store_true",
+        help="a wire joins TX and RX of the target's UART",
+    )
+    group.addoption(
+        "--gdb-cycles-within",
+        type=float,
+        metavar="FRACTION",
+        help="how far rows of cycles may be off there (default: what the virtual chip is held to)",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -62,6 +62,14 @@ def gap8_target(gdb_target: GdbTarget | None) -> Target:
     return _chosen(gdb_target, "gap8")
 
 
+@pytest.fixture
+def virtual_gap8(gap8_target: Target) -> ChipTarget:
+    """The same where it is the virtual chip, for what is that one's own; else skipped."""
+    if not isinstance(gap8_target, ChipTarget):
+        pytest.skip("is about the virtual chip")
+    return gap8_target
+
+
 @pytest.fixture(scope="module")
 def m7_target(gdb_target: GdbTarget | None) -> Target:
     """A Cortex-M7, reset."""

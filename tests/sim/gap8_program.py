@@ -1,7 +1,8 @@
-"""Helpers of the GAP8 tests: assemble a program with zig, and the prologue that starts a cluster.
+"""GAP8 programs in assembly with Xpulp, linked with zig.
 
-The prologue (fabric controller) powers the cluster at its reset clock, enables both caches and
-starts the eight cores at ``pe_main``; the test's ``fc_main`` runs meanwhile.
+``Gap8Programs`` run on any target, on the control core and the cluster
+(docs/instruction-tests.md). ``assemble`` makes an ELF for tests of the virtual chip itself: it
+starts at ``fc_main``, cluster cores (``start_cluster``) at ``pe_main``.
 """
 
 from __future__ import annotations
@@ -9,13 +10,19 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from targets import Programs, Target, words, write_words
 from xpulp_assembler import translate
 
 from hil.sim.chip import Stop
 from hil.sim.socs.gap8 import Gap8
+
+FIRMWARE = Path(__file__).parent / "firmware"
+CLUSTER = (FIRMWARE / "gap8_cluster.S").read_text()
+ON_TARGET = (FIRMWARE / "gap8_on_target.S").read_text()
 
 FLAGS = (
     "-target", "riscv32-freestanding-none", "-mcpu=generic_rv32+m+c-a-d-f", "-O2", "-ffreestanding",
@@ -60,34 +67,6 @@ _start:
     sw t1, 0(t0)
     j fc_main
 
-    # Starts the cluster; clobbers t0-t3.
-start_cluster:
-    li t0, 0x1A104000
-    li t1, 0x2A01          # power and clock by register, reset, FLL power-down as at entry
-    sw t1, 0x70(t0)
-    ori t1, t1, 8          # power on
-    sw t1, 0x70(t0)
-    li t2, 4000
-1:  addi t2, t2, -1
-    bnez t2, 1b
-    sw zero, 0x0C(t0)
-    li t1, 0x209
-    sw t1, 0x70(t0)        # out of reset, clock on
-    li t0, 0x10201400
-    li t1, -1
-    sw t1, 0(t0)
-    li t0, 0x10200040
-    la t1, pe_vectors
-    li t2, 8
-2:  sw t1, 0(t0)
-    addi t0, t0, 4
-    addi t2, t2, -1
-    bnez t2, 2b
-    li t0, 0x10200008
-    li t1, 0xFF
-    sw t1, 0(t0)
-    ret
-
     # Ends the program with exit code a0.
 exit_program:
     li t0, 0x1A1040A0
@@ -95,33 +74,6 @@ exit_program:
     or a0, a0, t1
     sw a0, 0(t0)
 1:  j 1b
-
-    .balign 256
-pe_vectors:
-    .space 0x80
-    csrr a0, 0xF14
-    li sp, 0x10010000
-    slli t0, a0, 9
-    sub sp, sp, t0
-    j pe_main
-
-    # A barrier of all cores; the caller's event mask must hold bit 16. Clobbers t0, t1.
-barrier:
-    li t0, 0x00204200
-    .4byte 0x01C2E303      # p.elw t1, 0x1C(t0)
-    ret
-
-    # Barrier masks of all eight cores (by one core), and this core's event mask.
-init_barrier:
-    li t0, 0x00204200
-    li t1, 0xFF
-    sw t1, 0(t0)
-    sw t1, 0x0C(t0)
-listen_barrier:
-    li t0, 0x00204000
-    li t1, 0x10000
-    sw t1, 0(t0)
-    ret
 """
 
 # An FC or cluster cores that sleep for good: no event is in their mask.
@@ -140,18 +92,68 @@ pe_main:
 """
 
 
-def assemble(folder: Path, source: str, c_source: str = "") -> Path:
-    """An ELF of the prologue, ``source`` (assembly, RVC off) and optional C."""
-    name = hashlib.sha256((source + c_source).encode()).hexdigest()[:12]
+# On the control core: HyperBus and its pads on, RAM on chip select 0 and flash from 0x01000000 on;
+# its base in s2. Clobbers t0 to t2.
+HYPERBUS_ON = """
+    li t0, 0x1A102780
+    lw t1, 0(t0)
+    ori t1, t1, 8
+    sw t1, 0(t0)
+    li t0, 0x1A104148          # pads 36, 37, 40 to 50: function 3
+    lw t1, 0(t0)
+    li t2, 0xFFFF0F00
+    or t1, t1, t2
+    sw t1, 0(t0)
+    lw t1, 4(t0)
+    ori t1, t1, 0x3F
+    sw t1, 4(t0)
+    li s2, 0x1A102180
+    li t1, 0x700               # latency 7, base 0
+    sw t1, 0x28(s2)
+    li t1, 4                   # RAM
+    sw t1, 0x34(s2)
+    li t1, 0x701               # latency 7, base 1 << 24
+    sw t1, 0x38(s2)
+    sw zero, 0x44(s2)          # flash
+"""
+
+
+class Gap8Programs(Programs):
+    """Programs of an assembly source, behind the frame of ``gap8_on_target.S``."""
+
+    def __init__(self, source: str, target: Target, folder: Path) -> None:
+        path = folder / "gap8_programs.S"
+        path.write_text(translate(f"{ON_TARGET}\n{CLUSTER}\n{source}\n"))
+        self.ram = target.ram
+        super().__init__(path, "gap8", target, folder)
+
+    def on_cluster(
+        self,
+        function: str,
+        parameters: Sequence[int] = (),
+        prepare: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Runs ``function`` on all cluster cores, with up to 16 words as its parameters."""
+
+        def before() -> None:
+            write_words(self._target, self.symbols["parameters"], *parameters)
+            prepare()
+
+        self.run("on_cluster", before, a0=self.symbols[function])
+
+    def words(self, count: int) -> tuple[int, ...]:
+        """What the program has stored from ``results`` on."""
+        return words(self._target, self.symbols["results"], count)
+
+
+def assemble(folder: Path, source: str) -> Path:
+    """An ELF of the prologue and ``source`` (assembly, RVC off)."""
+    name = hashlib.sha256(source.encode()).hexdigest()[:12]
     assembly, script = folder / f"{name}.S", folder / f"{name}.ld"
-    assembly.write_text(PROLOGUE + source + "\n")
+    assembly.write_text(f"{PROLOGUE}{translate(CLUSTER)}\n{source}\n")
     script.write_text(LINKER)
-    inputs = [str(assembly)]
-    if c_source:
-        (folder / f"{name}.c").write_text(c_source)
-        inputs.append(str(folder / f"{name}.c"))
     elf = folder / f"{name}.elf"
-    command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, "-T", str(script), *inputs]
+    command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, "-T", str(script), str(assembly)]
     done = subprocess.run([*command, "-o", str(elf)], capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.fail(f"assembler: {done.stderr}")

@@ -108,7 +108,11 @@ class Programs:
         self.symbols = {name: at & ~1 for name, at in image.symbols.items()}
 
     def run(
-        self, name: str, prepare: Callable[[], object] = lambda: None, **registers: int
+        self,
+        name: str,
+        prepare: Callable[[], object] = lambda: None,
+        end: str = "stop",
+        **registers: int,
     ) -> None:
         """Reset the target, load, ``prepare``, set ``registers`` and run the program ``name``."""
         target = self._target
@@ -117,7 +121,7 @@ class Programs:
         prepare()
         for register, value in {"sp": target.ram.end, **registers}.items():
             target.set_register(register, value)
-        target.run(self.symbols[name], self.symbols["stop"])
+        target.run(self.symbols[name], self.symbols[end])
 
     def results(self, *names: str) -> tuple[int, ...]:
         """Registers behind a run."""

@@ -1,34 +1,49 @@
-"""The convolution engine against a plain loop over pixels, driven by cluster core 0."""
+"""The convolution engine against a plain loop over pixels, driven by cluster core 0.
+
+The programs run on the virtual GAP8 or behind ``--gdb-target`` (docs/instruction-tests.md). What the
+virtual one refuses is at the end, and is about that one only.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from gap8_program import FC_SLEEPS, assemble
-from xpulp_assembler import translate
+from gap8_program import Gap8Programs
+from targets import ChipTarget, Target
 
-from hil.sim.chip import Stop
-from hil.sim.socs.gap8 import Gap8
+# Places in the part of L1 that core 0 copies in from L2 and back.
+L1, L1_BYTES = 0x10000000, 0x1400
+IMAGE, WEIGHTS, OUTPUTS = 0x100, 0x400, (0x800, 0xC00, 0x1000)
+ROW_BYTES = 64  # from line to line of an output
 
-TABLE, RESULT = 0x1C060000, 0x1C070000
-IMAGE, WEIGHTS, OUTPUTS = 0x10000100, 0x10002000, (0x10003000, 0x10004000, 0x10005000)
+# Parameters: L1's content in L2, and a table of (HWCE register, value) up to a negative one.
+SOURCE = f"""
+    .macro copy_l1 from, to
+    mv t0, \\from
+    mv t1, \\to
+    li t2, {L1_BYTES // 4}
+9:  lw t3, 0(t0)
+    sw t3, 0(t1)
+    addi t0, t0, 4
+    addi t1, t1, 4
+    addi t2, t2, -1
+    bnez t2, 9b
+    .endm
 
-# Writes a table of (HWCE register, value) after acquiring a job, triggers and sleeps to its end.
-PROGRAM = (
-    FC_SLEEPS
-    + f"""
-pe_main:
+# Acquires a job, writes the table, triggers and sleeps to the job's end.
+convolve:
     beqz a0, 1f
-    li t0, 0x00204000
-    sw zero, 0(t0)
-    p.elw t1, 0x38(t0)
-1:  li t0, 0x10200018
+    ret
+1:  lw s0, 0(a1)
+    lw s3, 4(a1)
+    li s1, {L1}
+    copy_l1 s0, s1
+    li t0, 0x10200018      # its clock on
     li t1, 0xC00
     sw t1, 0(t0)
     li s2, 0x10201000
-    li s3, {TABLE}
     lw t0, 4(s3)           # GEN_CONFIG0 first
     sw t0, 0x20(s2)
     lw s4, 4(s2)           # acquire
@@ -47,16 +62,19 @@ pe_main:
     sw t1, 0(t0)
     sw zero, 0(s2)
     p.elw t1, 0x3C(t0)
-    li t0, {RESULT}
-    sw s4, 0(t0)
+    sw s4, 0(a2)
     lw t1, 8(s2)
-    sw t1, 4(t0)
+    sw t1, 4(a2)
     lw t1, 0xC(s2)
-    sw t1, 8(t0)
-    li a0, 0
-    j exit_program
+    sw t1, 8(a2)
+    copy_l1 s1, s0
+    ret
+
+without_clock:
+    li t0, 0x10201000
+    lw t1, 0x0C(t0)
+    ret
 """
-)
 
 
 def _reference(image, taps, start, shift, rounded):
@@ -75,33 +93,73 @@ def _reference(image, taps, start, shift, rounded):
     return result
 
 
-def _run(folder: Path, config: int, shape: tuple[int, int], count: int, seed: int, table=()):
-    """Runs one job on a random 12-row image; (chip, image, taps, planes before)."""
+@dataclass(frozen=True)
+class Job:
+    """One job on a random 12-row image; shapes as (rows, columns)."""
+
+    config: int
+    image: np.ndarray
+    taps: np.ndarray  # output, row, column
+    before: np.ndarray  # output, row, column: what the engine may add to
+
+    def registers(self) -> dict[int, int]:
+        """What the job asks of the engine."""
+        count, rows, columns = self.before.shape
+        return {
+            0x20: self.config, 0x40: rows * columns // 2, 0x44: ROW_BYTES << 16 | columns // 2,
+            0x6C: 12 * 7, 0x70: 28 << 16 | 7, 0x78: L1 + IMAGE, 0x7C: L1 + WEIGHTS,
+            0x80: 0xFF9C << 16 | 7, 0x84: {1: 7, 2: 3, 3: 1}[count],
+        } | {0x58 - 4 * i: L1 + OUTPUTS[i] for i in range(count)} | {
+            0x68 - 4 * i: L1 + OUTPUTS[i] for i in range(count)}  # fmt: skip
+
+    def content(self) -> bytes:
+        """L1 before it."""
+        data = bytearray(L1_BYTES)
+        image, taps = self.image.tobytes(), self.taps.transpose(1, 2, 0).tobytes()
+        data[IMAGE : IMAGE + len(image)] = image
+        data[WEIGHTS : WEIGHTS + len(taps)] = taps
+        for at, plane in zip(OUTPUTS, self.before, strict=False):
+            for row in plane:
+                data[at : at + 2 * len(row)] = row.tobytes()
+                at += ROW_BYTES
+        return bytes(data)
+
+    def output(self, number: int, content: bytes) -> np.ndarray:
+        """One of its outputs in L1 behind it."""
+        _, rows, columns = self.before.shape
+        plane = np.frombuffer(content, "<i2", rows * ROW_BYTES // 2, OUTPUTS[number])
+        return plane.reshape(rows, -1)[:, :columns]
+
+
+def random_job(config: int, shape: tuple[int, int], count: int, seed: int) -> Job:
     rng = np.random.default_rng(seed)
     height, width = shape
     wide = max(width, 5)  # the line buffer works in 5-column lines
     rows, columns = 12 - height + 1, 14 - wide + 1
-    image = rng.integers(-3000, 3000, (12, 14)).astype("<i2")
-    taps = rng.integers(-400, 400, (count, height, width)).astype("<i2")
-    before = rng.integers(-2000, 2000, (count, rows, columns)).astype("<i2")
-    packed = taps.transpose(1, 2, 0).tobytes()
-    job = {
-        0x20: config, 0x40: rows * columns // 2, 0x44: 64 << 16 | columns // 2,
-        0x6C: 12 * 7, 0x70: 28 << 16 | 7, 0x78: IMAGE, 0x7C: WEIGHTS,
-        0x80: 0xFF9C << 16 | 7, 0x84: {1: 7, 2: 3, 3: 1}[count],
-    } | {0x58 - 4 * i: OUTPUTS[i] for i in range(count)} | {
-        0x68 - 4 * i: OUTPUTS[i] for i in range(count)}  # fmt: skip
-    job |= dict(table)
-    chip = Gap8()
-    chip.load_elf(assemble(folder, translate(PROGRAM)))
-    words = [w for pair in job.items() for w in pair] + [0xFFFFFFFF]
-    chip.poke_bytes(TABLE, np.array(words, dtype="<u4").tobytes())
-    chip.poke_bytes(IMAGE, image.tobytes())
-    chip.poke_bytes(WEIGHTS, packed + bytes(2))
-    for i in range(count):
-        for r in range(rows):
-            chip.poke_bytes(OUTPUTS[i] + 64 * r, before[i, r].tobytes())
-    return chip, image, taps, before
+    return Job(
+        config,
+        rng.integers(-3000, 3000, (12, 14)).astype("<i2"),
+        rng.integers(-400, 400, (count, height, width)).astype("<i2"),
+        rng.integers(-2000, 2000, (count, rows, columns)).astype("<i2"),
+    )
+
+
+@pytest.fixture(scope="module")
+def programs(gap8_target: Target, tmp_path_factory: pytest.TempPathFactory) -> Gap8Programs:
+    return Gap8Programs(SOURCE, gap8_target, tmp_path_factory.mktemp("hwce"))
+
+
+def run(target: Target, programs: Gap8Programs, content: bytes, registers: dict[int, int]) -> bytes:
+    """L1 behind a job."""
+    at, table = target.ram.start + 0x8000, target.ram.start + 0xA000
+    pairs = [word for pair in registers.items() for word in pair] + [0xFFFFFFFF]
+
+    def prepare() -> None:
+        target.write(at, content)
+        target.write(table, np.array(pairs, dtype="<u4").tobytes())
+
+    programs.on_cluster("convolve", [at, table], prepare)
+    return target.read(at, L1_BYTES)
 
 
 MODES = {  # convolution field, shape, outputs
@@ -117,21 +175,20 @@ FLAGS = {  # NF 64, NY 128, NCP 1 << 13, RND 1 << 14
 
 @pytest.mark.parametrize("flags", FLAGS)
 @pytest.mark.parametrize("mode", MODES)
-def test_convolutions(mode: str, flags: str, tmp_path: Path) -> None:
+def test_convolutions(mode: str, flags: str, gap8_target: Target, programs: Gap8Programs) -> None:
     field, shape, count = MODES[mode]
     shift = 2 if flags == "saturated" else 9
     config = FLAGS[flags] | field << 11 | shift
-    chip, image, taps, before = _run(tmp_path, config, shape, count, seed=len(mode))
-    assert chip.run(0.01) is Stop.EXITED, chip.fault
-    assert chip.peek_words(RESULT, 3).tolist() == [0, 1, 0]  # job number, finished, idle
-    rows, columns = before.shape[1:]
-    part = image[:, : columns + shape[1] - 1]
+    job = random_job(config, shape, count, seed=len(mode))
+    behind = run(gap8_target, programs, job.content(), job.registers())
+    assert programs.words(3) == (0, 1, 0)  # job number, finished, idle
+    rows, columns = job.before.shape[1:]
+    part = job.image[:, : columns + shape[1] - 1]
     for i in range(count):
-        start = before[i] if not config & 128 else np.full((rows, columns), -100)
-        used = taps[i] if config & 64 else taps[i, ::-1, ::-1]
+        start = job.before[i] if not config & 128 else np.full((rows, columns), -100)
+        used = job.taps[i] if config & 64 else job.taps[i, ::-1, ::-1]
         wanted = _reference(part, used, start, shift, bool(config & 1 << 14))
-        got = [chip.peek_words(OUTPUTS[i] + 64 * r, columns // 2).tobytes() for r in range(rows)]
-        assert b"".join(got) == wanted.astype("<i2").tobytes()
+        assert (job.output(i, behind) == wanted).all()
         if flags == "saturated":
             assert abs(wanted.astype(int)).max() >= 32767
 
@@ -150,18 +207,21 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_not_modelled_stops_the_core(name: str, tmp_path: Path) -> None:
-    change, text = REFUSED[name]
-    chip, *_ = _run(tmp_path, 1 << 11 | 64 | 128, (3, 3), 1, seed=1, table=[change])
-    assert chip.run(0.01) is Stop.FAULT
-    assert chip.fault is not None and text in chip.fault.reason
-    assert chip.fault.core == 0 and chip.fault.address >> 8 == 0x102010
-    assert 0x1C010000 < chip.fault.pc < 0x1C020000
+def test_what_is_not_modelled_stops_the_core(
+    name: str, virtual_gap8: ChipTarget, programs: Gap8Programs
+) -> None:
+    (register, value), text = REFUSED[name]
+    job = random_job(1 << 11 | 64 | 128, (3, 3), 1, seed=1)
+    with pytest.raises(AssertionError, match="FAULT"):
+        run(virtual_gap8, programs, job.content(), job.registers() | {register: value})
+    fault = virtual_gap8.chip.fault
+    assert fault is not None and text in fault.reason
+    assert fault.core == 0 and fault.address >> 8 == 0x102010
+    assert virtual_gap8.ram.start < fault.pc < virtual_gap8.ram.start + 0x10000
 
 
-def test_without_its_clock_the_engine_does_not_answer(tmp_path: Path) -> None:
-    source = FC_SLEEPS + "pe_main:\n li t0, 0x10201000\n lw t1, 0x0C(t0)\n"
-    chip = Gap8()
-    chip.load_elf(assemble(tmp_path, translate(source)))
-    assert chip.run(0.01) is Stop.FAULT
-    assert chip.fault is not None and "clock" in chip.fault.reason
+def test_without_its_clock_the_engine_does_not_answer(
+    virtual_gap8: ChipTarget, programs: Gap8Programs
+) -> None:
+    with pytest.raises(AssertionError, match="clock"):
+        programs.on_cluster("without_clock")

@@ -50,6 +50,7 @@ WRITES = {
     "interrupt type 3": (GPIO + 0x10, 3 << 6, "type 3"),
     "cluster event mask": (0x1A10600C, 0, "only those for the FC"),
     "timer input": (TIMER, 1 << 3, "input event"),
+    "hyperbus": (HYPERBUS + 0x24, 1, r"\+0x24"),
     "open loop": (0x1A100004, 0x05F5, "open loop"),
 }  # fmt: skip
 
@@ -81,20 +82,40 @@ def test_kept_registers_read_back(chip: Gap8) -> None:
         assert read(chip, address) == 0x11223344
 
 
+def _transfer(chip: Gap8, address: int, l2: int = 0x1C001000, size: int = 4, side: int = 0) -> None:
+    """Starts one on HyperBus, from the RAM or flash unless ``side`` is 0x10; stops one before it."""
+    write(chip, HYPERBUS + side + 0x08, 0x20)
+    values = ((0x20, address), (side, l2), (side + 0x04, size), (side + 0x08, 0x10))
+    for offset, value in values:
+        write(chip, HYPERBUS + offset, value)
+
+
+HYPERBUS_REFUSED = {
+    "outside the RAM": ((0x7FFFFC, 0x1C020000, 64), "outside the HyperRAM"),
+    "outside the flash": ((0x05000000, 0x1C020000, 64), "outside the HyperFlash"),
+    "outside L2": ((0, 0x1B000000, 64), "not inside L2"),
+    "odd address": ((1, 0x1C020000, 64), "even"),
+    "flash command": ((0x01000000, 0x1C020000, 4, 0x10), "not modelled"),
+}
+
+
+@pytest.mark.parametrize("name", HYPERBUS_REFUSED)
+def test_transfers_that_stop(chip: Gap8, name: str) -> None:
+    asked, said = HYPERBUS_REFUSED[name]
+    with pytest.raises(SimulationError, match=said):
+        _transfer(chip, *asked)
+
+
 def test_hyperbus_needs_the_memories_that_are_there(chip: Gap8) -> None:
-    """Chip select 0 with a base of its own, a burst limit, and flash where the RAM is."""
-
-    def transfer(address: int) -> None:
-        for offset, value in ((0x20, address), (0x00, 0x1C001000), (0x04, 4), (0x08, 0x10)):
-            write(chip, HYPERBUS + offset, value)
-        write(chip, HYPERBUS + 0x08, 0x20)
-
+    """Chip select 0 with a base of its own, a burst limit, register space, and flash for RAM."""
     write(chip, HYPERBUS + 0x38, 0x10)  # MBR1
     write(chip, HYPERBUS + 0x28, 0x08)  # MBR0
-    transfer(0x08000000)
+    _transfer(chip, 0x08000000)
     with pytest.raises(SimulationError, match="outside the HyperRAM"):
-        transfer(0x0)
-    for config, said in ((4 | 1 << 4, "burst limits"), (0, "device type 0x0")):
+        _transfer(chip, 0x0)
+    for config, said in (
+        (4 | 1 << 4, "burst limits"), (4 | 1 << 3, "CRT"), (0, "device type 0x0"),
+    ):  # fmt: skip
         write(chip, HYPERBUS + 0x34, config)
         with pytest.raises(SimulationError, match=said):
-            transfer(0x08000000)
+            _transfer(chip, 0x08000000)

@@ -94,12 +94,13 @@ def encode(line: str) -> int:
 
 
 def translate(source: str) -> str:
-    """Replaces Xpulp lines of an assembly source by ``.4byte`` directives."""
+    """Replaces Xpulp lines of an assembly source by ``.4byte`` directives; comments go."""
     lines = []
-    for part in source.replace(";", "\n").splitlines():
-        stripped = part.partition("#")[0].strip()
-        if re.match(r"(p|pv|lp)\.", stripped):
-            lines.append(f"    .4byte 0x{encode(stripped):08x}  # {stripped}")
-        else:
-            lines.append(part)
+    for line in source.splitlines():
+        for part in line.partition("#")[0].split(";"):
+            xpulp = re.fullmatch(r"\s*((?:\w+:)?)\s*((?:p|pv|lp)\..*?)\s*", part)
+            if xpulp:
+                label, code = xpulp.groups()
+                part = f"{label}    .4byte 0x{encode(code):08x}  # {code}"
+            lines.append(part.rstrip())
     return "\n".join(lines)

@@ -20,7 +20,9 @@ from pathlib import Path
 
 import pytest
 import targets
+import test_gap8_cluster as cluster
 import test_thumb_differential as thumb
+from gap8_program import Gap8Programs
 from targets import RAMS, GdbTarget, Programs
 from test_rv32_differential import compare
 from test_xpulp_isa import VECTORS, check_vectors
@@ -34,6 +36,12 @@ ROOT = SIM.parents[1]
 QEMU = shutil.which("qemu-system-arm")
 HIL = (sys.executable, "-c", "from hil.cli import main; main()")
 Connect = Callable[[str, str], GdbTarget]
+GAP8_DEVICES = (
+    "test_gap8_cluster.py", "test_gap8_mchan.py", "test_gap8_clocks.py", "test_gap8_timers.py",
+    "test_gap8_uart.py", "test_gap8_hyperbus.py", "test_gap8_hwce.py",
+    "test_gap8_hardware_loops.py", "test_gap8_performance_counters.py", "test_gap8_timing.py",
+    "test_gap8_timing_cluster.py",
+)  # fmt: skip
 M7_TESTS = ("test_devices_cortex_m7.py", "test_mpu_cortex_m7.py", "test_thumb_differential.py")
 M7_WANTED = "devices_cortex_m7 or mpu_cortex_m7 or test_random_programs"
 UP_S, SUITE_S = 60.0, 120.0
@@ -123,6 +131,9 @@ def test_a_handful_of_gap8_vectors_through_its_stub(tmp_path: Path, connect: Con
         assert compare(target, 1, units=100, passes=2) > 200
         with pytest.raises(AssertionError, match=f"{rows[0][0]}: rd_in"):
             check_vectors(target, [[*rows[0][:5], "0x123"]])
+        programs = Gap8Programs(cluster.SOURCE, target, tmp_path)
+        programs.on_cluster("identities")
+        assert programs.words(8) == tuple(range(8))
 
 
 def test_a_handful_of_thumb_programs_through_its_stub(
@@ -152,6 +163,12 @@ def test_gap8_tests_through_its_gdb_stub(tmp_path: Path) -> None:
     wanted = "vectors or complex or viterbi or unicorn or devices_gap8"
     with served("gap8", tmp_path) as address:
         assert passed(address, "gap8", *tests, "-k", wanted) >= 14
+
+
+@pytest.mark.slow
+def test_gap8_device_and_cycle_tests_through_its_gdb_stub(tmp_path: Path) -> None:
+    with served("gap8", tmp_path) as address:
+        assert passed(address, "gap8", *files(*GAP8_DEVICES)) >= 190
 
 
 @pytest.mark.slow

@@ -160,7 +160,9 @@ def push_dispatch(regs, core, eu, chip, c, value):
     pushed = eu[L.DISPATCH_PUSHED]
     for i in range(L.PE_COUNT):
         entry = next_dispatch(eu, i)
-        if entry >= 0 and pushed - entry >= 8:
+        if entry < 0:
+            eu[L.DISPATCH_TAKEN + i] = pushed  # its entries' places are used again
+        elif pushed - entry >= 8:
             # A master inside its own team mask need not take its entries (as on the chip).
             if i != c:
                 return False

@@ -1,0 +1,144 @@
+"""The uDMA UART of the GAP8 by programs on its control core; on any target, see
+docs/instruction-tests.md. What passes in which byte time is in test_gap8_chip.py.
+
+Bytes that leave are seen on the virtual chip only. Those that come need a wire from the UART's TX
+pad to its RX pad, ``--gdb-uart-loopback``; on the virtual chip the test is the wire.
+"""
+
+from __future__ import annotations
+
+import pytest
+from gap8_program import Gap8Programs
+from targets import ChipTarget, Target
+
+BIT_CYCLES = 434  # 115200 baud at 50 MHz
+BYTES = bytes(range(0xA0, 0xA0 + 13))
+
+SOURCE = f"""
+    .macro uart_on
+    li t0, 0x1A102780
+    lw t1, 0(t0)
+    ori t1, t1, 16
+    sw t1, 0(t0)
+    li t0, 0x1A104148          # pads 38 and 39: function 0
+    lw t1, 0(t0)
+    li t2, 0xFFFF0FFF
+    and t1, t1, t2
+    sw t1, 0(t0)
+    li s0, 0x1A102200
+    li t1, 0x20
+    sw t1, 8(s0)
+    sw t1, 0x18(s0)
+    li t1, {(BIT_CYCLES - 1) << 16 | 0x306}
+    sw t1, 0x24(s0)
+    .endm
+
+# Waits until no transfer waits or runs, and then for two byte times: the stop bit.
+    .macro await_sent
+1:  lw t1, 0x18(s0)
+    andi t1, t1, 0x30
+    bnez t1, 1b
+2:  lw t1, 0x20(s0)
+    andi t1, t1, 1
+    bnez t1, 2b
+    li t1, {20 * BIT_CYCLES // 4}
+3:  addi t1, t1, -1
+    bnez t1, 3b
+    .endm
+
+# Sends a1 bytes at a0 in two transfers, 4 bytes and the rest. CFG (a0, a1, a2): before, with both
+# queued, at the end; a3: the SoC events that came, a bit each.
+transmit:
+    mv a4, a0
+    mv a5, a1
+    uart_on
+    li t3, 0x1A106000
+    li t1, -1 ^ (1 << 9)       # event 9: a transfer has been sent
+    sw t1, 8(t3)
+    li t1, -1
+    sw t1, 4(t3)
+    li t3, 0x1B200F00
+4:  lw t1, 0(t3)
+    bltz t1, 4b
+    lw a0, 0x18(s0)
+    sw a4, 0x10(s0)
+    li t1, 4
+    sw t1, 0x14(s0)
+    li t1, 0x10
+    sw t1, 0x18(s0)
+    addi a4, a4, 4
+    addi a5, a5, -4
+    sw a4, 0x10(s0)
+    sw a5, 0x14(s0)
+    li t1, 0x10
+    sw t1, 0x18(s0)
+    lw a1, 0x18(s0)
+    await_sent
+    lw a2, 0x18(s0)
+    li a3, 0
+5:  lw t1, 0(t3)
+    bgez t1, stop
+    andi t1, t1, 31
+    li t2, 1
+    sll t2, t2, t1
+    add a3, a3, t2
+    j 5b
+
+# Readies one transfer of a1 bytes to a2, sends those at a0, and is at `sent` when they have left.
+# At the end CFG of the receiver is in a0.
+loop_back:
+    uart_on
+    sw a2, 0(s0)
+    sw a1, 4(s0)
+    li t1, 0x10
+    sw t1, 8(s0)
+    sw a0, 0x10(s0)
+    sw a1, 0x14(s0)
+    li t1, 0x10
+    sw t1, 0x18(s0)
+    await_sent
+sent:
+    nop
+6:  lw a0, 8(s0)
+    andi t1, a0, 0x10
+    bnez t1, 6b
+    j stop
+"""
+
+
+@pytest.fixture(scope="module")
+def programs(gap8_target: Target, tmp_path_factory: pytest.TempPathFactory) -> Gap8Programs:
+    return Gap8Programs(SOURCE, gap8_target, tmp_path_factory.mktemp("uart"))
+
+
+def test_two_queued_transfers_are_sent(gap8_target: Target, programs: Gap8Programs) -> None:
+    at = gap8_target.ram.start + 0x8000
+    registers = {"a0": at, "a1": len(BYTES)}
+    programs.run("transmit", lambda: gap8_target.write(at, BYTES), **registers)
+    before, queued, at_the_end, events = programs.results("a0", "a1", "a2", "a3")
+    assert before & 0x30 == 0 and at_the_end & 0x30 == 0
+    assert queued & 0x30 == 0x30, "one runs, one waits: the queue is full"
+    assert events == 2 << 9, "event 9, once a transfer"
+    if isinstance(gap8_target, ChipTarget):
+        assert gap8_target.chip.uart_drain() == BYTES
+
+
+def test_what_is_sent_comes_back_by_a_wire(
+    gap8_target: Target, programs: Gap8Programs, request: pytest.FixtureRequest
+) -> None:
+    on_chip = isinstance(gap8_target, ChipTarget)
+    if not on_chip and not request.config.getoption("--gdb-uart-loopback"):
+        pytest.skip("needs a wire from the UART's TX to its RX, and --gdb-uart-loopback")
+    at, to = gap8_target.ram.start + 0x8000, gap8_target.ram.start + 0x8100
+    data = BYTES[:12]  # whole words: the uDMA stores no less
+
+    def prepare() -> None:
+        gap8_target.write(at, data)
+        gap8_target.write(to, bytes(len(data)))
+
+    programs.run("loop_back", prepare, end="sent", a0=at, a1=len(data), a2=to)
+    if on_chip:
+        gap8_target.chip.uart_feed(gap8_target.chip.uart_drain())
+    gap8_target.run(programs.symbols["sent"], programs.symbols["stop"])
+    assert gap8_target.read(to, len(data)) == data
+    assert programs.results("a0")[0] & 0x30 == 0
