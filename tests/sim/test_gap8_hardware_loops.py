@@ -239,7 +239,7 @@ def test_any_access_may_be_the_last_of_a_body(programs: Gap8Programs) -> None:
     programs.run("accesses")
     turns = programs.words(3 * len(LAST))
     by_name = {name: turns[3 * i : 3 * i + 3] for i, name in enumerate(LAST)}
-    assert by_name == {name: (TURNS, 12, 3) for name in LAST}
+    assert by_name == dict.fromkeys(LAST, (TURNS, 12, 3))
 
 
 def test_waiting_for_a_barrier_may_be_the_last_of_a_body(programs: Gap8Programs) -> None:

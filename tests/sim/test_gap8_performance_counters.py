@@ -14,7 +14,8 @@ INSTRUCTIONS, LOAD_STALL, JUMP_STALL, JUMPS, COMPRESSED = 1, 2, 3, 7, 10
 def _counted(name: str, body: str) -> str:
     """A program on the control core that counts the events of a0; all counters in ``results``."""
     reads = "".join(f"    csrr t0, {0x780 + n}\n    sw t0, {4 * n}(s0)\n" for n in range(16))
-    start = "    csrw 0x7A0, a0\n    csrw 0x79F, zero\n    csrwi 0x7A1, 1\n"
+    clear = "    csrw 0x7A1, zero\n    csrw 0x79F, zero\n"
+    start = f"{clear}    csrw 0x7A0, a0\n    csrwi 0x7A1, 1\n"
     end = f"    csrw 0x7A1, zero\n{reads}    j stop\n"
     return f"{name}:\n    la s0, results\n{start}{body}{end}"
 

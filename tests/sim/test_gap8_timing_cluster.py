@@ -54,8 +54,6 @@ PARALLEL = {
 }  # fmt: skip
 
 
-
-
 def _together(name: str, code: str, register: str) -> str:
     """A function on all cores, cycle counters on; each stores a register behind ``code``.
 
