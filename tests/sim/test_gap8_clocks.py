@@ -29,8 +29,8 @@ SOURCE = f"""
     bgtu t2, t3, 1b
     .endm
 
-# Counts the timer at s2 from one edge of the reference to that {TICKS} behind: a2. The loop's CONF1 and
-# status are in a0 and a1 then.
+# Counts the timer at s2 from one edge of the reference to that {TICKS} behind: a2. Then the loop's
+# CONF1 and status are in a0 and a1.
     .macro count
     li s1, 0x1B200400
     li t1, 0x83                # the high counter: enabled, from 0, by the reference

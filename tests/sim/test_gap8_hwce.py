@@ -1,7 +1,7 @@
 """The convolution engine against a plain loop over pixels, driven by cluster core 0.
 
-The programs run on the virtual GAP8 or behind ``--gdb-target`` (docs/instruction-tests.md). What the
-virtual one refuses is at the end, and is about that one only.
+The programs run on the virtual GAP8 or behind ``--gdb-target`` (docs/instruction-tests.md); what is
+refused, at the end, on the virtual one only.
 """
 
 from __future__ import annotations

@@ -75,8 +75,8 @@ transfer:
     copy_words s6, s1, {WINDOW_BYTES // 4}
     ret
 
-# Parameters: from and to where in L2. {QUEUED} transfers to L1 at once, one of {QUEUED * PIECE} bytes back.
-# Results: status when all have ended, and behind each free.
+# Parameters: from and to where in L2. {QUEUED} transfers to L1 at once, then one back.
+# Results: status when all have ended, a bit for each number, status when these are freed.
 queued:
     beqz a0, 1f
     ret

@@ -1,5 +1,6 @@
-"""The performance counters of the GAP8's cores, against programs counted by hand; on any target, see
-docs/instruction-tests.md. One event a run: a chip may have one counter for all.
+"""The performance counters of the GAP8's cores, against programs counted by hand.
+
+On any target, see docs/instruction-tests.md. One event a run: a chip may have one counter for all.
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ SHORT = """
     nop
 2:  nop
 """
-# Instructions from 100 below the top: 200 and a few while the counter saturates (a0), what it counts
-# when it wraps again (a1), 200 and a few wrapping (a2).
+# Instructions from 100 below the top: 200 and a few while the counter saturates (a0), what it
+# counts when it wraps again (a1), 200 and a few wrapping (a2).
 TOP = """
 top:
     li t0, 2

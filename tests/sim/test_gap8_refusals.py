@@ -83,7 +83,7 @@ def test_kept_registers_read_back(chip: Gap8) -> None:
 
 
 def _transfer(chip: Gap8, address: int, l2: int = 0x1C001000, size: int = 4, side: int = 0) -> None:
-    """Starts one on HyperBus, from the RAM or flash unless ``side`` is 0x10; stops one before it."""
+    """Stops one that runs and starts one, to the RAM or flash where ``side`` is 0x10."""
     write(chip, HYPERBUS + side + 0x08, 0x20)
     values = ((0x20, address), (side, l2), (side + 0x04, size), (side + 0x08, 0x10))
     for offset, value in values:

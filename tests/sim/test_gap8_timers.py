@@ -66,7 +66,8 @@ cascade:
     lw a5, 0xC(s0)
     j stop
 
-# A match clears at 1 << 32 | 100 only. a0: beyond 100 without the high half, a1, a2: behind the match.
+# A match clears at 1 << 32 | 100 only. a0: beyond 100 without the high half; a1, a2: behind the
+# match.
 wide_match:
     li s0, {TIMER}
     li t0, {ENABLE | CASCADE | MATCH_CLEARS}
@@ -106,10 +107,10 @@ one_shot:
     lw a4, 8(s0)
     j stop
 
-# One count takes 256 cycles; the compare value 2 comes in the middle of the first. a0: cycles until
-# the counter has stopped.
+# One count takes 256 cycles, and the compare value 2 comes in the middle of the first one. a0:
+# cycles until the counter has stopped.
 phase:
-    li s0, 0x1B201400          # from the instruction cache: an instruction from L2 takes many cycles
+    li s0, 0x1B201400          # instruction cache on: one from L2 takes many cycles
     li t0, -1
     sw t0, 0(s0)
     li s0, {TIMER}
@@ -154,7 +155,7 @@ events:
     wait a4, a5, 0xC
     j stop
 
-# Three interrupts of the low counter, 1000 cycles each. a0: their cause, a1: cycles, a2: interrupts.
+# Three interrupts of the low counter, 1000 cycles each. a0: their cause, a1: cycles, a2: how many.
 interrupts:
     la t0, vectors
     csrw mtvec, t0

@@ -186,7 +186,7 @@ LINES = {
 }  # fmt: skip
 
 
-# Lines of 16 bytes that run before: each miss moves the shift register that names the way to replace.
+# Lines of 16 bytes that run before: each miss moves the register that names the way to replace.
 LINES_BEFORE = 49
 
 

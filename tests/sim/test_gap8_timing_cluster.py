@@ -265,8 +265,9 @@ def test_barrier_resumes_waiters_after_7_and_the_last_after_11_cycles(table: Cyc
     def measure(programs: Gap8Programs) -> Measured:
         # the p.elw issues one cycle after the load before it
         first, *waiters = (cycles - 1 for cycles in run(programs, "resumed"))
-        return [("barrier_resumes_last", first, last), ("barrier_resumes_first", min(waiters), others),
-                ("barrier_resumes_seventh", max(waiters), others)]  # fmt: skip
+        rows = {"last": (first, last), "first": (min(waiters), others),
+                "seventh": (max(waiters), others)}  # fmt: skip
+        return [(f"barrier_resumes_{name}", *cycles) for name, cycles in rows.items()]
 
     table.compare(measure)
 
