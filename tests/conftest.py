@@ -22,6 +22,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="a wire joins TX and RX of the target's UART",
     )
     group.addoption(
+        "--gdb-gpio-loopback", action="store_true", help="a wire joins its GPIO17 and GPIO18"
+    )
+    group.addoption(
         "--gdb-cycles-within",
         type=float,
         metavar="FRACTION",

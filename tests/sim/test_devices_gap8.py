@@ -9,10 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from targets import Programs, Target, words, write_words
+from targets import ChipTarget, Programs, Target, words, write_words
 
 SOURCE = Path(__file__).parent / "firmware" / "gap8_devices.S"
-GPIO_DIR, GPIO_OUT = 0x1A101000, 0x1A101008
+GPIO_DIR, GPIO_IN, GPIO_OUT, GPIO_INTEN, _, GPIO_INTTYPE1, GPIO_INTSTATUS, GPIO_EN = range(
+    0x1A101000, 0x1A101020, 4
+)
+PADFUN1, PADFUN2 = 0x1A104144, 0x1A104148
 LOOP = 1000
 
 
@@ -66,3 +69,38 @@ def test_gpio_keeps_direction_and_output(gap8_target: Target) -> None:
         write_words(gap8_target, GPIO_OUT, level)
         assert words(gap8_target, GPIO_OUT, 1) == (level,)
     assert words(gap8_target, GPIO_DIR, 1) == (1 << 17,)
+
+
+@pytest.mark.parametrize(("kind", "asked"), [(0, (0,)), (1, (1,)), (2, (0, 1))])
+def test_a_wire_brings_levels_and_edges(
+    gap8_target: Target, request: pytest.FixtureRequest, kind: int, asked: tuple[int, ...]
+) -> None:
+    """From GPIO17 (pad 31, function 1) to GPIO18 (pad 32); on the virtual chip the test is it."""
+    on_chip = isinstance(gap8_target, ChipTarget)
+    if not on_chip and not request.config.getoption("--gdb-gpio-loopback"):
+        pytest.skip("needs a wire from GPIO17 to GPIO18, and --gdb-gpio-loopback")
+
+    def drive(level: int) -> None:
+        write_words(gap8_target, GPIO_OUT, level << 17)
+        if on_chip:
+            gap8_target.chip.drive_gpio(18, bool(level))
+
+    def read(register: int) -> int:
+        return words(gap8_target, register, 1)[0]
+
+    gap8_target.reset()
+    write_words(gap8_target, PADFUN1, read(PADFUN1) & 0x3FFFFFFF | 1 << 30)
+    write_words(gap8_target, PADFUN2, read(PADFUN2) & 0xFFFFFFFC | 1)
+    write_words(gap8_target, GPIO_DIR, 1 << 17)
+    drive(0)
+    write_words(gap8_target, GPIO_INTTYPE1, kind << 4)
+    write_words(gap8_target, GPIO_EN, 1 << 18)
+    write_words(gap8_target, GPIO_INTEN, 1 << 18)
+    read(GPIO_INTSTATUS)
+    before = 0
+    for level in (1, 1, 0, 0, 1, 0):
+        drive(level)
+        assert read(GPIO_IN) >> 18 & 1 == level
+        edge = level != before and level in asked
+        assert [read(GPIO_INTSTATUS) >> 18 & 1 for _ in range(2)] == [edge, 0], "clears when read"
+        before = level
