@@ -1,5 +1,5 @@
-# Frame of the programs that run on any target (Gap8Programs): each starts at its label on the control
-# core and ends at `stop`. Functions for the cluster go through `on_cluster`.
+# Frame of the programs that run on any target (Gap8Programs). Each starts at its label on the
+# control core and ends at `stop`; functions for the cluster go through `on_cluster`.
 
     .option norvc
     .section .text, "ax"
