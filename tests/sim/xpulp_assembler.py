@@ -25,6 +25,7 @@ _THREE = {
     "pv.shuffle2.b": 0xC8001057,
 }  # fmt: skip
 _TWO_FIELDS = {"p.extract": 0xC0000033, "p.insert": 0xC0002033, "p.bset": 0xC0004033}
+_LANES = {"pv.extract.b": 0x78007057}
 _CLIPS = {"p.clip": 0x14001033, "p.clipu": 0x14002033}
 _SHIFTED = {"p.mulsrn": 0x8000405B, "p.addn": 0x0000205B}
 _MEMORY = re.compile(r"(-?\w+)\((\w+)(!?)\)")
@@ -88,6 +89,9 @@ def encode(line: str) -> int:
         return word | _TWO_FIELDS[name] | (int(operands[2]) << 25) | (int(operands[3]) << 20)
     if name in _CLIPS:
         return word | _CLIPS[name] | (int(operands[2]) << 20)
+    if name in _LANES:
+        lane = int(operands[2])
+        return word | _LANES[name] | ((lane & 1) << 25) | ((lane >> 1) << 20)
     if name in _SHIFTED:
         return word | _SHIFTED[name] | (REGISTERS[operands[2]] << 20) | (int(operands[3]) << 25)
     raise ValueError(f"not an Xpulp line this assembler knows: {line}")
