@@ -1,9 +1,9 @@
 """The CIFAR-10 network of the CMSIS-NN paper: its weights here, its answers by numpy, its firmware.
 
 The network is that of table 1 (arXiv:1801.06601); the kernels are CMSIS-NN's, from a checkout of
-ARM-software/CMSIS_5 whose folder NN still has the q7 functions (5.3.0 to 5.9.0). Weights are random
-bytes: the paper's are not published, and the kernels take the same time for all values but for the
-branches of the pooling.
+ARM-software/CMSIS_5 whose folder NN still has the q7 functions; 5.4.0 is of the paper's year.
+Weights are random bytes: the paper's are not published, and only the poolings' branches depend on
+values.
 """
 
 from __future__ import annotations
@@ -169,12 +169,15 @@ def build(folder: Path, network: Network, compiler: str, place: str) -> Path:
     (folder / "weights.h").write_text(header)
     (folder / "weights.c").write_text(body)
     (folder / "console_link.h").write_text("#define CONSOLE_BAUD 1000000u\n")
+    # Some revisions of CMSIS-NN include the C++ header from C.
+    (folder / "cstring").write_text("#include <string.h>\n")
     base = [*COMPILERS[compiler], *PLAIN, *DEFINES]
-    foreign = [f"-I{checkout / name}" for name in INCLUDES] + [f"-isystem{newlib_include()}"]
+    foreign = [f"-I{checkout / name}" for name in INCLUDES]
+    foreign += [f"-I{folder}", f"-isystem{newlib_include()}"]
     ours = [f"-I{folder}", f"-I{BOARDS / 'stm32f7'}", f"-I{BOARDS / 'common'}"]
     sources = {
         **dict.fromkeys(kernels, foreign),
-        folder / "weights.c": [f"-I{folder}", *foreign],
+        folder / "weights.c": foreign,
         FIRMWARE / "main.c": [*ours, *foreign],
         **{BOARDS / "stm32f7" / name: ours for name in BOARD_SOURCES},
         BOARDS / "common" / "freestanding.c": ours,

@@ -16,9 +16,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 POOL_IN, POOL_OUT = 112, 56
 CONV_IN, CONV_OUT = 100, 96  # the vendor's report says 112: its label, not its loop
 LINEAR_IN, LINEAR_OUT = 1024, 16
@@ -29,8 +26,6 @@ MEMORY = 0x10001000  # a byte array in L1: input, output behind it, filter
 FILTER_OFFSET = 20480
 MEMORY_BYTES = 40960
 SEED = 0x2545F491
-
-Bytes = NDArray[np.int8]
 
 
 @dataclass(frozen=True)
@@ -256,7 +251,7 @@ hash:                      # a0: FNV-1a of the bytes a0 to a1 - 1
 """
 
 
-def _arguments(kernel: Kernel) -> tuple[int, int, int]:
+def addresses(kernel: Kernel) -> tuple[int, int, int]:
     """Addresses of input, output and filter."""
     inputs = {"linear": LINEAR_IN, "convolution": CONV_IN**2}.get(kernel.name, POOL_IN**2)
     return MEMORY, MEMORY + inputs, MEMORY + FILTER_OFFSET
@@ -264,7 +259,7 @@ def _arguments(kernel: Kernel) -> tuple[int, int, int]:
 
 def _measured(kernel: Kernel, index: int, parallel: bool, iterations: int, results: int) -> str:
     """Fill, one run, the timed runs, hash: times and hash to the row's two words."""
-    source, output, weights = _arguments(kernel)
+    source, output, weights = addresses(kernel)
     if parallel:
         call = f"la t1,shared_{index}; jal fork"
     else:
@@ -295,7 +290,7 @@ def _measured(kernel: Kernel, index: int, parallel: bool, iterations: int, resul
 
 def _shared(index: int, kernel: Kernel) -> str:
     """The kernel on all cores: each takes its columns, then all wait for each other."""
-    source, output, weights = _arguments(kernel)
+    source, output, weights = addresses(kernel)
     return f"""
 shared_{index}:
     mv gp, ra
@@ -313,50 +308,3 @@ shared_{index}:
     jal barrier
     jr gp
 """
-
-
-def expected_hash(kernel: Kernel, runs: int) -> int:
-    """FNV-1a of the output by numpy, after ``runs`` runs from the first bytes of the memory."""
-    memory = _filled()
-    source, output, weights = (address - MEMORY for address in _arguments(kernel))
-    shapes = {"max pool": _pooled, "average pool": _pooled, "convolution": _convolved}
-    for _ in range(runs):
-        shapes.get(kernel.name, _linear)(kernel, memory, source, output, weights)
-    value = 2166136261
-    for byte in memory[output : output + kernel.out_bytes].tobytes():
-        value = (value ^ byte) * 16777619 & 0xFFFFFFFF
-    return value
-
-
-def _filled() -> Bytes:
-    words = np.empty(MEMORY_BYTES // 4, np.uint32)
-    value = SEED
-    for i in range(len(words)):
-        value = (value * 1664525 + 1013904223) & 0xFFFFFFFF
-        words[i] = value
-    return words.view(np.int8)
-
-
-def _pooled(kernel: Kernel, memory: Bytes, source: int, output: int, weights: int) -> None:
-    image = memory[source : source + POOL_IN**2].reshape(POOL_OUT, 2, POOL_OUT, 2).astype(np.int32)
-    average = kernel.name.startswith("average")
-    pooled = image.sum(axis=(1, 3)) >> 2 if average else image.max(axis=(1, 3))
-    memory[output : output + POOL_OUT**2] = pooled.ravel().astype(np.int8)
-
-
-def _convolved(kernel: Kernel, memory: Bytes, source: int, output: int, weights: int) -> None:
-    image = memory[source : source + CONV_IN**2].reshape(CONV_IN, CONV_IN).astype(np.int32)
-    windows = np.lib.stride_tricks.sliding_window_view(image, (5, 5))
-    taps = memory[weights : weights + 25].reshape(5, 5).astype(np.int32)
-    stride = kernel.out_bytes // CONV_OUT
-    out = memory[output : output + kernel.out_bytes].reshape(CONV_OUT, stride)[:, :CONV_OUT]
-    sums = (out.astype(np.int32) << NORM) + np.einsum("yxij,ij->yx", windows, taps)
-    out[:] = (sums >> NORM).astype(np.int8)
-
-
-def _linear(kernel: Kernel, memory: Bytes, source: int, output: int, weights: int) -> None:
-    vector = memory[source : source + LINEAR_IN].astype(np.int32)
-    rows = memory[weights : weights + LINEAR_IN * LINEAR_OUT].reshape(LINEAR_OUT, LINEAR_IN)
-    out = memory[output : output + LINEAR_OUT]
-    sums = (out.astype(np.int32) << NORM) + rows.astype(np.int32) @ vector
-    out[:] = (sums >> NORM).astype(np.int8)

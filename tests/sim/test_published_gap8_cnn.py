@@ -15,6 +15,7 @@ from __future__ import annotations
 import gap8_cnn_kernels
 import pytest
 from gap8_cnn_kernels import KERNELS, Kernel
+from gap8_cnn_reference import expected_hash
 from gap8_program import assemble
 from xpulp_assembler import translate
 
@@ -71,7 +72,7 @@ def test_every_kernel_computes_what_numpy_does(
 ) -> None:
     """All runs of it, one upon the other: the convolution and the linear layer accumulate."""
     kernel, _ = ROWS[index]
-    assert measured[index][1] == gap8_cnn_kernels.expected_hash(kernel, runs=1 + RUNS)
+    assert measured[index][1] == expected_hash(kernel, runs=1 + RUNS)
 
 
 @pytest.mark.parametrize("index", range(len(KERNELS)), ids=IDS[: len(KERNELS)])
