@@ -10,7 +10,7 @@ computed right; the cycles stand in the tables that ``pytest --slow -s`` prints.
   and DORY (github pulp-platform/dory, images/network_power.PNG: 100 MHz, read from the figure).
   Their weights come from HyperRAM, ours are in L2; a network that does not fit there is not here.
 * GAP8, single layers: gap_sdk, benchmarks/gap8/cnn/README.md, eight cores with vectors. It adds to
-  its outputs without scaling them, ours scale by a factor a channel.
+  its outputs and shifts them, ours scale by a factor a channel.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def test_parts_of_mobilenet_are_the_layers_that_dory_lists() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_mlperf_tiny_on_the_stm32f746(tmp_path: Path) -> None:
-    print(f"\n{'Mcycles':<6}{'average':>10}{'lines':>10}{'Plumerai':>10}{'Bosch':>10}")
+    print(f"\n{'Mcycles':<7}{'average':>10}{'lines':>10}{'Plumerai':>10}{'Bosch':>10}")
     for test, (make, macs, plumerai, bosch) in MLPERF_TINY.items():
         modes = {
             mode: measure(make(), "stm32f746", tmp_path / f"{test}-{mode}", mode)
@@ -159,4 +159,4 @@ def test_single_layers_on_gap8(tmp_path: Path) -> None:
     for name, (shape, published) in SINGLE_LAYERS.items():
         ours = measure(random_network(*shape), "gap8", tmp_path / name.replace(" ", "-"))
         print(f"{name:<24}{ours.cycles:>12}{published:>12}")
-        assert ours.macs / ours.cycles < 32
+        assert 0 < ours.layer_cycles[0] < ours.cycles * 1.05

@@ -53,13 +53,13 @@ class Kernel:
         return self.turns * self.turn_cycles + self.loops * self.entry_cycles
 
 
-def _loop(register: str, count: int, body: str, loop: int = 0) -> str:
+def _loop(register: str, count: int, body: str) -> str:
     """A hardware loop of ``body``; its count goes through ``register``."""
     words = [
         line for line in body.replace(";", "\n").splitlines() if line.partition("#")[0].strip()
     ]
-    # loading a constant is no part of a body: every line is one word
-    return f"li {register},{count}\nlp.setup x{loop},{register},{4 * len(words)}\n{body}\n"
+    # every line must be one word: no large constant is loaded in a body
+    return f"li {register},{count}\nlp.setup x0,{register},{4 * len(words)}\n{body}\n"
 
 
 def _columns(body: str) -> str:
@@ -145,9 +145,8 @@ _VECTOR_AVERAGE = "pv.shuffle2.b t3,t4,s2; pv.dotsp.b t3,t3,s3; srai t3,t3,2\n"
 _ONES = "li s2,0x05040100; li s3,0x01010101\n"
 _POOLS = POOL_OUT * POOL_OUT
 _CONVS = CONV_OUT * CONV_OUT
-# Vector convolution: three columns of four are misaligned words, two cycles each in this model (one
-# in the documents).
-# Before a column: addresses, the loop's set-up, a taken branch of three cycles.
+# An entry: addresses, the loop's set-up, a taken branch of three cycles. In three columns of four the
+# vector convolution reads misaligned words: two cycles more in this model, one in the documents.
 _SCALAR_POOL = (POOL_OUT, _POOLS, POOL_OUT, _POOLS, 12, 8)
 _SCALAR_CONV_LOOPS = (CONV_OUT, CONV_IN * CONV_OUT, _CONVS, 5 * _CONVS, 8 + 9 / CONV_OUT, 17)
 _LINEAR_SHAPE = (LINEAR_OUT, LINEAR_OUT, LINEAR_OUT)
