@@ -5,8 +5,8 @@ shapes, all data in L1, a column of outputs at a time, the convolution and the l
 what their output holds. Its compiler is not available, so the loops are written by hand: hardware
 loops, every pointer advanced by its own load or store, except where a source line unrolls a row of
 taps (scalar convolution, linear layer): there the taps are offsets and an addition advances the
-pointer. That exception was made knowing the published cycles: without it these loops are 12 % to
-15 % shorter.
+pointer. That exception was made knowing the published cycles: without it these loops are 11 % to
+25 % shorter.
 
 Two things differ from the source. Its scalar convolution writes rows 100 bytes apart over its own
 filter; here the filter lies elsewhere. And it forks by the vendor's runtime, here by the cluster's
@@ -147,7 +147,7 @@ _ONES = "li s2,0x05040100; li s3,0x01010101\n"
 _POOLS = POOL_OUT * POOL_OUT
 _CONVS = CONV_OUT * CONV_OUT
 # An entry: addresses, the loop's set-up, a taken branch of three cycles. In three columns of four
-# the vector convolution reads misaligned words: two cycles more in this model, one in the documents.
+# the vector convolution reads misaligned words: two cycles more here, one in the documents.
 _SCALAR_POOL = (POOL_OUT, _POOLS, POOL_OUT, _POOLS, 12, 8)
 _SCALAR_CONV_LOOPS = (CONV_OUT, CONV_IN * CONV_OUT, _CONVS, 5 * _CONVS, 8 + 9 / CONV_OUT, 17)
 _LINEAR_SHAPE = (LINEAR_OUT, LINEAR_OUT, LINEAR_OUT)
