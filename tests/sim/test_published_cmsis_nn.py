@@ -4,8 +4,8 @@ Lai, Suda, Chandra, "CMSIS-NN", arXiv:1801.06601, table 1: NUCLEO-F746ZG at 216 
 the published program was compiled and where its weights lay is not stated: here GCC 12 and clang at
 -O2, weights in flash and in RAM. The total is held to 15 % and the convolutions to 25 %, bounds set
 after the first runs: two placements lie up to 13 % apart here, two compilers up to 13 %. Pooling
-and the last layer are held to 35 %: they are published with one digit (0.2 ms are 0.15 to 0.25), and
-pool1 with 28 cycles a word of comparisons, for which these compilers take 23.
+and the last layer are held to 35 %: they are published with one digit (0.2 ms are 0.15 to 0.25),
+and pool1 with 28 cycles a word of comparisons, for which these compilers take 23.
 
 ``pytest --slow -s`` prints every row. Whatever is missing (checkout, compiler) is a reason to skip.
 """
