@@ -128,6 +128,7 @@ class WindowSample:
     voltage (0 in older journals). ``clock_ratio`` is the meter's clock to the board's, from
     ``clock_windows`` windows of the same acquisition; 0 of them: not estimated. ``lost_samples``
     were lost in the acquisition and accepted; the energy may be off by ``lost_limit_uj`` for it.
+    ``edge_limit_uj``: by what it may be off because the meter is blind around the edges.
     """
 
     warmup: bool
@@ -146,6 +147,7 @@ class WindowSample:
     clock_windows: int = 0
     lost_samples: int = 0
     lost_limit_uj: float = 0.0
+    edge_limit_uj: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 Sample ``i`` covers the time from ``t0_s + i * sample_interval_s`` to the start of the next one.
 Its current is the average over that time and its marker is the pin's level at the middle of it,
 so an edge between two samples of different level lies half an interval around the border of
-the two, and energies need no correction for a delay between the channels.
+the two, and energies need no correction for a delay between the channels. A meter that knows its
+edges less well than that says so in ``edge_uncertainty_s`` and ``edge_gap_s``.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ import numpy as np
 from hil.core.errors import DataError
 from hil.core.provenance import Origin
 
-# Version of Waveform.to_bytes. 1: first; 2: with series_ohms.
-SCHEMA = 2
-READABLE = (1, SCHEMA)
+# Version of Waveform.to_bytes. 1: first; 2: with series_ohms; 3: with edge_uncertainty_s and
+# edge_gap_s.
+SCHEMA = 3
+READABLE = (1, 2, SCHEMA)
 _ARRAYS = ("current_a", "marker")
 
 
@@ -35,6 +37,10 @@ class Waveform:
 
     ``series_ohms`` is what the current passes between the point where ``supply_v`` was told and
     the board (shunt, cables); the power is the board's, without what is lost there.
+
+    ``edge_uncertainty_s``: beyond the half interval, every edge of the marker may lie so much
+    earlier or later. ``edge_gap_s``: at an edge the current of up to so long a stretch was not
+    measured; the samples in its place repeat the nearest measured one.
     """
 
     t0_s: float
@@ -48,6 +54,8 @@ class Waveform:
     meter: str
     origin: Origin
     series_ohms: float = 0.0
+    edge_uncertainty_s: float = 0.0
+    edge_gap_s: float = 0.0
 
     def __post_init__(self) -> None:
         current, marker = self.current_a, self.marker
@@ -63,6 +71,11 @@ class Waveform:
             )
         if not (math.isfinite(self.sample_interval_s) and self.sample_interval_s > 0):
             raise DataError(f"{self.meter}: a sample interval of {self.sample_interval_s} s")
+        if not (0 <= self.edge_uncertainty_s < math.inf and 0 <= self.edge_gap_s < math.inf):
+            raise DataError(
+                f"{self.meter}: edges known to {self.edge_uncertainty_s} s with gaps of "
+                f"{self.edge_gap_s} s"
+            )
         if not np.isfinite(current).all():
             bad = int(np.flatnonzero(~np.isfinite(current))[0])
             raise DataError(f"{self.meter}: sample {bad} of {len(current)} is {current[bad]}")
@@ -131,4 +144,6 @@ def _from_arrays(content: dict[str, np.ndarray]) -> Waveform:
         meter=str(content["meter"]),
         origin=Origin(str(content["origin"])),
         series_ohms=float(content.get("series_ohms", 0.0)),
+        edge_uncertainty_s=float(content.get("edge_uncertainty_s", 0.0)),
+        edge_gap_s=float(content.get("edge_gap_s", 0.0)),
     )

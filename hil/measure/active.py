@@ -19,7 +19,7 @@ from hil.core.uncertainty import Term, UncertaintyBudget
 from hil.measure.budget import (
     MeterAccuracy,
     clock_of,
-    edges_term,
+    edges_terms,
     extra_terms,
     lost_of_pass,
     noise_of_mean,
@@ -67,7 +67,7 @@ def active_budget_of_pass(
             math.sqrt(2) * step_uj / 2,
             f"half of a step of {accuracy.resolution_a:.3g} A in both readings",
         ),
-        edges_term(repeats),
+        *edges_terms(repeats),
         *extra_terms(active_uj, clock_of(windows), overhead, lost_of_pass(windows)),
     ]
     return UncertaintyBudget(active_uj, tuple(terms))

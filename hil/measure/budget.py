@@ -86,11 +86,15 @@ def relative_terms(size_uj: float, accuracy: MeterAccuracy, supply_v: float) -> 
     ]
 
 
-def edges_term(repeats: Sequence[WindowEnergy]) -> Term:
-    """Edges fall anywhere within a sample, in each repeat anew."""
+def edges_terms(repeats: Sequence[WindowEnergy]) -> list[Term]:
+    """Edges fall anywhere within a sample, in each repeat anew. What a meter does not know around
+    them may err to the same side in all repeats."""
     squares = fmean(window.edge_uncertainty_uj**2 for window in repeats)
     limit_uj = math.sqrt(squares / len(repeats))
-    return uniform("edges", limit_uj, "place of the marker's edges within a sample")
+    terms = [uniform("edges", limit_uj, "place of the marker's edges within a sample")]
+    if blind_uj := fmean(window.edge_limit_uj for window in repeats):
+        terms.append(uniform("blind edges", blind_uj, "the meter does not see the marker's level"))
+    return terms
 
 
 def extra_terms(
@@ -140,7 +144,7 @@ def energy_budget(
         *relative_terms(energy_uj, accuracy, supply_v),
         uniform("offset", accuracy.offset_a * uj_per_a, f"{accuracy.offset_a:.3g} A"),
         uniform("resolution", step_a / 2 * uj_per_a, f"half of a step of {step_a:.3g} A"),
-        edges_term(repeats),
+        *edges_terms(repeats),
         *extra_terms(energy_uj, clock, overhead, lost_uj),
     ]
     if placing_uj:

@@ -6,7 +6,9 @@ cent. Board cycles become seconds by a nominal frequency, so what the meter sees
     meter's duration = ratio * (counted cycles + overhead) / nominal clock + edges
 
 Each edge lies anywhere within a sample (uniform), so a duration has a standard uncertainty of
-one sample over the square root of 6. The ratio is the least-squares line through the origin.
+one sample over the square root of 6. The ratio is the least-squares line through the origin. A
+meter that is blind to a stretch around each edge may err to the same side in every window, which
+no number of windows averages out.
 """
 
 from __future__ import annotations
@@ -30,18 +32,20 @@ COVERAGE = 3.0  # standard uncertainties within which two clocks agree
 class ClockRatio:
     """Seconds of the meter for a nominal second of the board.
 
-    ``uncertainty`` is the standard one of the ratio. It covers the edges only: whether the
-    meter's or the board's clock is right, the ratio cannot tell.
+    ``uncertainty`` is the standard one of the ratio. It covers the edges' place within a sample
+    only: whether the meter's or the board's clock is right, the ratio cannot tell. ``blind``: how
+    far the ratio may be off beside, because the meter does not know its edges better.
     """
 
     ratio: float
     uncertainty: float
     windows: int
+    blind: float = 0.0
 
     @property
     def tolerance(self) -> float:
         """How far a window's duration may be off, as a part of it."""
-        return COVERAGE * self.uncertainty
+        return COVERAGE * self.uncertainty + self.blind
 
     def check(self, tolerance: float = CLOCK_TOLERANCE) -> None:
         """InstrumentError when the clocks differ by more than ``tolerance`` for certain."""
@@ -73,31 +77,36 @@ def clock_ratio(
     if not weight > 0:
         raise InstrumentError(f"{waveform.meter}: no window in which the board counted cycles")
     if waveform.lost_samples:
-        return _with_losses(waveform, meter, counted)
+        return _with_losses(waveform, meter, counted, 2 * found[0].blind)
     ratio = float(meter @ counted) / weight
     misfit = np.abs(meter - ratio * counted)
+    blind = found[0].blind
+    off = 2 * blind * float(counted.sum()) / weight
     worst = int(np.argmax(misfit))
-    if misfit[worst] > EDGE_SAMPLES:
+    if misfit[worst] > EDGE_SAMPLES + 2 * blind + off * counted[worst]:
         raise InstrumentError(
             f"{waveform.meter}: window {worst} is {misfit[worst]:.1f} samples off the clock ratio "
             f"{ratio:.6f} of all {len(found)} windows; samples are missing or its cycle count is "
             "wrong"
         )
-    return ClockRatio(ratio, EDGE_PAIR_SD / math.sqrt(weight), len(found))
+    return ClockRatio(ratio, EDGE_PAIR_SD / math.sqrt(weight), len(found), off)
 
 
-def _with_losses(waveform: Waveform, meter: np.ndarray, counted: np.ndarray) -> ClockRatio:
+def _with_losses(
+    waveform: Waveform, meter: np.ndarray, counted: np.ndarray, blind: float
+) -> ClockRatio:
     """The ratio by what losses leave possible: the middle of its limits, uniform between them.
 
     Losses only shorten: no window is longer than ``ratio * counted`` by more than its edges, and
-    together they lack no more than was lost.
+    together they lack no more than was lost. ``blind``: samples that edges may add or take beside.
     """
     lost, timed = waveform.lost_samples, counted > 0
     meter, counted = meter[timed], counted[timed]
-    edges = COVERAGE * EDGE_PAIR_SD * math.sqrt(len(meter))  # of all together
-    low = float(np.max((meter - EDGE_PAIR_MOST) / counted))
+    pair = EDGE_PAIR_MOST + blind
+    edges = COVERAGE * EDGE_PAIR_SD * math.sqrt(len(meter)) + blind * len(meter)  # of all together
+    low = float(np.max((meter - pair) / counted))
     high = min(
-        float(np.min((meter + lost + EDGE_PAIR_MOST) / counted)),
+        float(np.min((meter + lost + pair) / counted)),
         float((meter.sum() + lost + edges) / counted.sum()),
     )
     if low > high:

@@ -5,8 +5,9 @@ sides in unknown shares. What is known is the power beside it: the window's ener
 its samples and of one border sample on each side, less what the outside draws in the part of
 the borders that lies outside. For a power that steps at the edges this is exact wherever in a
 sample the edge falls; taking shares of the split samples would be wrong by up to a quarter of
-the step. The power before each window is reported beside: it tells what the board draws without
-working, and is part of the window's energy.
+the step. Where the meter does not know its edges so well (Window.blind), the border is as much
+wider and the energy gets a limit of its own. The power before each window is reported beside: it
+tells what the board draws without working, and is part of the window's energy.
 """
 
 from __future__ import annotations
@@ -42,13 +43,16 @@ class PlannedWindow:
 class WindowEnergy:
     """Energy between two edges, base power included.
 
-    ``edge_uncertainty_uj`` is how much it changes when the edges move within their slack.
+    ``edge_uncertainty_uj`` is how much it changes when the edges move within their slack;
+    ``edge_limit_uj`` what it may be off, the same way in every repeat, because the meter is blind
+    around the edges.
     """
 
     energy_uj: float
     duration_s: float
     edge_uncertainty_uj: float
     base_power_w: float
+    edge_limit_uj: float = 0.0
 
     @property
     def power_w(self) -> float:
@@ -74,6 +78,7 @@ def per_pass(window: WindowSample) -> WindowEnergy:
         window.duration_s / passes,
         window.edge_uncertainty_uj / passes,
         window.base_power_w,
+        window.edge_limit_uj / passes,
     )
 
 
@@ -85,8 +90,8 @@ def shortest_gap_s(sample_interval_s: float) -> float:
 def window_energies(waveform: Waveform, windows: Sequence[Window]) -> tuple[WindowEnergy, ...]:
     """Integrate every window. InstrumentError when there are no quiet samples beside one."""
     power = waveform.power_w
-    falls = [0, *(window.end + 1 for window in windows)]
-    rises = [*(window.first - 1 for window in windows), len(waveform)]
+    falls = [0, *(window.end + window.border for window in windows)]
+    rises = [*(window.first - window.border for window in windows), len(waveform)]
     return tuple(
         _integrate(waveform, power, window, number, slice(falls[number], rises[number + 1]))
         for number, window in enumerate(windows)
@@ -97,15 +102,15 @@ def _integrate(
     waveform: Waveform, power: np.ndarray, window: Window, number: int, reach: slice
 ) -> WindowEnergy:
     """One window; ``reach`` are the samples from the last window's border to the next one's."""
-    first, end = window.first - 1, window.end + 1  # with the borders
+    first, end = window.first - window.border, window.end + window.border
     quiet = power[max(reach.start, first - BASE_SAMPLES) : first]
     before = quiet[-OUTSIDE_SAMPLES:]
     after = power[end : min(reach.stop, end + OUTSIDE_SAMPLES)]
     if not len(before) or not len(after):
         raise InstrumentError(
             f"{waveform.meter}: no quiet sample {'after' if len(before) else 'before'} window "
-            f"{number} (samples {window.first} to {window.end}); leave a gap of at least 3 samples "
-            "before, between and after windows"
+            f"{number} (samples {window.first} to {window.end}); leave a gap of at least "
+            f"{2 * window.border + 1} samples before, between and after windows"
         )
     outside = np.median(before) * (window.start - first) + np.median(after) * (end - window.stop)
     sample_uj = waveform.sample_interval_s * 1e6
@@ -114,6 +119,7 @@ def _integrate(
         duration_s=window.samples * waveform.sample_interval_s,
         edge_uncertainty_uj=_edge_uncertainty_w(window, before, after) * sample_uj,
         base_power_w=float(np.median(quiet)),
+        edge_limit_uj=_edge_limit_w(waveform, power, window, before, after) * sample_uj,
     )
 
 
@@ -127,6 +133,21 @@ def _edge_uncertainty_w(window: Window, before: np.ndarray, after: np.ndarray) -
         return float(window.slack * (abs(np.median(before)) + abs(np.median(after))))
     outside = np.concatenate((before, after))
     return float(window.slack * (outside.max() - outside.min()))
+
+
+def _edge_limit_w(
+    waveform: Waveform, power: np.ndarray, window: Window, before: np.ndarray, after: np.ndarray
+) -> float:
+    """Most by which the summed power is off through what the meter does not know of the edges.
+
+    Each edge lies anywhere in its blind stretch. What was not measured there is taken for the
+    power before as far as the edge and for the power after from there on: half of it may have been
+    the other, and both lie between the extremes of window and borders.
+    """
+    place = window.blind * float(abs(np.median(before)) + abs(np.median(after)))
+    seen = power[window.first - window.border : window.end + window.border]
+    wrong = waveform.edge_gap_s / waveform.sample_interval_s  # half of a gap at each of two edges
+    return place + wrong * float(seen.max() - seen.min())
 
 
 def measure_windows(
@@ -181,6 +202,7 @@ def measure_windows(
             clock_windows=0 if ratio is None else ratio.windows,
             lost_samples=waveform.lost_samples,
             lost_limit_uj=limit_uj,
+            edge_limit_uj=energy.edge_limit_uj,
         )
         for plan, window, (energy, limit_uj) in zip(planned, windows, energies, strict=True)
     )

@@ -33,7 +33,8 @@ class Missing:
         if clock is None:  # the count tells nothing so fine
             return cls(lost / 2, 0.0, float(lost))
         short = counted - window.samples
-        slack = EDGE_PAIR_MOST + math.sqrt(3) * clock.uncertainty / clock.ratio * counted
+        off = (math.sqrt(3) * clock.uncertainty + clock.blind) / clock.ratio
+        slack = EDGE_PAIR_MOST + 2 * window.blind + off * counted
         least, most = np.clip((short - slack, short + slack), 0, lost).tolist()
         return cls((least + most) / 2, least, most)
 

@@ -67,9 +67,9 @@ class MarkerOverhead:
         energies = np.array([window.energy_uj for window in empty])
         edges = np.array([window.edge_uncertainty_uj for window in empty]) / math.sqrt(3)
         spread = energies.std(ddof=1)
-        uncertainty = math.hypot(spread, math.sqrt(float((edges**2).mean()))) / math.sqrt(
-            len(empty)
-        )
+        random = math.hypot(spread, math.sqrt(float((edges**2).mean()))) / math.sqrt(len(empty))
+        blind = float(np.mean([window.edge_limit_uj for window in empty])) / math.sqrt(3)
+        uncertainty = math.hypot(random, blind)
         duration_s = float(np.mean([window.duration_s for window in empty]))
         return cls(duration_s, float(energies.mean()), uncertainty)
 

@@ -33,8 +33,8 @@ class TimestampWindow:
 def timestamp_window(waveform: Waveform, hold_s: float) -> TimestampWindow:
     """The window between the last two timestamps, which hold the line low for ``hold_s``.
 
-    InstrumentError: lost or clipped samples, a sample interval that cannot show a timestamp or
-    fewer than two timestamps.
+    InstrumentError: lost or clipped samples, a meter that is blind around edges, a sample interval
+    that cannot show a timestamp or fewer than two timestamps.
     """
     _refuse_unusable(waveform, hold_s)
     falls, lengths = _lows(waveform.marker)
@@ -74,6 +74,12 @@ def _refuse_unusable(waveform: Waveform, hold_s: float) -> None:
     if waveform.overload:
         raise InstrumentError(
             f"{waveform.meter}: samples are clipped; choose a range above {waveform.range_a:g} A"
+        )
+    if waveform.edge_uncertainty_s:
+        raise InstrumentError(
+            f"{waveform.meter}: it knows edges of the marker to "
+            f"+-{waveform.edge_uncertainty_s * 1e6:.3g} us only and takes the line for low at the "
+            "start; timestamps need a meter that samples the marker"
         )
     if MIN_RUN * waveform.sample_interval_s > hold_s:
         raise InstrumentError(

@@ -9,6 +9,7 @@ is missing shifts all others to the wrong layer.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,6 +25,9 @@ CLIPPED = 0.999
 # oscillator (STM32F7 HSI: 1 %) with room, plus a sample an edge.
 CLOCK_TOLERANCE = 0.02
 EDGE_SAMPLES = 2.0
+# Most of a window's length that uncertain edges may make up, both together. Beyond it the energy
+# would be a guess with a wide interval.
+MOST_BLIND = 0.1
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,8 @@ class Window:
 
     Samples ``first..end-1`` are high. ``start`` and ``stop`` are the edges as fractions of
     samples (sample i covers i..i+1), each known to ``slack`` samples either way. ``fitted``:
-    their distance is the board's own count.
+    their distance is the board's own count. ``blind``: so many samples more, either way, that the
+    meter does not know of each edge (Waveform.edge_uncertainty_s).
     """
 
     first: int
@@ -41,11 +46,17 @@ class Window:
     stop: float
     slack: float = 0.5
     fitted: bool = False
+    blind: float = 0.0
 
     @property
     def samples(self) -> float:
         """Length in samples, between the edges."""
         return self.stop - self.start
+
+    @property
+    def border(self) -> int:
+        """Samples on each side that an edge may lie in."""
+        return 1 + math.ceil(self.blind)
 
 
 def find_windows(
@@ -84,9 +95,12 @@ def find_windows(
             f"{expected} were asked for; check marker pin, acquisition length and that a window "
             f"and the gap before it last at least {min_run} samples"
         )
+    blind = waveform.edge_uncertainty_s / waveform.sample_interval_s
     windows = tuple(
-        Window(int(a), int(b), float(a), float(b)) for a, b in zip(rises, falls, strict=True)
+        Window(int(a), int(b), float(a), float(b), blind=blind)
+        for a, b in zip(rises, falls, strict=True)
     )
+    _refuse_blind(waveform, windows)
     _refuse_overload(waveform, windows)
     return windows
 
@@ -104,6 +118,19 @@ def _level_runs(marker: np.ndarray, min_run: int) -> tuple[np.ndarray, np.ndarra
     return starts[changes], levels[changes]
 
 
+def _refuse_blind(waveform: Waveform, windows: tuple[Window, ...]) -> None:
+    for number, window in enumerate(windows):
+        if 2 * window.blind > MOST_BLIND * window.samples:
+            interval_s = waveform.sample_interval_s
+            raise InstrumentError(
+                f"{waveform.meter}: it knows each edge of the marker to "
+                f"+-{waveform.edge_uncertainty_s * 1e6:.3g} us, window {number} lasts "
+                f"{window.samples * interval_s * 1e6:.6g} us; it must last "
+                f"{2 * window.blind / MOST_BLIND * interval_s * 1e6:.4g} us or more: repeat the "
+                "work more often in it, or use a meter that samples the marker"
+            )
+
+
 def _refuse_overload(waveform: Waveform, windows: tuple[Window, ...]) -> None:
     if not waveform.overload:
         return
@@ -115,7 +142,8 @@ def _refuse_overload(waveform: Waveform, windows: tuple[Window, ...]) -> None:
         )
     for number, window in enumerate(windows):
         # The samples beside the edges count too: a part of them can belong to the window.
-        inside = clipped[(clipped >= window.first - 1) & (clipped <= window.end)]
+        border = window.border
+        inside = clipped[(clipped >= window.first - border) & (clipped < window.end + border)]
         if len(inside):
             raise InstrumentError(
                 f"{waveform.meter}: {len(inside)} samples of window {number} are clipped, the "
@@ -133,15 +161,15 @@ def fit_duration(
 ) -> Window:
     """Place both edges by the duration that the board has counted.
 
-    The meter knows each edge to half a sample, the board knows their distance far better. The
-    misfit is shared by both edges, at most half a sample each. InstrumentError when board and
-    meter disagree beyond ``tolerance`` of their clocks: then one of them is wrong or the windows
-    are others. ``missing`` lost samples belong to the window; where any were lost the count is
-    needed to find them and places no edge.
+    The meter knows each edge to half a sample and what it is blind to, the board knows their
+    distance far better. The misfit is shared by both edges, each within those. InstrumentError
+    when board and meter disagree beyond ``tolerance`` of their clocks: then one of them is wrong
+    or the windows are others. ``missing`` lost samples belong to the window; where any were lost
+    the count is needed to find them and places no edge.
     """
     counted = duration_s / waveform.sample_interval_s
     misfit = window.samples + missing - counted
-    if abs(misfit) > EDGE_SAMPLES + tolerance * counted:
+    if abs(misfit) > EDGE_SAMPLES + 2 * window.blind + tolerance * counted:
         raise InstrumentError(
             f"{waveform.meter}: window {number} lasts "
             f"{window.samples * waveform.sample_interval_s:.6g} s by the marker and "
@@ -149,11 +177,12 @@ def fit_duration(
         )
     if waveform.lost_samples:
         return window
-    shift = min(max(misfit / 2, -0.5), 0.5)
+    reach = 0.5 + window.blind
+    shift = min(max(misfit / 2, -reach), reach)
     return replace(
         window,
         start=window.start + shift,
         stop=window.stop - shift,
-        slack=0.5 - abs(shift),
+        slack=max(0.0, 0.5 - abs(shift)),
         fitted=True,
     )

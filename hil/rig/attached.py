@@ -13,7 +13,6 @@ from hil.core.secrets import masked
 from hil.rig.bench import Places
 from hil.rig.lock import locked
 from hil.rig.meters import METERS, joulescope
-from hil.rig.meters.keithley_dmm6500 import NO_MARKER, KeithleyDmm6500
 from hil.rig.meters.stream_meter import StreamMeter
 from hil.rig.meters.usb_serial import find_port
 from hil.rig.parallel import run_all
@@ -106,10 +105,8 @@ def _asked_alone(part: str, rig: Rig, places: Places, ask: Callable[[], str]) ->
 
 
 def meter_missing(kind: str, resource: str) -> str:
-    """Of a meter of any kind; of a Joulescope its maker's library, of a DMM6500 the marker."""
+    """Of a meter of any kind; of a Joulescope its maker's library."""
     driver = METERS[kind]
-    if driver is KeithleyDmm6500:
-        return NO_MARKER
     try:
         if driver is joulescope.Joulescope:
             joulescope.look_for(resource)

@@ -83,6 +83,23 @@ class KeysightN6705COptions:
 
 
 @dataclass(frozen=True)
+class KeithleyDmm6500Options:
+    """Keithley DMM6500 in the board's supply, marker at EXT TRIG IN.
+
+    ``supply_v``: at the board, as measured with a voltmeter (it measures the current alone).
+    ``marker_latency_us``: the most that may pass from an edge to the change of buffers; no manual
+    has it, docs/meters.md tells how to find it.
+    """
+
+    supply_v: float
+    marker_latency_us: float = 50.0
+
+    def __post_init__(self) -> None:
+        _between("supply_v", self.supply_v, 0.5, 60.0)
+        _between("marker_latency_us", self.marker_latency_us, 0.0, 1000.0)
+
+
+@dataclass(frozen=True)
 class OscilloscopeOptions:
     """Shunt on channel 1, marker on channel 2.
 
@@ -101,7 +118,12 @@ class OscilloscopeOptions:
 
 
 MeterOptions = (
-    Ppk2Options | Lpm01aOptions | JoulescopeOptions | KeysightN6705COptions | OscilloscopeOptions
+    Ppk2Options
+    | Lpm01aOptions
+    | JoulescopeOptions
+    | KeysightN6705COptions
+    | KeithleyDmm6500Options
+    | OscilloscopeOptions
 )
 
 OPTIONS: dict[str, type[MeterOptions]] = {
@@ -109,6 +131,7 @@ OPTIONS: dict[str, type[MeterOptions]] = {
     "lpm01a": Lpm01aOptions,
     "joulescope": JoulescopeOptions,
     "keysight_n6705c": KeysightN6705COptions,
+    "keithley_dmm6500": KeithleyDmm6500Options,
     "keysight_infiniivision": OscilloscopeOptions,
     "rigol_ds1000z": OscilloscopeOptions,
     "siglent_sds1000xe": OscilloscopeOptions,

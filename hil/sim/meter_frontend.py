@@ -97,7 +97,7 @@ class Recording:
     @property
     def complete(self) -> bool:
         """Whether the energy of the last sample is known."""
-        return self._first is not None and (self._first + self._bins) * self._bin_s >= self.end_s
+        return self._first is not None and self.known_s >= self.end_s
 
     def feed(self, bins: EnergyBins, edges: list[MarkerEdge]) -> None:
         """Bins must follow each other without gaps; the first ones may begin before ``t0_s``."""
@@ -110,13 +110,23 @@ class Recording:
         self._energy_j.append(bins.energy_j)
         self._bins += len(bins.energy_j)
 
+    @property
+    def known_s(self) -> float:
+        """Bench time up to which the energy is known."""
+        return 0.0 if self._first is None else (self._first + self._bins) * self._bin_s
+
     def power_w(self) -> np.ndarray:
         """Average power of each sample."""
-        assert self.complete and self._first is not None
+        assert self.complete
         borders_s = self.t0_s + np.arange(self.points + 1) * self.interval_s
+        return np.diff(self.drawn_j(borders_s)) / self.interval_s
+
+    def drawn_j(self, times_s: np.ndarray) -> np.ndarray:
+        """Energy drawn up to each time, from some time before the first on."""
+        assert self._first is not None
         grid_s = (self._first + np.arange(self._bins + 1)) * self._bin_s
-        drawn_j = np.concatenate(([0.0], np.cumsum(np.concatenate(self._energy_j))))
-        return np.diff(np.interp(borders_s, grid_s, drawn_j)) / self.interval_s
+        drawn = np.concatenate(([0.0], np.cumsum(np.concatenate(self._energy_j))))
+        return np.interp(times_s, grid_s, drawn)
 
     def marker(self) -> np.ndarray:
         """The marker's level at the middle of each sample."""

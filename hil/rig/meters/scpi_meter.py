@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 
 import numpy as np
@@ -15,7 +16,7 @@ from hil.rig.meter import Acquisition, acquire
 from hil.rig.scpi import ScpiLink, origin_of
 
 
-class ScpiMeter:
+class ScpiMeter(ABC):
     """Base of the drivers; a subclass says what it is and fills in the hooks.
 
     ``timeout_s`` is granted for an answer; waiting for an acquisition adds its duration times
@@ -39,25 +40,25 @@ class ScpiMeter:
 
     # -- hooks ------------------------------------------------------------------------------
 
+    @abstractmethod
     def _check_limits(self, sample_rate_hz: float, range_a: float) -> None:
         """InstrumentError when the instrument cannot do this; nothing is sent."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _set_up(self, sample_rate_hz: float, range_a: float) -> None:
         """Bring every setting that matters to a known value; set interval and range."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _start(self, duration_s: float) -> None:
         """Start an acquisition of ``duration_s``; return once samples are being taken."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _fetch(self) -> Waveform:
         """Wait for the acquisition and fetch it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _give_up(self) -> None:
         """Stop the acquisition under way."""
-        raise NotImplementedError
 
     @property
     def origin(self) -> Origin:
@@ -134,6 +135,8 @@ class ScpiMeter:
         lost_samples: int = 0,
         sample_interval_s: float = math.nan,
         series_ohms: float = 0.0,
+        edge_uncertainty_s: float = 0.0,
+        edge_gap_s: float = 0.0,
     ) -> Waveform:
         """What has been read, as a waveform; InstrumentError when the parts do not fit."""
         own = math.isnan(sample_interval_s)
@@ -150,6 +153,8 @@ class ScpiMeter:
                 meter=self.identity,
                 origin=self.origin,
                 series_ohms=series_ohms,
+                edge_uncertainty_s=edge_uncertainty_s,
+                edge_gap_s=edge_gap_s,
             )
         except DataError as error:
             raise self._link.failed("the acquisition", error) from error

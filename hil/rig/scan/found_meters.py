@@ -19,10 +19,9 @@ from hil.rig.scpi import SIMULATED_SERIAL
 RATES_HZ = {
     "ppk2": 100_000, "lpm01a": 5_000, "joulescope": 100_000, "keysight_n6705c": 97_000,
     "keysight_infiniivision": 200_000, "rigol_ds1000z": 200_000, "siglent_sds1000xe": 200_000,
-    "scpi_digitizer": 100_000,
+    "keithley_dmm6500": 100_000, "scpi_digitizer": 100_000,
 }  # fmt: skip
 SCOPES = ("keysight_infiniivision", "rigol_ds1000z", "siglent_sds1000xe")
-NO_WINDOWS = ("keithley_dmm6500",)  # no marker in their samples
 SUPPLY = "CHANGE: measure it at the board"
 HEADROOM = 3.0  # range above the board's typical current
 
@@ -65,8 +64,8 @@ def found_meters(listing: Listing) -> tuple[list[FoundMeter], list[str]]:
     others = []
     for instrument in listing.instruments:
         kind = _scpi_kind(instrument.identity)
-        if kind is None or kind in NO_WINDOWS:
-            others.append(_remark(instrument, kind))
+        if kind is None:
+            others.append(_remark(instrument))
         else:
             meters.append(_scpi_meter(kind, instrument))
     return meters, others
@@ -115,11 +114,10 @@ def _scpi_meter(kind: str, instrument: Instrument) -> FoundMeter:
     return FoundMeter(kind, instrument.resource, f"{instrument.identity}{note}", fields[2])
 
 
-def _remark(instrument: Instrument, kind: str | None) -> str:
+def _remark(instrument: Instrument) -> str:
     if instrument.problem:
         return f"{instrument.resource}: did not say what it is: {instrument.problem}"
-    why = "samples no marker: for calibration only" if kind else "no meter with a driver here"
-    return f"{instrument.resource}: {instrument.identity}: {why}"
+    return f"{instrument.resource}: {instrument.identity}: no meter with a driver here"
 
 
 def _range_a(kind: str, board: Board) -> float:
@@ -147,6 +145,8 @@ def _options(kind: str, board: Board) -> tuple[Entry, ...]:
         return (Entry("marker", 0, "the input gpi 0"), Entry("io_v", 3.3, "of the marker pin"))
     if kind == "keysight_n6705c":
         return (Entry("channel", 1, "CHANGE: the N6781A's slot"),)
+    if kind == "keithley_dmm6500":
+        return (Entry("supply_v", supply_v, SUPPLY),)
     if kind in SCOPES:
         return (
             Entry("shunt_ohms", 0.5, "CHANGE: your shunt"),

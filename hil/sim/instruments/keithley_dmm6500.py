@@ -1,18 +1,28 @@
 """Keithley DMM6500 in its SCPI command set, as far as digitizing current goes.
 
-From the DMM6500 Reference Manual (DMM6500-901-01, chapter 6): digitize function with sample rate
-and aperture, reading buffers of 7,000,000 readings in all, the trigger model with wait, delay and
-digitize blocks, readings beyond the range as 9.9E37. It has one input and no marker channel;
-its EXT TRIG IN only starts a digitize block: here the marker's next rising edge does. Not
-modelled: the slow measure functions, limits, the other command languages.
+From the DMM6500 Reference Manual (DMM6500-901-01, chapter 6) and, for formats and elements of
+readings, the DMM7510's (DMM7510-901-01, pp. 6-50, 6-156): digitize function with sample rate and
+aperture, reading buffers of 7,000,000 readings in all, the trigger model (hil.sim.instruments.
+trigger_model), readings beyond the range as 9.9E37. It has one input and no marker channel;
+EXT TRIG IN, where the marker goes, only moves the trigger model on. Not modelled: the slow measure
+functions, limits, the other command languages.
+
+``SWITCH_S`` and ``LATENCY_S`` are in no manual. They are numbers of this simulation: notes of a
+public bench (ameline-design/dmm6500-serial-decode, docs/TRIGGER.md, firmware 1.7.17a) have the
+analog trigger act 4 to 9 us after the crossing and no reading lost from block to block in one
+buffer; here 40 us are, so that whoever reads must cope. They also saw a running model aborted by
+any command that arrived; ``aborts_on_command`` does so.
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from hil.sim.chip import EnergyBins, MarkerEdge
-from hil.sim.instruments.instrument import Instrument
+from hil.sim.instruments.instrument import POLL_STEP_S, Instrument
+from hil.sim.instruments.reading_buffer import BINARY, ELEMENTS, ReadingBuffer
 from hil.sim.instruments.scpi import (
     Call,
     Command,
@@ -23,15 +33,23 @@ from hil.sim.instruments.scpi import (
     word,
 )
 from hil.sim.instruments.scpi_front import ScpiFront
+from hil.sim.instruments.trigger_model import Block, TriggerModel
 from hil.sim.meter_frontend import Recording
 
 RANGES_A = (100e-6, 1e-3, 10e-3, 0.1, 1.0, 3.0)
 OVERRANGE = 1.2  # a range holds this much more than its name
 MAX_READINGS = 7_000_000
+MOST_BLOCKS = 63
+MOST_COUNT = 55_000_000
+ENDLESS = 2**62  # samples: of a recording that ends when the trigger model does
 RATES = (1_000, 1_000_000)
 OVERFLOW = 9.9e37
 NOISE = 2e-4
+DIGITS = 7  # of numbers in ASCII, unless told
 TIMESTAMP = "2026/11/25 12:57:04.484"  # events carry one
+SWITCH_S = 40e-6
+LATENCY_S = 8e-6
+FULL = ScpiError(4915, "Attempting to store past capacity of reading buffer")
 
 
 class KeithleyDmm6500(ScpiFront, Instrument):
@@ -41,9 +59,9 @@ class KeithleyDmm6500(ScpiFront, Instrument):
 
     def __init__(self, supply_v: float, seed: int = 0) -> None:
         super().__init__(supply_v, seed)
-        # Buffer and readings of the trigger model under way, and whether it waits for an edge.
-        self._running: tuple[str, int] | None = None
-        self._waiting = False
+        self.switch_s, self.latency_s = SWITCH_S, LATENCY_S
+        self.aborts_on_command = False
+        self._model: TriggerModel | None = None  # the run under way, or the last one
         self.open_front(self._commands())
         self._reset()
 
@@ -78,11 +96,14 @@ class KeithleyDmm6500(ScpiFront, Instrument):
             Command("TRACe:ACTual", query=self._actual),
             Command("TRACe:DATA", query=self._read),
             Command("FORMat[:DATA]", self._set_format, lambda _: self._format.encode()),
+            Command("FORMat:ASCii:PRECision", self._set_digits,
+                    lambda _: str(self._digits).encode()),
             Command("FORMat:BORDer", self._set_order, lambda _: self._order.encode()),
             Command("TRIGger:LOAD", self._load),
             Command("TRIGger:BLOCk:BUFFer:CLEar", self._block_clear),
             Command("TRIGger:BLOCk:WAIT", self._block_wait),
             Command("TRIGger:BLOCk:MDIGitize", self._block_digitize),
+            Command("TRIGger:BLOCk:BRANch:ALWays", self._block_branch),
             Command("TRIGger:EXTernal:IN:CLEar", lambda _: None),
             Command("TRIGger:EXTernal:IN:EDGE", self._set_edge, lambda _: self._edge.encode()),
             Command("TRIGger:STATe", query=self._state),
@@ -94,12 +115,12 @@ class KeithleyDmm6500(ScpiFront, Instrument):
 
     def _reset(self) -> None:
         self._abort()
+        self._model = None
         self._function, self._range_a, self._rate_hz = "NONE", 1.0, 100_000
         self._aperture, self._count, self._edge = "AUTO", 1, "FALL"
-        self._format, self._order = "ASC", "SWAP"
-        self._buffers = {"defbuffer1": 100_000, "defbuffer2": 100_000}
-        self._readings: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        self._blocks: dict[int, tuple[str, ...]] = {}
+        self._format, self._order, self._digits = "ASC", "SWAP", 0
+        self._buffers = {name: ReadingBuffer(100_000) for name in ("defbuffer1", "defbuffer2")}
+        self._blocks: dict[int, Block] = {}
 
     def _set_function(self, call: Call) -> None:
         call.count(1)
@@ -124,22 +145,30 @@ class KeithleyDmm6500(ScpiFront, Instrument):
 
     def _set_count(self, call: Call) -> None:
         call.count(1)
-        self._count = whole(call.arguments[0], 1, 55_000_000)
+        self._count = whole(call.arguments[0], 1, MOST_COUNT)
+
+    def _set_digits(self, call: Call) -> None:
+        call.count(1)
+        self._digits = whole(call.arguments[0], 0, 16)
 
     # -- buffers ----------------------------------------------------------------------------
 
-    def _buffer(self, call: Call, place: int) -> str:
+    def _name(self, call: Call, place: int) -> str:
+        """Of a buffer there is; the default one where none is given."""
         name = quoted(call.arguments[place]) if len(call.arguments) > place else "defbuffer1"
         if name not in self._buffers:
             raise ScpiError(-224, "Illegal parameter value")
         return name
 
+    def _buffer(self, call: Call, place: int) -> ReadingBuffer:
+        return self._buffers[self._name(call, place)]
+
     def _room(self, name: str, points: int) -> None:
-        others = sum(size for key, size in self._buffers.items() if key != name)
+        others = sum(other.capacity for key, other in self._buffers.items() if key != name)
         if others + points > MAX_READINGS:
             raise ScpiError(-225, "Out of memory")
-        self._buffers[name] = points
-        self._readings.pop(name, None)
+        once = name in self._buffers and self._buffers[name].once
+        self._buffers[name] = ReadingBuffer(points, once)
 
     def _make(self, call: Call) -> None:
         call.count(2, 3)
@@ -150,30 +179,36 @@ class KeithleyDmm6500(ScpiFront, Instrument):
 
     def _delete(self, call: Call) -> None:
         call.count(1)
-        name = self._buffer(call, 0)
+        name = self._name(call, 0)
         if name.startswith("defbuffer"):
             raise ScpiError(-224, "Illegal parameter value")
         del self._buffers[name]
 
     def _set_points(self, call: Call) -> None:
         call.count(1, 2)
-        self._room(self._buffer(call, 1), whole(call.arguments[0], 10, MAX_READINGS))
+        self._room(self._name(call, 1), whole(call.arguments[0], 10, MAX_READINGS))
 
     def _points(self, call: Call) -> bytes:
-        return str(self._buffers[self._buffer(call, 0)]).encode()
+        return str(self._buffer(call, 0).capacity).encode()
 
     def _clear(self, call: Call) -> None:
-        self._readings.pop(self._buffer(call, 0), None)
+        self._buffer(call, 0).clear()
 
     def _set_fill(self, call: Call) -> None:
         call.count(1, 2)
-        word(call.arguments[0], "ONCE", "CONTinuous")
-        self._buffer(call, 1)
+        self._buffer(call, 1).once = word(call.arguments[0], "ONCE", "CONTinuous") == "ONCE"
 
     def _actual(self, call: Call) -> bytes:
-        self.poll()
-        name = self._buffer(call, 0)
-        return str(len(self._readings[name][0]) if name in self._readings else 0).encode()
+        self._asked()
+        name = self._name(call, 0)
+        stored = len(self._buffers[name])
+        if self._recording is not None and self._model is not None:
+            stored += sum(
+                stretch.count(self._recording.known_s, self._model.interval_s)
+                for stretch in self._model.stretches
+                if stretch.buffer == name
+            )
+        return str(min(stored, self._buffers[name].capacity)).encode()
 
     def _set_format(self, call: Call) -> None:
         call.count(1)
@@ -184,18 +219,19 @@ class KeithleyDmm6500(ScpiFront, Instrument):
         self._order = word(call.arguments[0], "NORMal", "SWAPped")
 
     def _read(self, call: Call) -> bytes:
-        """``TRAC:DATA? first,last,"buffer",elements``."""
-        call.count(2, 5)
-        name = self._buffer(call, 2)
-        current, relative_s = self._readings.get(name, (np.zeros(0), np.zeros(0)))
+        """``TRAC:DATA? first,last,"buffer",elements``, of a model that has ended."""
+        call.count(2, 3 + len(ELEMENTS))
+        buffer = self._buffer(call, 2)
         first, last = (whole(text, 1, MAX_READINGS) for text in call.arguments[:2])
-        if not first <= last <= len(current):
+        if not first <= last <= len(buffer):
             raise ScpiError(-222, "Data out of range")
-        elements = [word(text, "READing", "RELative") for text in call.arguments[3:]] or ["READ"]
-        columns = {"READ": current, "REL": relative_s}
-        table = np.column_stack([columns[element][first - 1 : last] for element in elements])
+        elements = [word(text, *ELEMENTS) for text in call.arguments[3:]] or ["READ"]
+        if self._format != "ASC" and not set(elements) <= set(BINARY):
+            raise ScpiError(1133, "Parameter 4, Syntax error, expected valid name parameter")
+        table = np.column_stack([buffer.column(element)[first - 1 : last] for element in elements])
         if self._format == "ASC":
-            return ",".join(f"{value:.9E}" for value in table.ravel()).encode()
+            digits = (self._digits or DIGITS) - 1
+            return ",".join(f"{value:.{digits}E}" for value in table.ravel()).encode()
         kind = np.dtype("f8" if self._format == "REAL" else "f4")
         order = kind.newbyteorder(">" if self._order == "NORM" else "<")
         return b"#0" + table.astype(order).tobytes()
@@ -207,77 +243,117 @@ class KeithleyDmm6500(ScpiFront, Instrument):
         word(quoted(call.arguments[0]), "EMPTY")
         self._blocks = {}
 
-    def _place(self, call: Call) -> int:
-        return whole(call.arguments[0], 1, 63)
+    def _place(self, call: Call, which: int = 0) -> int:
+        return whole(call.arguments[which], 1, MOST_BLOCKS)
 
     def _block_clear(self, call: Call) -> None:
         call.count(1, 2)
-        self._blocks[self._place(call)] = ("clear", self._buffer(call, 1))
+        self._blocks[self._place(call)] = Block("clear", self._name(call, 1))
 
     def _block_wait(self, call: Call) -> None:
-        call.count(2, 4)
-        self._blocks[self._place(call)] = ("wait", word(call.arguments[1], "EXTernal", "COMMand"))
+        call.count(2, 3)
+        word(call.arguments[1], "EXTernal")
+        clear = word(call.arguments[2], "ENTer", "NEVer") if len(call.arguments) > 2 else "NEV"
+        self._blocks[self._place(call)] = Block("wait", clears=clear == "ENT")
 
     def _block_digitize(self, call: Call) -> None:
         call.count(1, 3)
-        name = self._buffer(call, 1)
-        count = call.arguments[2] if len(call.arguments) > 2 else "1"
-        points = self._count if count.upper() == "AUTO" else whole(count, 1, 55_000_000)
-        self._blocks[self._place(call)] = ("digitize", name, str(points))
+        name = self._name(call, 1)
+        count = call.arguments[2].upper() if len(call.arguments) > 2 else "1"
+        named = {"AUTO": float(self._count), "INF": math.inf, "INFINITE": math.inf}
+        points = named[count] if count in named else whole(count, 0, MOST_COUNT)
+        self._blocks[self._place(call)] = Block("digitize", name, points)
+
+    def _block_branch(self, call: Call) -> None:
+        call.count(2)
+        self._blocks[self._place(call)] = Block("branch", target=self._place(call, 1))
 
     def _set_edge(self, call: Call) -> None:
         call.count(1)
         self._edge = word(call.arguments[0], "RISing", "FALLing", "EITHer")
 
-    def _initiate(self) -> None:
-        if self._running is not None or self.recording is not None:
-            raise ScpiError(-213, "Init ignored")
-        kinds = [self._blocks[place] for place in sorted(self._blocks)]
-        digitize = [kind for kind in kinds if kind[0] == "digitize"]
-        if len(digitize) != 1 or self._function == "NONE":
-            raise ScpiError(-221, "Settings conflict")
-        for kind in kinds:
-            if kind[0] == "clear":
-                self._readings.pop(kind[1], None)
-        self._running = (digitize[0][1], min(int(digitize[0][2]), self._buffers[digitize[0][1]]))
-        self._waiting = ("wait", "EXT") in kinds
-        if not self._waiting:
-            self._start()
+    @property
+    def _running(self) -> bool:
+        return self._recording is not None
 
-    def _start(self) -> None:
-        assert self._running is not None
-        self._waiting = False
-        self.record(1.0 / self._rate_hz, self._running[1])
+    def _initiate(self) -> None:
+        if self._running:
+            raise ScpiError(-213, "Init ignored")
+        kinds = {block.kind for block in self._blocks.values()}
+        into = {block.buffer for block in self._blocks.values() if block.buffer}
+        if "digitize" not in kinds or self._function == "NONE" or not into <= set(self._buffers):
+            raise ScpiError(-221, "Settings conflict")
+        interval_s, phase = 1.0 / self._rate_hz, self.rng.uniform()
+        self._model = TriggerModel(
+            dict(self._blocks), self.time_s, interval_s, phase, self.latency_s, self.switch_s
+        )
+        for name in self._model.cleared:
+            self._buffers[name].clear()
+        self.record(interval_s, ENDLESS)
 
     def feed(self, time_s: float, bins: EnergyBins, edges: list[MarkerEdge]) -> None:
-        wanted = {"RIS": (True,), "FALL": (False,), "EITH": (True, False)}[self._edge]
-        fitting = [edge for edge in edges if edge.level in wanted]
-        if self._waiting and fitting and not self.faults.no_trigger:
-            self._start()
-            assert self.recording is not None
-            self.recording.t0_s = fitting[0].time_s
         super().feed(time_s, bins, edges)
+        model, recording = self._model, self._recording
+        if model is None or recording is None:
+            return
+        wanted = {"RIS": (True,), "FALL": (False,), "EITH": (True, False)}[self._edge]
+        for edge in edges:
+            if edge.level in wanted and not self.faults.no_trigger:
+                model.edge(edge.time_s)
+        model.advance(recording.known_s)
+        # The reading that was under way when the model ended still has to become known.
+        if not model.running and recording.known_s >= model.now_s + model.interval_s:
+            self.stop()
+            self.finished(recording)
 
     def _abort(self) -> None:
-        self._running, self._waiting = None, False
+        model, recording = self._model, self._recording
         self.stop()
+        if model is not None and recording is not None:
+            # What is not known yet has not been read: the last reading is a complete one.
+            model.abort(recording.known_s)
+            self.finished(recording)
+
+    def until_recorded(self) -> None:
+        """See ``Instrument.until_recorded``; the end is the trigger model's."""
+        if self._running:
+            self._wait_for(self.time_s + POLL_STEP_S)
+
+    def _asked(self) -> None:
+        """A question has come: a client that asks again has let time pass."""
+        if self.aborts_on_command:
+            self._abort()
+        self.poll()
 
     def _state(self, _call: Call) -> bytes:
-        self.poll(busy=self._waiting)
-        state = "WAITING" if self._waiting else "RUNNING" if self._running else "IDLE"
+        self._asked()
+        state = "IDLE" if self._model is None else self._model.state
+        if self._running and state not in ("RUNNING", "WAITING"):
+            state = "RUNNING"  # its last reading is
         return f"{state};{state};0".encode()
 
     def finished(self, recording: Recording) -> None:
-        assert self._running is not None
-        current_a = self.current_a(recording)
+        """Store the readings of a run that has ended."""
+        assert self._model is not None
+        interval_s = self._model.interval_s
+        counts = [s.count(recording.known_s, interval_s) for s in self._model.stretches]
+        if not sum(counts):
+            return
+        starts = zip(self._model.stretches, counts, strict=True)
+        times_s = np.concatenate([s.start_s + np.arange(n) * interval_s for s, n in starts])
+        ends_j, begins_j = recording.drawn_j(times_s + interval_s), recording.drawn_j(times_s)
+        current_a = self.spoiled((ends_j - begins_j) / interval_s / self.supply_v)
         beyond = np.abs(current_a) > OVERRANGE * self._range_a
         noise = NOISE * self._range_a * self.rng.standard_normal(len(current_a))
         read_a = current_a * self.gain + self.offset * self._range_a + noise
         read_a[beyond] = np.copysign(OVERFLOW, current_a[beyond])
-        relative_s = np.arange(len(read_a)) * recording.interval_s
-        lost = self.lost(len(read_a))
-        self._readings[self._running[0]] = (np.delete(read_a, lost), np.delete(relative_s, lost))
-        self._running = None
+        kept = np.ones(len(times_s), np.bool_)
+        kept[self.lost(len(times_s))] = False
+        ends = np.cumsum(counts)
+        for stretch, first, end in zip(self._model.stretches, ends - counts, ends, strict=True):
+            seen = np.flatnonzero(kept[first:end]) + first
+            if not self._buffers[stretch.buffer].store(read_a[seen], times_s[seen]):
+                self._errors.push(FULL)
 
     def halted(self, reason: str) -> None:
         self._abort()
