@@ -197,12 +197,6 @@ def test_an_instrument_that_is_mute_behind_its_own_protocol(
     assert "uhubctl is not installed" in missing["power"]
 
 
-def test_a_meter_without_a_marker_is_missing_one() -> None:
-    """Told before the work begins, whether it is attached or not."""
-    said = meter_missing("keithley_dmm6500", "TCPIP0::127.0.0.1::1::SOCKET")
-    assert "samples no marker beside the current" in said and "use another meter" in said
-
-
 def test_meters_on_usb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "0 LPM01A fit; attached are: none" in meter_missing("lpm01a", "usb:2036")
     gone = meter_missing("ppk2", str(tmp_path / "tty"))

@@ -38,7 +38,7 @@ def waveform(samples: int = 11) -> Waveform:
 )
 def test_bytes_bring_it_back(current: np.ndarray) -> None:
     marker = np.arange(len(current)) % 2 == 1
-    first = replace(waveform(), current_a=current, marker=marker)
+    first = replace(waveform(), current_a=current, marker=marker, edge_gap_s=3e-5)
     again = Waveform.from_bytes(first.to_bytes())
     for field in fields(Waveform):
         assert np.array_equal(getattr(again, field.name), getattr(first, field.name)), field.name
@@ -55,13 +55,20 @@ def test_power_and_duration() -> None:
     assert behind_a_shunt.board_v == pytest.approx(3.3 - 0.05 * 2.0)  # 50 mA on average
 
 
-def test_the_first_schema_is_still_read() -> None:
-    content = {f.name: getattr(waveform(), f.name) for f in fields(Waveform)}
-    del content["series_ohms"]
-    content |= {"origin": "measured", "marker": np.packbits(content["marker"]), "schema": 1}
+LATER = ("series_ohms", "edge_uncertainty_s", "edge_gap_s")  # fields that older schemas lack
+
+
+@pytest.mark.parametrize(("schema", "missing"), [(1, LATER), (2, LATER[1:])])
+def test_older_schemas_are_still_read(schema: int, missing: tuple[str, ...]) -> None:
+    made = replace(waveform(), series_ohms=2.0, edge_uncertainty_s=1e-5, edge_gap_s=2e-5)
+    content = {f.name: getattr(made, f.name) for f in fields(Waveform) if f.name not in missing}
+    content |= {"origin": "measured", "marker": np.packbits(content["marker"]), "schema": schema}
     file = io.BytesIO()
     np.savez(file, **content)
-    assert Waveform.from_bytes(file.getvalue()).series_ohms == 0.0
+    again = Waveform.from_bytes(file.getvalue())
+    assert {name: getattr(again, name) for name in LATER} == {
+        name: 0.0 if name in missing else getattr(made, name) for name in LATER
+    }
 
 
 @pytest.mark.parametrize(
@@ -72,6 +79,8 @@ def test_the_first_schema_is_still_read() -> None:
         ({"marker": np.zeros(11, np.uint8)}, "uint8"),
         ({"sample_interval_s": 0.0}, "interval of 0.0 s"),
         ({"sample_interval_s": float("nan")}, "interval of nan"),
+        ({"edge_uncertainty_s": -1e-6}, "edges known to -1e-06 s"),
+        ({"edge_gap_s": float("inf")}, "gaps of inf s"),
         ({"current_a": np.full(11, np.nan, np.float32)}, "sample 0 of 11 is nan"),
     ],
 )
@@ -90,5 +99,5 @@ def test_damaged_bytes(cut: int) -> None:
 def test_other_archives() -> None:
     file = io.BytesIO()
     np.savez(file, a=1)
-    with pytest.raises(DataError, match="not a waveform of schema 2, it holds: a"):
+    with pytest.raises(DataError, match="not a waveform of schema 3, it holds: a"):
         Waveform.from_bytes(file.getvalue())

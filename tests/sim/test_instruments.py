@@ -268,7 +268,54 @@ class TestTime:
         assert meter.execute("TRIG:STAT?") == b"WAITING;WAITING;0\n"
         bins = EnergyBins(0, 1e-5, np.zeros(200))
         meter.feed(2e-3, bins, [MarkerEdge(5e-4, False), MarkerEdge(1.5e-3, True)])
-        assert meter.recording is not None and meter.recording.t0_s == 1.5e-3
+        assert meter.execute('TRAC:ACT? "defbuffer1"') == b"0\n"
+        meter.feed(2e-2, EnergyBins(200, 1e-5, np.full(1800, 1e-6)), [])
+        assert meter.execute("TRIG:STAT?") == b"IDLE;IDLE;0\n"
+        assert meter.execute('TRAC:ACT? "defbuffer1"') == b"10\n"
+        answer = meter.execute('TRAC:DATA? 1,10,"defbuffer1",SEC,FRAC')
+        first_s = sum(map(float, (answer or b"").decode().split(",")[:2])) % 1.0
+        # The edge, what it takes to be noticed, and up to a sample.
+        assert 1.5e-3 + 8e-6 <= first_s <= 1.5e-3 + 8e-6 + 1e-3 + 1e-6
+
+    @pytest.mark.parametrize(
+        ("line", "code"),
+        [
+            ('TRIG:BLOC:MDIG 1,"nobody",INF', -224),
+            ('TRIG:BLOC:MDIG 64,"defbuffer1",INF', -222),
+            ("TRIG:BLOC:WAIT 2,NOISE", -224),
+            ("TRIG:BLOC:WAIT 2,EXT,SOMETIMES", -224),
+            ("TRIG:BLOC:BRAN:ALW 2", -109),
+            ("INIT", -221),  # no block digitizes
+        ],
+    )
+    def test_the_dmm_refuses_wrong_blocks(self, line: str, code: int) -> None:
+        meter = make_instrument("keithley_dmm6500", SUPPLY_V)
+        meter.execute('DIG:FUNC "CURR"')
+        meter.execute(line)
+        assert error(meter).startswith(f"{code},")
+
+    @pytest.mark.parametrize(("mode", "first", "errors"), [("ONCE", 0, True), ("CONT", 5, False)])
+    def test_a_full_buffer_of_the_dmm(self, mode: str, first: int, errors: bool) -> None:
+        meter = make_instrument("keithley_dmm6500", SUPPLY_V)
+        for line in ('DIG:FUNC "CURR"', "DIG:CURR:SRAT 1000", 'TRAC:MAKE "few",10',
+                     f'TRAC:FILL:MODE {mode},"few"', 'TRIG:LOAD "EMPTY"',
+                     'TRIG:BLOC:MDIG 1,"few",15', "INIT"):  # fmt: skip
+            meter.execute(line)
+        # Each millisecond draws one milliwatt more.
+        meter.feed(0.02, EnergyBins(0, 1e-3, np.arange(20) * 1e-6), [])
+        assert meter.execute('TRAC:ACT? "few"') == b"10\n"
+        assert error(meter).startswith("4915,") == errors
+        meter.execute("FORM:ASC:PREC 10")
+        read = (meter.execute('TRAC:DATA? 1,10,"few"') or b"").decode().split(",")
+        assert float(read[0]) == pytest.approx(first * 1e-3 / SUPPLY_V, abs=1e-3 / SUPPLY_V)
+
+    def test_the_dmm_keeps_absolute_times_out_of_binary_blocks(self) -> None:
+        meter = make_instrument("keithley_dmm6500", SUPPLY_V)
+        for line in ('DIG:FUNC "CURR"', 'TRIG:BLOC:MDIG 1,"defbuffer1",10', "FORM REAL", "INIT"):
+            meter.execute(line)
+        meter.feed(0.01, EnergyBins(0, 1e-3, np.zeros(10)), [])
+        assert meter.execute('TRAC:DATA? 1,1,"defbuffer1",SEC') is None
+        assert error(meter).startswith("1133,")
 
 
 @settings(deadline=None)

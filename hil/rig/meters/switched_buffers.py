@@ -61,11 +61,12 @@ def merge(low: Readings, high: Readings, interval_s: float, latency_s: float) ->
 
     before, after = place[:-1][switches], place[1:][switches]
     late = latency_s / interval_s
+    rounded = np.abs(np.diff(times_s)[switches] / interval_s - steps[switches])
     edges = np.rint((before + after - late) / 2)
     # Levels shorter than what the edges are known to may vanish; none is made up.
     edges = np.maximum.accumulate(np.maximum(edges, 0.0)) if len(edges) else edges
     passed = np.searchsorted(edges, np.arange(place[-1] + 1), side="right")
-    half_widths = (after - before + late) / 2
+    half_widths = (after - before + late) / 2 + np.where(filled[switches], rounded, 0.0)
     return Merged(
         current_a=read_a[_nearest(place)],
         marker=(passed % 2 == 1) != level[0],

@@ -347,9 +347,9 @@ class KeithleyDmm6500(ScpiFront, Instrument):
         noise = NOISE * self._range_a * self.rng.standard_normal(len(current_a))
         read_a = current_a * self.gain + self.offset * self._range_a + noise
         read_a[beyond] = np.copysign(OVERFLOW, current_a[beyond])
+        ends, longest = np.cumsum(counts), int(np.argmax(counts))
         kept = np.ones(len(times_s), np.bool_)
-        kept[self.lost(len(times_s))] = False
-        ends = np.cumsum(counts)
+        kept[ends[longest] - counts[longest] + self.lost(counts[longest])] = False
         for stretch, first, end in zip(self._model.stretches, ends - counts, ends, strict=True):
             seen = np.flatnonzero(kept[first:end]) + first
             if not self._buffers[stretch.buffer].store(read_a[seen], times_s[seen]):

@@ -29,13 +29,13 @@ class ReadingBuffer:
         self.current_a, self.times_s = np.zeros(0), np.zeros(0)
 
     def store(self, current_a: np.ndarray, times_s: np.ndarray) -> bool:
-        """Put readings behind those that are there; False when it was full before the end."""
+        """Put readings behind those that are there; False when some found no place."""
         current_a = np.concatenate((self.current_a, current_a))
         times_s = np.concatenate((self.times_s, times_s))
         fits = len(current_a) <= self.capacity
         kept = slice(None, self.capacity) if self.once else slice(-self.capacity, None)
         self.current_a, self.times_s = current_a[kept], times_s[kept]
-        return fits
+        return fits or not self.once
 
     def column(self, element: str) -> np.ndarray:
         """All of one element, by its short name."""

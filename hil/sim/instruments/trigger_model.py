@@ -71,6 +71,7 @@ class TriggerModel:
     def __post_init__(self) -> None:
         self._until_s = self.now_s
         self._go(min(self.blocks))
+        self.advance(self.now_s)
 
     @property
     def running(self) -> bool:

@@ -29,6 +29,7 @@ from hil.core.provenance import Origin
 from hil.rig.meter_options import (
     OPTIONS,
     JoulescopeOptions,
+    KeithleyDmm6500Options,
     KeysightN6705COptions,
     Lpm01aOptions,
     MeterOptions,
@@ -68,6 +69,7 @@ class Kind:
     ``gain`` is a part of the reading, ``offset_a`` is at ``range_a``: the maker's for ``scpi``
     meters, those of the simulator for the others. ``small_range_a`` is one that the profile leaves
     behind, nan for meters that choose their range by themselves. ``scale``: of the profile's power.
+    ``lead_s``: what a record holds of before the board may be told to work.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Kind:
     offset_a: float
     scpi: bool = True
     scale: float = 1.0
+    lead_s: float = 0.0
     path: str = ""  # a Joulescope's, for the library
 
     @property
@@ -88,6 +91,8 @@ class Kind:
 
 KINDS = (
     Kind("keysight_n6705c", KeysightN6705COptions(), 49_000, 0.1, 1e-3, 1e-3, 1e-5),
+    Kind("keithley_dmm6500", KeithleyDmm6500Options(SUPPLY_V), 100_000, 0.1, 0.01, 1e-3, 1e-5,
+         lead_s=0.02),
     Kind("keysight_infiniivision", SCOPE, 200_000, 0.08, 0.008, 0.02, 1.6e-3),
     Kind("rigol_ds1000z", SCOPE, 200_000, 0.08, 0.008, 0.03, 1.6e-3),
     Kind("siglent_sds1000xe", SCOPE, 200_000, 0.08, 0.008, 0.03, 1.6e-3),
@@ -198,6 +203,8 @@ def default_options(kind: str) -> MeterOptions | None:
     options = OPTIONS.get(kind)
     if options is None:
         return None
+    if options is KeithleyDmm6500Options:
+        return KeithleyDmm6500Options(SUPPLY_V)
     return SCOPE if options is OscilloscopeOptions else options()  # type: ignore[call-arg]
 
 

@@ -1,4 +1,4 @@
-"""The DMM6500: digitized current over a real socket, and why it cannot be a rig's meter.
+"""The DMM6500: digitized current over a real socket, and what only this meter has as a rig's.
 
 With HIL_METER_KIND=keithley_dmm6500 on a real one, by the variables of meter_bench.
 """
@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from meter_bench import SUPPLY_V, trace
 
 from hil.core.errors import InstrumentError
+from hil.core.trial import WindowSample
+from hil.measure.clock import clock_ratio
+from hil.measure.energy import PlannedWindow, measure_windows
+from hil.rig.meter_options import KeithleyDmm6500Options
 from hil.rig.meters.keithley_dmm6500 import KeithleyDmm6500
 from hil.sim.instruments import make_instrument
 from hil.sim.instruments.server import InstrumentServer
@@ -33,12 +38,6 @@ def meter(server: InstrumentServer) -> Iterator[KeithleyDmm6500]:
     meter = KeithleyDmm6500(resource, timeout_s=10.0)
     yield meter
     meter.close()
-
-
-def test_it_refuses_to_be_a_rigs_meter(meter: KeithleyDmm6500) -> None:
-    for use in (lambda: meter.configure(1e5, 0.1), lambda: meter.arm(0.1), meter.read):
-        with pytest.raises(InstrumentError, match=r"samples no marker beside the current"):
-            use()
 
 
 def test_a_steady_current(meter: KeithleyDmm6500) -> None:
@@ -118,3 +117,110 @@ def test_errors_in_its_queue(server: InstrumentServer, meter: KeithleyDmm6500) -
     server.instrument.execute('TRAC:MAKE "other",6790000')
     with pytest.raises(InstrumentError, match=r"objects: .*-225"):
         meter.digitize(0.5, 1_000_000, 0.1)
+
+
+# -- as a rig's meter: what the driver suite does not ask of every meter -------------------
+
+OPTIONS = KeithleyDmm6500Options(SUPPLY_V)
+QUIET_S, WINDOW_S = 0.004, 0.008
+
+
+@contextmanager
+def bench(*profile: tuple[float, float, bool], **how: object) -> Iterator[KeithleyDmm6500]:
+    """A driver, configured, and a simulated DMM of which ``how`` are attributes."""
+    instrument = make_instrument("keithley_dmm6500", SUPPLY_V, 3)
+    for name, value in how.items():
+        assert hasattr(instrument, name)
+        setattr(instrument, name, value)
+    with InstrumentServer(instrument, trace(profile or TWO_WINDOWS)) as server:
+        meter = KeithleyDmm6500(server.resource, 10.0, 50.0, OPTIONS)
+        meter.configure(100_000, 0.1)
+        yield meter
+        meter.close()
+
+
+LOW, HIGH = (QUIET_S, 0.033, False), (WINDOW_S, 0.2, True)
+TWO_WINDOWS = (LOW, HIGH, LOW, HIGH, LOW)
+PLANS = [PlannedWindow(layer, 1, round(WINDOW_S * 1e8)) for layer in range(2)]
+
+
+def measured(meter: KeithleyDmm6500) -> tuple[WindowSample, ...]:
+    """The whole way to energies, with the counts of a firmware that ran two windows."""
+    meter.arm(sum(seconds for seconds, *_ in TWO_WINDOWS))
+    waveform = meter.read()
+    ratio = clock_ratio(waveform, [plan.cycles for plan in PLANS], 1e8)
+    return measure_windows(waveform, PLANS, 1e8, 0, ratio=ratio)
+
+
+@needs_simulator
+@pytest.mark.parametrize(
+    ("switch_s", "latency_s"), [(0.0, 0.0), (40e-6, 8e-6), (250e-6, 50e-6), (0.0, 50e-6)]
+)
+def test_energies_whatever_a_switch_and_an_edge_take(switch_s: float, latency_s: float) -> None:
+    with bench(switch_s=switch_s, latency_s=latency_s, gain=1.0, offset=0.0) as meter:
+        for sample in measured(meter):
+            true_uj = 0.2 * WINDOW_S * 1e6
+            limit_uj = sample.edge_limit_uj + sample.edge_uncertainty_uj
+            assert sample.energy_uj == pytest.approx(true_uj, abs=limit_uj + 1e-4 * true_uj)
+            assert sample.base_power_w == pytest.approx(0.033, abs=1e-4)
+            assert abs(sample.clock_ratio - 1) <= 2 * (switch_s + 60e-6) / WINDOW_S
+
+
+@needs_simulator
+@pytest.mark.parametrize(
+    ("profile", "how", "says"),
+    [
+        # The second edge comes while the buffers change, 20 us after the first, and is not seen.
+        ((LOW, (20e-6, 0.2, True), *TWO_WINDOWS), {}, r"ends with the marker high|marked windows"),
+        # A pulse in the second window, long enough to be seen: one window more.
+        (
+            (*TWO_WINDOWS[:3], (0.003, 0.2, True), (2e-4, 0.2, False), (0.0048, 0.2, True), LOW),
+            {},
+            "3 marked windows",
+        ),
+        # Four edges, but not those of the windows: one is missed, one too many.
+        ((LOW, (0.001, 0.2, True), LOW, (2 * WINDOW_S, 0.2, True), LOW), {}, "window .* lasts|off"),
+        ((), {"switch_s": 2e-3}, "samples were lost"),
+        ((), {"switch_s": 0.9e-3}, r"each edge of the marker to \+-\d+ us, window 0 lasts"),
+    ],
+)
+def test_edges_that_went_wrong_give_no_energy(
+    profile: tuple[tuple[float, float, bool], ...], how: dict[str, object], says: str
+) -> None:
+    with bench(*profile, **how) as meter, pytest.raises(InstrumentError, match=says):
+        measured(meter)
+
+
+@needs_simulator
+def test_a_marker_that_is_high_when_armed() -> None:
+    """Its fall is taken for a rise, quiet for work."""
+    with bench((0.1, 0.033, True), *TWO_WINDOWS) as meter:
+        meter.arm(0.005)
+        meter.read()  # the line has risen meanwhile
+        meter.arm(0.12)
+        waveform = meter.read()
+    with pytest.raises(InstrumentError, match="ends with the marker high"):
+        measure_windows(waveform, PLANS, 1e8, 0)
+
+
+@needs_simulator
+def test_a_model_that_was_stopped_from_elsewhere() -> None:
+    with bench(aborts_on_command=True) as meter:
+        meter.arm(0.05)
+        says = "lost samples: its trigger model is ABORTED after 0 readings of 7000"
+        with pytest.raises(InstrumentError, match=says):
+            meter.read()
+
+
+@needs_simulator
+def test_the_supply_must_be_told(meter: KeithleyDmm6500) -> None:
+    with pytest.raises(InstrumentError, match=r"measures no voltage; set supply_v"):
+        meter.configure(1e5, 0.1)
+
+
+@needs_simulator
+def test_digitizing_takes_the_rigs_settings_away() -> None:
+    with bench() as meter:
+        meter.digitize(0.001, 100_000, 0.1)
+        with pytest.raises(InstrumentError, match="armed before it was configured"):
+            meter.arm(0.01)

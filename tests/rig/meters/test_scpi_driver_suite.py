@@ -32,7 +32,7 @@ def test_lost_samples_are_told(bench: Bench) -> None:
 
 
 def test_every_other_driver_refuses_the_instrument(bench: Bench) -> None:
-    for kind in [kind.name for kind in KINDS if kind.scpi] + ["keithley_dmm6500"]:
+    for kind in [kind.name for kind in KINDS if kind.scpi]:
         if kind != bench.kind.name:
             says = r"\*IDN\?: this is '.*', not a .*correct \[meter\]"
             with pytest.raises(InstrumentError, match=says):
@@ -69,6 +69,10 @@ def test_a_trigger_that_never_comes(bench: Bench) -> None:
     server = bench.simulated
     meter = bench.configured()
     server.instrument.faults.no_trigger = True
+    if bench.kind.name == "keithley_dmm6500":  # its triggers are the marker's edges
+        with pytest.raises(InstrumentError, match="0 marked windows"):
+            find_windows(bench.read_armed(meter, PROFILE_S), len(bench.windows))
+        return
     meter._timeout_s = 0.2  # for the trigger; answers may take longer
     with pytest.raises(InstrumentError, match=r"timed out|not measuring"):
         meter.arm(PROFILE_S)
