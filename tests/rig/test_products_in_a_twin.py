@@ -11,11 +11,13 @@ from scripted_bench import Bench, scripted_command
 
 from hil.core.errors import RigError
 from hil.core.provenance import Origin
-from hil.measure.energy import window_energies
+from hil.measure.clock import clock_ratio
+from hil.measure.energy import PlannedWindow, measure_windows, window_energies
 from hil.measure.windows import find_windows
 from hil.rig import calibration
 from hil.rig.bench import open_rig
 from hil.rig.check import check
+from hil.rig.flashers.virtual import VirtualFlasher
 from hil.rig.rigfile import Rig, load_rig
 from hil.sim.scripted_chip import IDLE_W, TOY_NETWORK
 
@@ -42,6 +44,7 @@ OPTIONS
 seed = 5
 slowdown = 50.0
 """
+MEASURED_SUPPLY = "[meter.options]\nsupply_v = 3.3"
 SHUNT = "[meter.options]\nshunt_ohms = 0.5\nsupply_v = 3.3"
 
 
@@ -98,11 +101,30 @@ def test_a_required_calibration_is_applied_and_named(
     assert np.mean(waveform.current_a) == pytest.approx(1.5 * IDLE_W / 3.3, rel=0.05)
 
 
-def test_a_dmm_is_refused_with_its_reason(tmp_path: Path) -> None:
-    items = {
-        item.name: item
-        for item in check(
-            rig_file(tmp_path, "keithley_dmm6500", ""), scripted_command, allow_double=True
+def test_a_dmm_among_the_parts_of_a_rig(tmp_path: Path) -> None:
+    rig = rig_file(tmp_path, "keithley_dmm6500", MEASURED_SUPPLY)
+    items = {item.name: item for item in check(rig, scripted_command, allow_double=True)}
+    assert items["meter"].ok and "DMM6500,HILSIM0005" in items["meter"].detail
+
+
+def test_a_dmm_against_the_chips_own_joules(tmp_path: Path, bench: Bench) -> None:
+    """Windows, clock ratio and limits by edges that it sees late, with a hole at each."""
+    rig = rig_file(tmp_path, "keithley_dmm6500", MEASURED_SUPPLY)
+    with open_rig(rig, command=scripted_command, allow_double=True) as opened:
+        opened.ensure_firmware(bench.firmware())
+        with opened.meter.acquisition(0.3) as acquisition:
+            cycles = opened.console.repeat_layers(0, 2000, (40, 60, 400))
+            waveform = acquisition.read()
+        assert isinstance(opened.flasher, VirtualFlasher)
+        marked = opened.flasher.ask("marked")["windows"]
+    assert waveform.edge_gap_s > 0 and waveform.lost_samples == 0
+    plans = [PlannedWindow(layer, 1, count) for layer, count in enumerate(cycles)]
+    ratio = clock_ratio(waveform, cycles, 100e6)
+    samples = measure_windows(waveform, plans, 100e6, 0, ratio=ratio)
+    for sample, true in zip(samples, marked, strict=True):
+        true_uj = true["energy_j"] * 1e6
+        meter_uj = 1e-3 * true_uj + 1e-4 * rig.meter.range_a * 3.3 * sample.duration_s * 1e6
+        assert sample.energy_uj == pytest.approx(
+            true_uj, abs=1.05 * meter_uj + sample.edge_uncertainty_uj + sample.edge_limit_uj
         )
-    }
-    assert not items["meter"].ok and "samples no marker" in items["meter"].detail
+        assert sample.edge_limit_uj < 0.03 * true_uj

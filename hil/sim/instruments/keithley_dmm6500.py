@@ -7,11 +7,11 @@ trigger_model), readings beyond the range as 9.9E37. It has one input and no mar
 EXT TRIG IN, where the marker goes, only moves the trigger model on. Not modelled: the slow measure
 functions, limits, the other command languages.
 
-``SWITCH_S`` and ``LATENCY_S`` are in no manual. They are numbers of this simulation: notes of a
-public bench (ameline-design/dmm6500-serial-decode, docs/TRIGGER.md, firmware 1.7.17a) have the
-analog trigger act 4 to 9 us after the crossing and no reading lost from block to block in one
-buffer; here 40 us are, so that whoever reads must cope. They also saw a running model aborted by
-any command that arrived; ``aborts_on_command`` does so.
+``SWITCH_S``, and ``LATENCY_S`` from an edge to its effect, are in no manual. They are numbers of
+this simulation: notes of a public bench (ameline-design/dmm6500-serial-decode, docs/TRIGGER.md,
+firmware 1.7.17a) have the analog trigger act 4 to 9 us after the crossing and no reading lost from
+block to block in one buffer; here 40 us are, so that whoever reads must cope. They also saw a
+running model aborted by any command that arrived; ``aborts_on_command`` does so.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class KeithleyDmm6500(ScpiFront, Instrument):
 
     def __init__(self, supply_v: float, seed: int = 0) -> None:
         super().__init__(supply_v, seed)
-        self.switch_s, self.latency_s = SWITCH_S, LATENCY_S
+        self.switch_s, self.rise_s, self.fall_s = SWITCH_S, LATENCY_S, LATENCY_S
         self.aborts_on_command = False
         self._model: TriggerModel | None = None  # the run under way, or the last one
         self.open_front(self._commands())
@@ -285,7 +285,7 @@ class KeithleyDmm6500(ScpiFront, Instrument):
             raise ScpiError(-221, "Settings conflict")
         interval_s, phase = 1.0 / self._rate_hz, self.rng.uniform()
         self._model = TriggerModel(
-            dict(self._blocks), self.time_s, interval_s, phase, self.latency_s, self.switch_s
+            dict(self._blocks), self.time_s, interval_s, phase, self.switch_s
         )
         for name in self._model.cleared:
             self._buffers[name].clear()
@@ -299,7 +299,7 @@ class KeithleyDmm6500(ScpiFront, Instrument):
         wanted = {"RIS": (True,), "FALL": (False,), "EITH": (True, False)}[self._edge]
         for edge in edges:
             if edge.level in wanted and not self.faults.no_trigger:
-                model.edge(edge.time_s)
+                model.edge(edge.time_s, self.rise_s if edge.level else self.fall_s)
         model.advance(recording.known_s)
         # The reading that was under way when the model ended still has to become known.
         if not model.running and recording.known_s >= model.now_s + model.interval_s:

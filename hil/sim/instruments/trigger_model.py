@@ -7,9 +7,9 @@ background until another digitize block, an abort or the model's end; 0 ends the
 remembers an event of before it was reached, and passes at once, unless it clears on entering.
 
 Not in the manuals, and assumed: each wait block has a memory of its own (the scan programs that the
-firmware writes let two blocks wait for one event); what an edge takes to end a wait
-(``latency_s``); how long no reading is taken while the digitizer goes from one buffer to another
-(``switch_s``), and that the model gets on only after that.
+firmware writes let two blocks wait for one event); what an edge takes to end a wait; how long no
+reading is taken while the digitizer goes from one buffer to another (``switch_s``), and that the
+model gets on only after that.
 """
 
 from __future__ import annotations
@@ -58,7 +58,6 @@ class TriggerModel:
     now_s: float
     interval_s: float
     phase: float
-    latency_s: float
     switch_s: float
     stretches: list[Stretch] = field(default_factory=list)
     cleared: set[str] = field(default_factory=set)  # buffers emptied at the run's start
@@ -77,14 +76,14 @@ class TriggerModel:
     def running(self) -> bool:
         return self.state in ("RUNNING", "WAITING")
 
-    def edge(self, time_s: float) -> None:
-        """An edge of the polarity that is listened to; in order of time."""
+    def edge(self, time_s: float, latency_s: float) -> None:
+        """An edge that is listened to, in order of time; it ends a wait ``latency_s`` later."""
         self.advance(time_s)
         if not self.running:
             return
         self._latched |= {n for n, block in self.blocks.items() if block.kind == "wait"}
         if self.state == "WAITING" and self._released_s is None and time_s >= self._until_s:
-            self._released_s = time_s + self.latency_s
+            self._released_s = time_s + latency_s
 
     def advance(self, time_s: float) -> None:
         """Run on to bench time ``time_s``."""

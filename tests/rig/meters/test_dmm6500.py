@@ -154,10 +154,14 @@ def measured(meter: KeithleyDmm6500) -> tuple[WindowSample, ...]:
 
 @needs_simulator
 @pytest.mark.parametrize(
-    ("switch_s", "latency_s"), [(0.0, 0.0), (40e-6, 8e-6), (250e-6, 50e-6), (0.0, 50e-6)]
+    ("switch_s", "rise_s", "fall_s"),
+    [(0.0, 0.0, 0.0), (40e-6, 8e-6, 8e-6), (250e-6, 50e-6, 0.0), (0.0, 0.0, 50e-6)],
 )
-def test_energies_whatever_a_switch_and_an_edge_take(switch_s: float, latency_s: float) -> None:
-    with bench(switch_s=switch_s, latency_s=latency_s, gain=1.0, offset=0.0) as meter:
+def test_energies_whatever_a_switch_and_an_edge_take(
+    switch_s: float, rise_s: float, fall_s: float
+) -> None:
+    times_s = {"switch_s": switch_s, "rise_s": rise_s, "fall_s": fall_s}
+    with bench(**times_s, gain=1.0, offset=0.0) as meter:
         for sample in measured(meter):
             true_uj = 0.2 * WINDOW_S * 1e6
             limit_uj = sample.edge_limit_uj + sample.edge_uncertainty_uj

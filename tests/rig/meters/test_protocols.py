@@ -10,7 +10,11 @@ from expected_protocol import Pair, expected_protocol
 
 from hil.core.errors import InstrumentError
 from hil.core.provenance import Origin
-from hil.rig.meter_options import KeysightN6705COptions, OscilloscopeOptions
+from hil.rig.meter_options import (
+    KeithleyDmm6500Options,
+    KeysightN6705COptions,
+    OscilloscopeOptions,
+)
 from hil.rig.meters.keithley_dmm6500 import KeithleyDmm6500
 from hil.rig.meters.keysight_infiniivision import KeysightInfiniiVision
 from hil.rig.meters.keysight_n6705c import KeysightN6705C
@@ -112,18 +116,85 @@ class TestKeithleyDmm6500:
         ):
             KeithleyDmm6500(resource, 10.0).identify()
 
+    FINE = (b"SYST:ERR?", b'0,"No error;0;0 0"')
+    FORMATS = ("FORM REAL", "FORM:BORD SWAP", "FORM:ASC:PREC 16")
+
+    def prepared(self, range_a: str) -> list[Pair]:
+        """What comes before the buffers are made."""
+        return [
+            *silent("*CLS", "ABOR", 'TRIG:LOAD "EMPTY"', 'DIG:FUNC "CURR"'),
+            *silent(f"DIG:CURR:RANG {range_a}", "DIG:CURR:SRAT 100000", "DIG:CURR:APER AUTO"),
+            *silent('TRAC:POIN 10,"defbuffer1"', 'TRAC:POIN 10,"defbuffer2"'),
+            self.FINE,
+            *silent('TRAC:DEL "hil"', 'TRAC:DEL "hil_low"', 'TRAC:DEL "hil_high"', "*CLS"),
+        ]
+
+    def test_two_buffers_that_the_marker_switches(self) -> None:
+        """30 us after the last low reading comes the first high one, by their absolute times; at
+        the end the model has been stopped by a person, who was late enough."""
+        low = [(0.01 + 1e-4 * n, 1e-5 * n) for n in range(1500)]
+        high = [(0.02, 1e-5 * n) for n in range(1500)]
+
+        def block(table: list[tuple[float, float]]) -> bytes:
+            return b"#0" + struct.pack(f"<{2 * len(table)}d", *sum(table, ())) + b"\n"
+
+        pairs = [
+            (b"*IDN?", self.IDN),
+            (b"*LANG?", b"SCPI"),
+            *self.prepared(range_a="0.1"),
+            *silent('TRAC:MAKE "hil_low",10', 'TRAC:FILL:MODE ONCE,"hil_low"'),
+            *silent('TRAC:MAKE "hil_high",10', 'TRAC:FILL:MODE ONCE,"hil_high"', *self.FORMATS),
+            *silent("TRIG:EXT:IN:EDGE EITH", 'TRIG:BLOC:MDIG 1,"hil_low",INF'),
+            *silent("TRIG:BLOC:WAIT 2,EXT,ENT", 'TRIG:BLOC:MDIG 3,"hil_high",INF'),
+            *silent("TRIG:BLOC:WAIT 4,EXT,ENT", "TRIG:BLOC:BRAN:ALW 5,1"),
+            self.FINE,
+            (b"DIG:CURR:RANG?", b"0.1"),
+            (b"DIG:CURR:SRAT?", b"100000"),
+            self.FINE,
+            *silent('TRAC:POIN 53000,"hil_low"', 'TRAC:CLE "hil_low"'),
+            *silent('TRAC:POIN 53000,"hil_high"', 'TRAC:CLE "hil_high"', "TRIG:EXT:IN:CLE"),
+            self.FINE,
+            *silent("INIT"),
+            (b'TRAC:ACT? "hil_low"', b"1500"),
+            (b'TRAC:ACT? "hil_high"', b"1400"),
+            (b"TRIG:STAT?", b"ABORTED;ABORTED;2"),
+            (b'TRAC:ACT? "hil_low"', b"1500"),
+            (b'TRAC:ACT? "hil_high"', b"1500"),
+            *silent("ABOR"),
+            (b'TRAC:ACT? "hil_low"', b"1500"),
+            *silent("FORM ASC"),
+            (b'TRAC:DATA? 1,1,"hil_low",SEC,FRAC', b"1764000000, 9.900000000000000E-01"),
+            *silent("FORM REAL"),
+            (b'TRAC:DATA? 1,1500,"hil_low",READ,REL', block(low)),
+            (b'TRAC:ACT? "hil_high"', b"1500"),
+            *silent("FORM ASC"),
+            (b'TRAC:DATA? 1,1,"hil_high",SEC,FRAC', b"1764000001, 5.020000000000000E-03"),
+            *silent("FORM REAL"),
+            (b'TRAC:DATA? 1,1500,"hil_high",READ,REL', block(high)),
+            self.FINE,
+        ]
+        with expected_protocol(pairs) as resource:
+            options = KeithleyDmm6500Options(supply_v=3.3, marker_latency_us=0.0)
+            meter = KeithleyDmm6500(resource, 10.0, 1.0, options)
+            meter.configure(100_000, 0.1)
+            meter.arm(0.01)
+            waveform = meter.read()
+        assert waveform.supply_v == 3.3 and waveform.origin is Origin.MEASURED
+        # Samples 0 to 1499 are low; 1500 and 1501 are not there; the edge is at 1500 or 1501.
+        assert len(waveform) == 3000 and waveform.lost_samples == 0
+        assert np.flatnonzero(waveform.marker)[0] in (1500, 1501)
+        assert waveform.current_a[1499:1503] == pytest.approx([0.1599, 0.1599, 0.02, 0.02])
+        assert waveform.edge_gap_s == pytest.approx(2e-5)
+        assert waveform.edge_uncertainty_s == pytest.approx(1.5e-5)
+
     @pytest.mark.parametrize("head", [b"#0", b"#3160"])
     def test_digitizing_from_a_rising_edge(self, head: bytes) -> None:
         table = struct.pack("<20d", *(value for n in range(10) for value in (1e-3 * n, 1e-5 * n)))
         pairs = [
             (b"*IDN?", self.IDN),
             (b"*LANG?", b"SCPI"),
-            *silent("*CLS", "ABOR", 'DIG:FUNC "CURR"', "DIG:CURR:RANG 0.01"),
-            *silent("DIG:CURR:SRAT 100000", "DIG:CURR:APER AUTO"),
-            *silent('TRAC:POIN 10,"defbuffer1"', 'TRAC:POIN 10,"defbuffer2"'),
-            (b"SYST:ERR?", b'0,"No error;0;0 0"'),
-            *silent('TRAC:DEL "hil"', "*CLS", 'TRAC:MAKE "hil",10', 'TRAC:FILL:MODE ONCE,"hil"'),
-            *silent("FORM REAL", "FORM:BORD SWAP", 'TRIG:LOAD "EMPTY"'),
+            *self.prepared(range_a="0.01"),
+            *silent('TRAC:MAKE "hil",10', 'TRAC:FILL:MODE ONCE,"hil"', *self.FORMATS),
             *silent('TRIG:BLOC:BUFF:CLE 1,"hil"', "TRIG:EXT:IN:CLE", "TRIG:EXT:IN:EDGE RIS"),
             *silent("TRIG:BLOC:WAIT 2,EXT", 'TRIG:BLOC:MDIG 3,"hil",10'),
             (b"SYST:ERR?", b'0,"No error;0;0 0"'),
