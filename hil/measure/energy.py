@@ -103,7 +103,7 @@ def _integrate(
 ) -> WindowEnergy:
     """One window; ``reach`` are the samples from the last window's border to the next one's."""
     first, end = window.first - window.border, window.end + window.border
-    quiet = power[max(reach.start, first - BASE_SAMPLES) : first]
+    quiet = power[max(reach.start, first - BASE_SAMPLES) : max(reach.start, first)]
     before = quiet[-OUTSIDE_SAMPLES:]
     after = power[end : min(reach.stop, end + OUTSIDE_SAMPLES)]
     if not len(before) or not len(after):

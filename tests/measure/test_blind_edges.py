@@ -99,6 +99,13 @@ def test_windows_much_shorter_than_that_are_refused() -> None:
         find_windows(wave(length=59), 1)
 
 
+def test_a_record_that_begins_within_the_border() -> None:
+    early = wave()
+    early = replace(early, current_a=early.current_a[97:], marker=early.marker[97:])
+    with pytest.raises(InstrumentError, match="no quiet sample before window 0"):
+        measured(early)
+
+
 def test_a_gap_too_short_for_its_blind_borders() -> None:
     waveform = wave()
     marker = waveform.marker.copy()

@@ -154,10 +154,11 @@ class KeithleyDmm6500(ScpiMeter):
     def _fetch(self) -> Waveform:
         time.sleep(max(0.0, self._over_s - time.monotonic()))
         self._link.wait_until(self._has_enough, self._wait_s, "INIT")
-        self._link.send("ABOR")
+        self._check_errors("the acquisition")
+        self._stop()
         first_s, low = self._read_buffer(LOW)
         later_s, high = self._read_buffer(HIGH)
-        self._check_errors("the acquisition")
+        self._check_errors("the readings")
         assert self._options is not None
         latency_s = self._options.marker_latency_us * 1e-6
         shifted = Readings(high.times_s + _seconds_between(first_s, later_s), high.current_a)
@@ -203,7 +204,11 @@ class KeithleyDmm6500(ScpiMeter):
         return (seconds, fraction), Readings(relative_s, current_a)
 
     def _give_up(self) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
         self._link.send("ABOR")
+        self._link.send("*CLS")  # that a model was aborted is noted in the same queue, as 2728
 
     # -- digitizing -------------------------------------------------------------------------
 
@@ -269,8 +274,8 @@ class KeithleyDmm6500(ScpiMeter):
 
     def _prepare(self, sample_rate_hz: float, range_a: float, buffers: Mapping[str, int]) -> None:
         """Known settings, an empty trigger model, and ``buffers`` of so many readings each."""
+        self._stop()
         send = self._link.send
-        send("ABOR")
         send('TRIG:LOAD "EMPTY"')
         send('DIG:FUNC "CURR"')
         send(f"DIG:CURR:RANG {range_a:.9g}")

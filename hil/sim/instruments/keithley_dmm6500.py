@@ -50,6 +50,7 @@ TIMESTAMP = "2026/11/25 12:57:04.484"  # events carry one
 SWITCH_S = 40e-6
 LATENCY_S = 8e-6
 FULL = ScpiError(4915, "Attempting to store past capacity of reading buffer")
+ABORTED = ScpiError(2728, "Trigger model path #1 has been aborted")
 
 
 class KeithleyDmm6500(ScpiFront, Instrument):
@@ -108,7 +109,7 @@ class KeithleyDmm6500(ScpiFront, Instrument):
             Command("TRIGger:EXTernal:IN:EDGE", self._set_edge, lambda _: self._edge.encode()),
             Command("TRIGger:STATe", query=self._state),
             Command("INITiate[:IMMediate]", lambda _: self._initiate()),
-            Command("ABORt", lambda _: self._abort()),
+            Command("ABORt", lambda _: self._abort_told()),
         ]  # fmt: skip
 
     # -- settings ---------------------------------------------------------------------------
@@ -314,6 +315,12 @@ class KeithleyDmm6500(ScpiFront, Instrument):
             model.abort(recording.known_s)
             self.finished(recording)
 
+    def _abort_told(self) -> None:
+        """An abort, with its note in the queue."""
+        if self._running:
+            self._abort()
+            self._errors.push(ABORTED)
+
     def until_recorded(self) -> None:
         """See ``Instrument.until_recorded``; the end is the trigger model's."""
         if self._running:
@@ -356,7 +363,8 @@ class KeithleyDmm6500(ScpiFront, Instrument):
                 self._errors.push(FULL)
 
     def halted(self, reason: str) -> None:
-        self._abort()
+        if self._model is not None:
+            self._model.abort(self.time_s)  # its readings are gone
         self._errors.push(ScpiError(-230, f"Data corrupt or stale; {reason}"))
 
     def _error(self, _call: Call) -> bytes:

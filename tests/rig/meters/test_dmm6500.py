@@ -217,6 +217,16 @@ def test_a_model_that_was_stopped_from_elsewhere() -> None:
 
 
 @needs_simulator
+def test_a_board_that_dies_ends_the_record(server: InstrumentServer) -> None:
+    meter = KeithleyDmm6500(server.resource, 10.0, 50.0, OPTIONS)
+    meter.configure(100_000, 0.1)
+    meter.arm(0.05)
+    server.instrument.halt("the chip is dead")
+    with pytest.raises(InstrumentError, match="its trigger model is ABORTED after 0 readings"):
+        meter.read()
+
+
+@needs_simulator
 def test_the_supply_must_be_told(meter: KeithleyDmm6500) -> None:
     with pytest.raises(InstrumentError, match=r"measures no voltage; set supply_v"):
         meter.configure(1e5, 0.1)

@@ -122,7 +122,7 @@ class TestKeithleyDmm6500:
     def prepared(self, range_a: str) -> list[Pair]:
         """What comes before the buffers are made."""
         return [
-            *silent("*CLS", "ABOR", 'TRIG:LOAD "EMPTY"', 'DIG:FUNC "CURR"'),
+            *silent("*CLS", "ABOR", "*CLS", 'TRIG:LOAD "EMPTY"', 'DIG:FUNC "CURR"'),
             *silent(f"DIG:CURR:RANG {range_a}", "DIG:CURR:SRAT 100000", "DIG:CURR:APER AUTO"),
             *silent('TRAC:POIN 10,"defbuffer1"', 'TRAC:POIN 10,"defbuffer2"'),
             self.FINE,
@@ -160,7 +160,8 @@ class TestKeithleyDmm6500:
             (b"TRIG:STAT?", b"ABORTED;ABORTED;2"),
             (b'TRAC:ACT? "hil_low"', b"1500"),
             (b'TRAC:ACT? "hil_high"', b"1500"),
-            *silent("ABOR"),
+            self.FINE,
+            *silent("ABOR", "*CLS"),
             (b'TRAC:ACT? "hil_low"', b"1500"),
             *silent("FORM ASC"),
             (b'TRAC:DATA? 1,1,"hil_low",SEC,FRAC', b"1764000000, 9.900000000000000E-01"),

@@ -46,6 +46,12 @@ def test_each_kind_has_its_own(tmp_path: Path) -> None:
     ("kind", "options", "says"),
     [
         ("ppk2", "", r"\[meter.options\]: missing supply_v"),
+        ("keithley_dmm6500", "", r"\[meter.options\]: missing supply_v"),
+        (
+            "keithley_dmm6500",
+            "supply_v = 3\nmarker_latency_us = -1",
+            "us: -1 is not from 0",
+        ),
         ("ppk2", "supply_v = 5.5", r"\[meter.options\] supply_v: 5.5 is not from 0.8 to 5"),
         ("ppk2", 'supply_v = 3\nmode = "smu"', "mode: 'smu' is none of: source, ampere"),
         ("ppk2", "supply_v = 3\nmarker = 8", "marker: 8 is not from 0 to 7"),
