@@ -96,6 +96,12 @@ def test_complete_readings_so_far() -> None:
     assert run.stretches[0].count(0.0105, DT_S) == 10
 
 
+def test_changing_buffers_for_ever_ends_with_the_time() -> None:
+    run = model(LOW, HIGH, Block("branch", target=1))
+    run.advance(1e-4)
+    assert run.running and len(run.stretches) > 100
+
+
 def test_blocks_that_only_jump_fail() -> None:
     run = model(Block("branch", target=1))
     assert run.state == "FAILED"

@@ -18,6 +18,7 @@ import math
 from dataclasses import dataclass, field
 
 MOST_JUMPS = 1000  # of blocks that take no time, before something that does
+QUICKEST_S = 1e-7  # a change of buffers takes some time, or a loop of them would never end
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ class TriggerModel:
         if block.count == 0:
             return
         if was_reading:
-            self._until_s += self.switch_s
+            self._until_s += max(self.switch_s, QUICKEST_S)
         stretch = Stretch(block.buffer, self._until_s + self.phase * self.interval_s)
         self.stretches.append(stretch)
         if math.isfinite(block.count):
