@@ -66,12 +66,20 @@ class InstrumentError(HilError):
     """The meter failed, timed out or delivered an unusable waveform."""
 
 
+class InstrumentLostError(InstrumentError):
+    """The meter is not there or cannot be opened; it may come back."""
+
+
 class WrongOutputError(HilError):
     """The board's output differs from the integer reference: the trial is void."""
 
 
 class JournalError(HilError):
     """The run's journal cannot be read or written."""
+
+
+class UnexpectedError(HilError):
+    """A failure that nobody has thought of, of one board of several; its text tells what it was."""
 
 
 class SimulationError(HilError):

@@ -8,6 +8,7 @@ trials hold the samples.
 from __future__ import annotations
 
 import threading
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,7 +21,14 @@ from codegen.build import build
 from codegen.generate import feasible_cuts, generate
 from hil.core.board import Board
 from hil.core.console import PROTOCOL_VERSION
-from hil.core.errors import HilError, JournalError, PlanError, RigError, TargetError
+from hil.core.errors import (
+    HilError,
+    JournalError,
+    PlanError,
+    RigError,
+    TargetError,
+    UnexpectedError,
+)
 from hil.core.firmware import Firmware
 from hil.core.network import Network
 from hil.core.provenance import Provenance
@@ -39,6 +47,7 @@ from hil.loop.workloads import (
     self_test,
 )
 from hil.nn.network_file import save_network
+from hil.rig import recovery
 from hil.rig.bench import OpenRig, open_rig
 from hil.rig.rigfile import Rig
 from hil.run.journal import Journal
@@ -332,7 +341,22 @@ def _measure_rig(
     except HilError as error:
         _quarantine(rig.name, error, journal, report)
         return error
+    except Exception as error:  # noqa: BLE001 - told, and no matter of the other boards
+        failure = _unexpected(error)
+        _quarantine(rig.name, failure, journal, report)
+        return failure
     return None
+
+
+def _unexpected(error: Exception) -> UnexpectedError:
+    """Its kind, its words and the line that raised it."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    failure = UnexpectedError(
+        f"{type(error).__name__}: {error} (in {frame.name}, {Path(frame.filename).name} line "
+        f"{frame.lineno}); not foreseen, please report it"
+    )
+    failure.__cause__ = error
+    return failure
 
 
 def _session(
@@ -344,7 +368,7 @@ def _session(
     report: Report,
     stop: threading.Event,
 ) -> Session:
-    identity = opened.ensure_firmware(prepared.firmware)
+    identity = recovery.bring_up(opened, prepared.firmware, journal.event)
     if identity.compute_clock_hz != prepared.board.compute_clock_hz:
         raise TargetError(
             f"{opened.rig.board}: runs at {identity.compute_clock_hz} Hz, board.toml says "

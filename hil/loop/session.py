@@ -18,7 +18,6 @@ from hil.core.cost import CostTable
 from hil.core.errors import (
     HilError,
     InstrumentError,
-    PortLostError,
     ProtocolError,
     TargetError,
     WrongOutputError,
@@ -57,7 +56,7 @@ from hil.run.journal import Journal, utc_now
 from hil.run.reader import Planned
 
 # Failures of the moment: a damaged frame, a hung board, a serial port that went away.
-PASSING = (ProtocolError, InstrumentError, TargetError, PortLostError)
+PASSING = (*recovery.PASSING, InstrumentError)
 # The counter and the independent timer run from clocks of the same chip; on a healthy board
 # they differ by the loop's own few cycles.
 SELF_TEST_TOLERANCE = 0.01
@@ -147,9 +146,9 @@ class Session:
         # Between two trials, what the console has to tell belongs to the run.
         self.rig.console.on_event = self.journal.event
         try:
-            step(self.rig, self.journal.event)
-            if isinstance(error, InstrumentError):
+            if isinstance(error, InstrumentError):  # first: some meters power the board
                 recovery.set_up_meter(self.rig, self.journal.event)
+            step(self.rig, self.journal.event)
         except HilError as failure:
             self.journal.event("not recovered", f"{label(workload)}: {failure}")
             return failure if isinstance(failure, PASSING) else error

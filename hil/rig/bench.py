@@ -10,10 +10,11 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from hil.core.errors import InstrumentError, RigError, TargetError
+from hil.core.errors import InstrumentError, PortLostError, RigError, TargetError
 from hil.core.firmware import Firmware
 from hil.core.provenance import Origin
 from hil.rig import calibration
@@ -30,8 +31,9 @@ from hil.rig.messages import Identity
 from hil.rig.meter import Meter
 from hil.rig.meters import open_meter as open_driver
 from hil.rig.place import Place
-from hil.rig.power import PowerSwitch
+from hil.rig.power import PowerSwitch, cycle
 from hil.rig.power import open_power as open_switch
+from hil.rig.returning import await_path
 from hil.rig.rigfile import MeterSpec, Rig
 from hil.rig.twin_process import OWN_METER, TwinCommand, TwinProcess, twin_command, with_option
 
@@ -61,6 +63,13 @@ class Places:
         spec = self.flasher
         name = spec.server or spec.serial or spec.location
         return os.path.realpath(spec.control) if spec.control else name
+
+    @property
+    def control(self) -> Path | None:
+        """The socket of the twin, if there is one."""
+        if self.twin is not None:
+            return self.twin.control
+        return Path(self.flasher.control) if self.flasher.control else None
 
     @property
     def parts(self) -> dict[str, str]:
@@ -96,14 +105,19 @@ class OpenRig:
         return firmware_of.ensure_firmware(self.console, self.flasher, firmware)
 
     def reset_board(self) -> Identity:
-        """Reset; recover if the board stays silent. TargetError if it still does."""
-        self.console.discard_input()
+        """Reset; recover if the board stays silent. TargetError if it still does.
+
+        PortLostError when the console's port is gone after the reset.
+        """
+        with suppress(PortLostError):  # the probe may have a way of its own
+            self.console.discard_input()
         self.flasher.reset()
         try:
             return self.console.wait_hello()
         except TargetError as error:
             self.console.on_event(self.flasher.recovery, f"{error}; {self.flasher.state()}")
-        self.console.discard_input()
+        with suppress(PortLostError):
+            self.console.discard_input()
         self.flasher.recover()
         return self.console.wait_hello()
 
@@ -129,6 +143,7 @@ class Target:
     meter: Meter
     probe: VirtualFlasher | None
     status: TwinStatus | None
+    power: PowerSwitch | None
 
     def halted(self) -> str | None:
         """Why the board will never answer, if its probe knows."""
@@ -163,8 +178,7 @@ def open_rig(
         console = stack.enter_context(open_console(rig, places, target.halted, on_event))
         if probe is not None:
             console.last_fault = probe.taken_fault
-        power = open_power(rig, places, probe, stack)
-        yield OpenRig(rig, console, target.flasher, target.meter, target.status, power)
+        yield OpenRig(rig, console, target.flasher, target.meter, target.status, target.power)
 
 
 @contextmanager
@@ -183,7 +197,8 @@ def _open_target(
     rig: Rig, stack: ExitStack, on_event: OnEvent, command: TwinCommand, allow_double: bool
 ) -> Target:
     places = start(rig, stack, command)
-    lock(rig, places, stack)
+    held = lock(rig, places, stack)
+    power = switch_on(rig, places, held, stack, on_event)
     # The meter before everything that asks the board: some meters power it.
     meter = open_meter(rig, places, stack)
     flasher, probe = open_probe(rig, places, stack, on_event)
@@ -191,7 +206,7 @@ def _open_target(
     check_twin(rig, flasher, status, allow_double)
     if status is None:
         check_real(rig, meter)
-    return Target(rig, places, flasher, meter, probe, status)
+    return Target(rig, places, flasher, meter, probe, status, power)
 
 
 # -- parts ----------------------------------------------------------------------------------
@@ -231,10 +246,40 @@ def start(rig: Rig, stack: ExitStack, command: TwinCommand) -> Places:
     )
 
 
-def lock(rig: Rig, places: Places, stack: ExitStack) -> None:
-    """A twin of our own is nobody else's; every other part is locked."""
+def lock(
+    rig: Rig, places: Places, stack: ExitStack, held: frozenset[str] = frozenset()
+) -> frozenset[str]:
+    """A twin of our own is nobody else's; every other part is locked, but for those ``held``.
+
+    Returns the names of the locks.
+    """
+    parts = frozenset(places.parts.values())
     if rig.virtual is None:
-        stack.enter_context(locked(tuple(places.parts.values()), rig.name))
+        stack.enter_context(locked(tuple(parts - held), rig.name))
+    return parts
+
+
+def switch_on(
+    rig: Rig, places: Places, held: frozenset[str], stack: ExitStack, on_event: OnEvent
+) -> PowerSwitch | None:
+    """The switch of ``[power]``, if there is one, and the supply on, whatever it was.
+
+    A night that was killed while the supply was off has left it so, and some supplies and relays
+    are off when they have lost their own. A board on USB power brings its parts along: they are
+    locked by what they are once they are there. Then the board has the time for an answer to
+    start in.
+    """
+    power = open_power(rig, places, stack)
+    if rig.power is None or power is None:
+        return None
+    on_event("power-on", f"{rig.name}: {rig.power.kind}, on at every start")
+    power.switch(True)
+    if not await_path(places.port):
+        on_event("power-cycle", f"{rig.name}: {places.port} is away, with the supply on")
+        cycle(power, rig.power.off_s)
+        await_path(places.port)  # should it stay away, whoever opens it tells
+    lock(rig, places, stack, held)
+    return power
 
 
 def open_probe(
@@ -252,13 +297,16 @@ def open_probe(
     return flasher, probe
 
 
-def open_power(
-    rig: Rig, places: Places, probe: VirtualFlasher | None, stack: ExitStack
-) -> PowerSwitch | None:
+def open_power(rig: Rig, places: Places, stack: ExitStack) -> PowerSwitch | None:
     """The switch of ``[power]``, if the rig has one. RigError when it is not there."""
     if rig.power is None:
         return None
-    power = open_switch(rig.power, None if probe is None else probe.power, places.place)
+    virtual = None
+    if rig.power.kind == "virtual" and places.control is not None:
+        twin = VirtualFlasher(places.control, rig.flasher.timeout_s)
+        stack.callback(twin.close)
+        virtual = twin.power
+    power = open_switch(rig.power, virtual, places.place)
     stack.callback(power.close)
     return power
 

@@ -28,7 +28,7 @@ from hil.rig.bench import (
 )
 from hil.rig.console import ignore_event, see_nothing
 from hil.rig.flashers import Flasher
-from hil.rig.flashers.virtual import TwinStatus, VirtualFlasher
+from hil.rig.flashers.virtual import TwinStatus
 from hil.rig.lock import locked
 from hil.rig.parallel import run_all
 from hil.rig.rigfile import Rig
@@ -137,9 +137,9 @@ class _Parts:
         try:
             self._meter_known.wait()
             with ExitStack() as stack:
-                flasher, probe, item = self._flasher(stack)
+                flasher, item = self._flasher(stack)
                 console = self._console(flasher)
-                return [item, console, *self._power(probe)]
+                return [item, console, *self._power()]
         finally:
             self._board_known.set()
 
@@ -153,7 +153,7 @@ class _Parts:
                 stack.enter_context(locked([self._places.parts[part]], self._rig.name))
             yield stack
 
-    def _flasher(self, outer: ExitStack) -> tuple[Flasher | None, VirtualFlasher | None, CheckItem]:
+    def _flasher(self, outer: ExitStack) -> tuple[Flasher | None, CheckItem]:
         rig = self._rig
         try:
             stack = outer.enter_context(self._held("flasher"))
@@ -162,9 +162,9 @@ class _Parts:
             check_twin(rig, flasher, status, self._allow_double)
             self._is_real = status is None
             detail = masked(f"{rig.flasher.kind}: {flasher.state()}")
-            return flasher, probe, CheckItem("flasher", True, detail)
+            return flasher, CheckItem("flasher", True, detail)
         except (FlashError, RigError, TargetError) as error:
-            return None, None, CheckItem("flasher", False, str(error))
+            return None, CheckItem("flasher", False, str(error))
 
     def _console(self, flasher: Flasher | None) -> CheckItem:
         port = masked(self._places.port)
@@ -187,7 +187,7 @@ class _Parts:
         hint = f"; the rig file says {self._rig.board}: correct board or [console] port"
         return CheckItem("console", ok, f"{port}: {found}{'' if ok else hint}")
 
-    def _power(self, probe: VirtualFlasher | None) -> list[CheckItem]:
+    def _power(self) -> list[CheckItem]:
         spec = self._rig.power
         if spec is None:
             return []
@@ -195,7 +195,7 @@ class _Parts:
             if missing := self._missing.get("power"):
                 raise RigError(missing)
             with ExitStack() as stack:
-                open_power(self._rig, self._places, probe, stack)
+                open_power(self._rig, self._places, stack)
         except HilError as error:
             return [CheckItem("power", False, str(error))]
         return [CheckItem("power", True, f"{spec.kind}: there; the check leaves the supply alone")]

@@ -15,6 +15,7 @@ def ensure_firmware(console: Console, flasher: Flasher, firmware: Firmware) -> I
     TargetError when the board still runs something else, or is another kind of board. What was
     found before goes to ``console.on_event``.
     """
+    flasher.expect(firmware)
     found = running(console, flasher)
     if isinstance(found, Identity) and found.build_id == firmware.build_id:
         _check_board(found, console.port, firmware)

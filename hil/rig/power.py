@@ -5,6 +5,7 @@ kind = "virtual"                     # the twin's supply; needs [virtual]
 kind = "scpi_output"                 # a bench supply's output, OUTPut[:STATe] of SCPI-99
 resource = "USB0::0x1AB1::...::INSTR"
 channel = 2                          # 0: the instrument has one output
+channel_list = false                 # true: it names the output in each command, OUTP ON,(@2)
 
 kind = "labgrid"                     # the power port of the rig's [place]
 
@@ -20,20 +21,23 @@ wiring = "normally_closed"           # or "normally_open": the contact that carr
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
 
 import pyvisa
 
-from hil.core.errors import HilError, RigError
+from hil.core.errors import InstrumentError, RigError
 from hil.rig.relay import MOST_CHANNELS, WIRINGS, SerialRelay
+from hil.rig.scpi import ScpiLink
 
 POWER_KINDS = ("virtual", "scpi_output", "uhubctl", "relay", "labgrid")
+LONGEST_OFF_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class PowerSpec:
     kind: str
     resource: str = ""
     channel: int = 0
+    channel_list: bool = False
     location: str = ""
     port: int = 0
     wiring: str = ""
@@ -89,7 +94,10 @@ def check_power(spec: PowerSpec, has_twin: bool, has_place: bool, place: str) ->
     needs = {
         "virtual": (has_twin, "needs a twin: a flasher of kind 'virtual'"),
         "labgrid": (has_place, "needs a [place]"),
-        "scpi_output": (bool(spec.resource), "needs resource, the supply's VISA address"),
+        "scpi_output": (
+            bool(spec.resource) and (spec.channel > 0 or not spec.channel_list),
+            "needs resource, the supply's VISA address, and with channel_list a channel",
+        ),
         "uhubctl": (bool(spec.location) and spec.port > 0, "needs location and port of the hub"),
         "relay": (
             bool(spec.resource) and 0 < spec.channel <= MOST_CHANNELS and spec.wiring in WIRINGS,
@@ -100,22 +108,21 @@ def check_power(spec: PowerSpec, has_twin: bool, has_place: bool, place: str) ->
     ok, reason = needs[spec.kind]
     if not ok:
         raise RigError(f"{place} kind {spec.kind!r} {reason}")
-    if spec.off_s < 0 or spec.timeout_s <= 0 or spec.channel < 0:
-        raise RigError(
-            f"{place} off_s {spec.off_s} and channel {spec.channel} are 0 or more, timeout_s "
-            f"{spec.timeout_s} is above 0"
-        )
+    if not 0 <= spec.off_s <= LONGEST_OFF_S:
+        raise RigError(f"{place} off_s: {spec.off_s} is not 0 to {LONGEST_OFF_S:g} seconds")
+    if not 0 < spec.timeout_s < math.inf:
+        raise RigError(f"{place} timeout_s: {spec.timeout_s} is not a number above 0")
+    if spec.channel < 0:
+        raise RigError(f"{place} channel: {spec.channel} is not 0 or more")
 
 
 def cycle(switch: PowerSwitch, off_s: float) -> None:
-    """Off, a pause, on. When switching off fails the supply is switched on again."""
+    """Off, a pause, on. Whatever fails on the way, the supply is switched on again."""
     try:
         switch.switch(False)
-    except HilError:
+        time.sleep(off_s)
+    finally:
         switch.switch(True)
-        raise
-    time.sleep(off_s)
-    switch.switch(True)
 
 
 class VirtualPower:
@@ -132,45 +139,48 @@ class VirtualPower:
 
 
 class ScpiOutput:
-    """The output of an SCPI bench supply: ``INST:NSEL n``, ``OUTP ON|OFF``, ``OUTP?``."""
+    """The output of an SCPI bench supply: ``INST:NSEL n``, ``OUTP ON|OFF``, ``OUTP?``.
+
+    Mainframes of several outputs want a channel list instead: ``OUTP ON,(@n)``, ``OUTP? (@n)``
+    (Keysight N6705C Operating and Service Guide, "Command Separators": ``OUTPut:STATe ON,(@1)``).
+    Connected for one command at a time: a supply may hang up on a connection that is idle for
+    hours, or take a single one.
+    """
 
     def __init__(self, spec: PowerSpec) -> None:
         self._spec = spec
         try:
-            self._manager = pyvisa.ResourceManager("@py")
-            self._supply = self._manager.open_resource(
-                spec.resource,
-                timeout=spec.timeout_s * 1000,
-                open_timeout=round(spec.timeout_s * 1000),
-                read_termination="\n",
-                write_termination="\n",
-            )
-        except (pyvisa.Error, OSError, ValueError) as error:
-            raise RigError(
-                f"[power] {spec.resource}: the supply cannot be opened: {error}; check address, "
-                "cable and power"
-            ) from error
+            self._link = ScpiLink(spec.resource, spec.timeout_s)
+        except InstrumentError as error:
+            raise RigError(f"[power] {error}") from error
 
     def switch(self, on: bool) -> None:
+        command = f"OUTP {'ON' if on else 'OFF'}"
         try:
-            if self._spec.channel:
-                self._supply.write(f"INST:NSEL {self._spec.channel}")  # type: ignore[attr-defined]
-            self._supply.write(f"OUTP {'ON' if on else 'OFF'}")  # type: ignore[attr-defined]
-            state = self._supply.query("OUTP?").strip()  # type: ignore[attr-defined]
-        except (pyvisa.Error, OSError, UnicodeDecodeError) as error:
-            raise RigError(
-                f"[power] {self._spec.resource}: OUTP {'ON' if on else 'OFF'} failed: {error}"
-            ) from error
+            state = self._switched(command)
+        except (InstrumentError, pyvisa.Error, OSError) as error:
+            raise RigError(f"[power] {command} failed: {error}") from error
         if state not in (("1", "ON") if on else ("0", "OFF")):
             raise RigError(
-                f"[power] {self._spec.resource}: the output is {state!r} after OUTP "
-                f"{'ON' if on else 'OFF'}; is the supply locked, or in protection?"
+                f"[power] {self._spec.resource}: the output is {state!r} after {command}; is the "
+                "supply locked, or in protection?"
             )
 
     def close(self) -> None:
-        with suppress(pyvisa.Error, OSError):  # the bench is being left, nothing depends on it
-            self._supply.close()
-            self._manager.close()
+        self._link.close()
+
+    def _switched(self, command: str) -> str:
+        """The output's state after ``command``."""
+        channel = self._spec.channel
+        with closing(self._link) as link:
+            link.connect()
+            if self._spec.channel_list:
+                link.send(f"{command},(@{channel})")
+                return link.query(f"OUTP? (@{channel})")
+            if channel:
+                link.send(f"INST:NSEL {channel}")
+            link.send(command)
+            return link.query("OUTP?")
 
 
 def uhubctl_path(tool: str = "uhubctl") -> str:

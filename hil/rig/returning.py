@@ -16,6 +16,14 @@ RETURN_S = 15.0
 POLL_S = 0.1
 
 
+def await_path(path: str, within_s: float = RETURN_S) -> bool:
+    """Wait for the serial port at ``path``; False when it stays away. A remote one is not asked."""
+    deadline = time.monotonic() + within_s
+    while not (there := is_url(path) or Path(path).exists()) and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    return there
+
+
 def wait_for_port(
     path: str, identity: str, usb_serial: str = "", within_s: float = RETURN_S
 ) -> str:

@@ -294,7 +294,7 @@ def _typed(value: Any, wanted: Any, place: str) -> Any:
     if wanted is float and type(value) is int:
         return float(value)
     if type(value) is not wanted:
-        names = {str: "a text", int: "a whole number", float: "a number"}
+        names = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
         raise RigError(f"{place}: {value!r} is not {names[wanted]}")
     return value
 

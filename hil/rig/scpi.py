@@ -16,7 +16,7 @@ import numpy as np
 import pyvisa
 from pyvisa.resources import MessageBasedResource
 
-from hil.core.errors import InstrumentError
+from hil.core.errors import InstrumentError, InstrumentLostError
 from hil.core.provenance import Origin
 
 MOST_ERRORS = 32  # read at once; the instruments' queues are shorter or hold repetitions
@@ -54,7 +54,7 @@ class ScpiLink:
     # -- connection -------------------------------------------------------------------------
 
     def connect(self) -> None:
-        """Open the connection unless it is open. InstrumentError when nobody is there."""
+        """Open the connection unless it is open. InstrumentLostError when nobody is there."""
         if self._session is not None:
             return
         try:
@@ -66,7 +66,7 @@ class ScpiLink:
                 write_termination="\n",
             )
         except Exception as error:  # pyvisa-py raises plain Exception here
-            raise InstrumentError(
+            raise InstrumentLostError(
                 f"{self.resource}: cannot be opened: {error}; check address, cable and power"
             ) from error
         if not isinstance(session, MessageBasedResource):

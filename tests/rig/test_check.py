@@ -224,12 +224,14 @@ def test_the_meter_is_opened_before_the_flasher(
 
         return fake
 
+    monkeypatch.setattr(bench, "open_power", failing("power", None))
     monkeypatch.setattr(bench, "open_meter", failing("meter", None))
     monkeypatch.setattr(bench, "open_probe", failing("flasher", FlashError))
     rig = rig_of(tmp_path, "gapuino", **GAP8)
     with pytest.raises(FlashError, match="stop here"), bench.open_rig(rig):
         pass
-    assert order == ["meter", "flasher"]
+    # The supply first of all: it may be an output of the meter's own mainframe.
+    assert order == ["power", "meter", "flasher"]
 
     order.clear()
     monkeypatch.setattr(check, "missing_parts", lambda *_: dict.fromkeys(attached.ENTRIES, ""))

@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import os
-import pty
 import select
-import stat
 import threading
 import tty
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import serial
 from scripted_bench import Bench
 
 from hil.core.console import CRC, HEADER, IDENTITY, PROTOCOL_VERSION
 from hil.core.console import SELF_TEST as WIRE_SELF_TEST
-from hil.core.errors import PortLostError, RigError, TargetError, WrongOutputError
+from hil.core.errors import (
+    InstrumentError,
+    PortLostError,
+    RigError,
+    TargetError,
+    WrongOutputError,
+)
 from hil.core.provenance import Origin, Provenance
 from hil.core.trial import TrialKind, Workload
 from hil.loop.session import Session
 from hil.loop.settings import Settings
+from hil.rig import bench as bench_module
 from hil.rig import lock, ports, recovery, returning
 from hil.rig.bench import OpenRig, open_rig
-from hil.rig.power import PowerSpec, ScpiOutput, Uhubctl, cycle, open_power
-from hil.rig.relay import WIRINGS
+from hil.rig.flashers import command_line
+from hil.rig.flashers.command_line import Command, CommandLineFlasher
+from hil.rig.flashers.tool import Tool
 from hil.rig.rigfile import Rig, load_rig
 from hil.run.journal import Journal
 
@@ -111,16 +115,22 @@ def cable(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cable]:
     cable.close()
 
 
-@pytest.fixture
-def rig(
-    bench: Bench, cable: Cable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[OpenRig]:
-    """A rig whose board runs the double's normal firmware."""
-    monkeypatch.setattr(lock, "FOLDER", tmp_path / "locks")
-    path = tmp_path / "quick.toml"
-    places = {"port": cable.port, "control": bench.probe.path, "resource": bench.resource}
+def rig_file(bench: Bench, port: str, folder: Path) -> Rig:
+    path = folder / "quick.toml"
+    places = {"port": port, "control": bench.probe.path, "resource": bench.resource}
     path.write_text(RIG.format(**places))
-    with open_rig(load_rig(str(path)), allow_double=True) as opened:
+    return load_rig(str(path))
+
+
+@pytest.fixture(autouse=True)
+def own_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "FOLDER", tmp_path / "locks")
+
+
+@pytest.fixture
+def rig(bench: Bench, cable: Cable, tmp_path: Path) -> Iterator[OpenRig]:
+    """A rig whose board runs the double's normal firmware."""
+    with open_rig(rig_file(bench, cable.port, tmp_path), allow_double=True) as opened:
         opened.ensure_firmware(bench.firmware())
         yield opened
 
@@ -158,15 +168,17 @@ def deaf(bench: Bench, answers: int = 1_000_000, hellos: int = 0) -> None:
 
 
 class Supply:
-    """The twin's supply, and what was asked of it."""
+    """The twin's supply, and what was asked of it. ``after`` is called when it has switched."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Bench, after: Callable[[bool], None] = lambda _: None) -> None:
         self.bench = bench
+        self.after = after
         self.seen: list[bool] = []
 
     def switch(self, on: bool) -> None:
         self.seen.append(on)
         self.bench.probe.power(on)
+        self.after(on)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -244,6 +256,46 @@ class TestSession:
         assert rig.console.port == cable.port
         assert [t.ok for t in rig.run.trials] == [False, True]
 
+    def test_a_port_that_only_power_brings_back(self, rig, bench, cable, tmp_path, monkeypatch):
+        """A board on USB power whose adapter hangs: gone from the bus until its supply was off."""
+        monkeypatch.setattr(
+            recovery, "wait_for_port", lambda p, i, s: returning.wait_for_port(p, i, s, 0.2)
+        )
+        comports, attached = ports.list_ports.comports, []
+        monkeypatch.setattr(ports.list_ports, "comports", lambda: comports() if attached else [])
+
+        def after(on: bool) -> None:
+            if on:
+                cable.plug()
+                attached.append(True)
+
+        supply = rig.power = Supply(bench, after)
+        resets = []
+        monkeypatch.setattr(rig.flasher, "reset", lambda: resets.append(None))
+        cable.pull()
+        events = run_self_test(rig, tmp_path / "run")
+        assert [e for e in events if e != "resync"] == [
+            "retry", "reset", "port lost", "port lost", "port lost", "not recovered",
+            "retry", "power-cycle", "port lost", "port found",
+        ]  # fmt: skip
+        assert len(resets) == 1 and supply.seen == [False, True]
+        assert [t.ok for t in rig.run.trials] == [False, True]
+
+    def test_the_meter_is_set_up_before_the_board_is_asked(
+        self, rig, bench, tmp_path, monkeypatch
+    ):
+        """A PPK2 in source mode powers the board."""
+        attempts = []
+
+        def perform(_session, _workload, _parts):
+            attempts.append(None)
+            if len(attempts) == 1:
+                raise InstrumentError("the port has vanished")
+
+        monkeypatch.setattr(Session, "_perform", perform)
+        events = run_self_test(rig, tmp_path / "run")
+        assert [e for e in events if e != "resync"] == ["retry", "meter set-up", "reset"]
+
     def test_a_port_that_stays_away(self, rig, cable, tmp_path, monkeypatch):
         monkeypatch.setattr(ports.list_ports, "comports", lambda: [])
         monkeypatch.setattr(
@@ -267,147 +319,115 @@ def test_two_adapters_with_one_serial_number(monkeypatch):
         returning.wait_for_port("/dev/ttyUSB0", "", "X", 0.1)
 
 
-# -- switches -------------------------------------------------------------------------------
+# -- at the start of a night ------------------------------------------------------------------
 
 
-class FakeSupply:
-    """A supply on the far end of VISA: commands in, answers out."""
+def test_a_supply_that_was_left_off_is_switched_on(bench, tmp_path):
+    """A night that is killed in a power-cycle leaves the board without its supply."""
+    bench.probe.flash(bench.firmware())
+    bench.probe.power(False)
+    events: list[str] = []
+    rig = rig_file(bench, bench.port, tmp_path)
+    with open_rig(rig, lambda what, _: events.append(what), allow_double=True) as opened:
+        assert opened.ensure_firmware(bench.firmware()).build_id == "ab" * 32
+    assert events == ["power-on"], "nothing had to be flashed"
 
-    def __init__(self, answers: list[str]) -> None:
-        self.sent: list[str] = []
-        self.answers = answers
 
-    def write(self, text: str) -> None:
-        self.sent.append(text)
+@pytest.mark.parametrize("hangs", [False, True])
+def test_a_port_that_comes_with_the_supply(bench, cable, tmp_path, monkeypatch, hangs):
+    """A board on a USB hub's power, locked by what it is once it is there; and one whose adapter
+    hangs and is not there though the supply is on."""
+    monkeypatch.setattr(bench_module, "await_path", lambda p: returning.await_path(p, 0.2))
+    bench.probe.flash(bench.firmware())
+    port = tmp_path / "by-id"
 
-    def query(self, text: str) -> str:
-        self.sent.append(text)
-        return self.answers.pop(0)
+    def after(on: bool) -> None:
+        if on and (not hangs or False in supply.seen):
+            port.symlink_to(cable.port)
 
-    def close(self) -> None:
-        """Nothing is held."""
+    supply = Supply(bench, after)
+    monkeypatch.setattr(bench_module, "open_switch", lambda *_: supply)
+    rig = rig_file(bench, str(port), tmp_path)
+    with open_rig(rig, allow_double=True) as opened:
+        assert opened.console.identify().build_id == "ab" * 32
+        with (
+            pytest.raises(RigError, match="serial port USB serial USB7 is in use"),
+            lock.locked(["serial port USB serial USB7"], "other"),
+        ):
+            pass
+    assert supply.seen == ([True, False, True] if hangs else [True])
+
+
+class TestBringUp:
+    def test_a_board_that_only_power_brings_up(self, rig, bench):
+        """It has lost its supply: neither console nor probe reach it."""
+        supply, events = Supply(bench), []
+        rig.power = supply
+        bench.probe.power(False)
+        firmware = bench.firmware("cd")
+        identity = recovery.bring_up(rig, firmware, lambda what, _: events.append(what))
+        assert identity.build_id == "cd" * 32
+        assert events == [
+            "retry", "reset", "not recovered", "retry", "power-cycle",
+        ]  # fmt: skip
+        assert supply.seen == [False, True]
+
+    def test_a_board_that_nothing_brings_up(self, rig, bench):
+        rig.power, events = None, []
+        bench.probe.power(False)
+        with pytest.raises(TargetError, match="no power"):
+            recovery.bring_up(rig, bench.firmware(), lambda what, _: events.append(what))
+        assert events == ["retry", "reset", "not recovered"]
+
+
+# -- boards that run from RAM -----------------------------------------------------------------
+
+
+class Loader:
+    """Commands of a tool that loads to RAM, by the twin's probe."""
+
+    tool = Tool("true", "it is part of every system")
+    probe, hints, unreachable = "loader", (), "none"
+    loads_ram = True
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.loads = 0
+
+    def write(self, *_: object) -> list[Command]:
+        self.loads += 1
+        self.bench.probe.flash(self.bench.firmware())
+        return [Command([])]
+
+    def check(self, *_: object) -> str:
+        return "read back"
 
 
 @pytest.fixture
-def supply(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[ScpiOutput, FakeSupply]]:
-    def make(*answers: str) -> tuple[ScpiOutput, FakeSupply]:
-        fake = FakeSupply(list(answers))
-        manager = SimpleNamespace(open_resource=lambda *_, **__: fake, close=lambda: None)
-        monkeypatch.setattr("pyvisa.ResourceManager", lambda _: manager)
-        return ScpiOutput(PowerSpec("scpi_output", "TCPIP::1::SOCKET", channel=2)), fake
-
-    return make
-
-
-def test_scpi_output_says_what_scpi_99_says(supply):
-    switch, fake = supply("0\n", "1\n")
-    cycle(switch, 0.0)
-    assert fake.sent == [
-        "INST:NSEL 2", "OUTP OFF", "OUTP?", "INST:NSEL 2", "OUTP ON", "OUTP?",
-    ]  # fmt: skip
+def loader(rig: OpenRig, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Loader:
+    """The rig's board loses its program with its supply; the program of now was loaded earlier."""
+    monkeypatch.setattr(command_line, "read_image", lambda _: None)  # a double is no ELF
+    loader = Loader(bench)
+    rig.flasher = CommandLineFlasher(loader, 5.0, lambda *_: None)
+    rig.power = Supply(bench, lambda on: None if on else bench.probe.ask("erase"))
+    assert rig.ensure_firmware(bench.firmware()).build_id == "ab" * 32
+    assert loader.loads == 0
+    return loader
 
 
-def test_a_supply_that_does_not_obey_is_left_switched_on(supply):
-    switch, fake = supply("1", "1")
-    with pytest.raises(RigError, match="the output is '1' after OUTP OFF"):
-        cycle(switch, 0.0)
-    assert fake.sent[-2:] == ["OUTP ON", "OUTP?"]
+class TestFromRam:
+    def test_a_reset_loads_what_was_found_running(self, rig, loader):
+        assert recovery.reset(rig, lambda *_: None).build_id == "ab" * 32
+        assert loader.loads == 1
 
+    def test_after_a_power_cycle_it_is_loaded_again(self, rig, loader):
+        assert recovery.power_cycle(rig, lambda *_: None).build_id == "ab" * 32
+        assert loader.loads == 1 and rig.power.seen == [False, True]
 
-def uhubctl(folder: Path, script: str) -> str:
-    path = folder / "uhubctl"
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(path.stat().st_mode | stat.S_IEXEC)
-    return str(path)
-
-
-SPEC = PowerSpec("uhubctl", location="1-1.4", port=2, timeout_s=5.0)
-
-
-def test_uhubctl_is_called_for_the_port(tmp_path):
-    tool = uhubctl(tmp_path, f'echo "$@" >> {tmp_path}/calls')
-    cycle(Uhubctl(SPEC, tool), 0.0)
-    assert (tmp_path / "calls").read_text().splitlines() == [
-        "-l 1-1.4 -p 2 -a off",
-        "-l 1-1.4 -p 2 -a on",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("script", "says"),
-    [
-        ("echo 'No compatible devices detected at location 1-1.4!' >&2; exit 1", "No compatible"),
-        ("exit 3", "ended with code 3: it said nothing"),
-        ("exec sleep 30", "timed out"),
-    ],
-)
-def test_uhubctl_in_its_own_words(tmp_path, script, says):
-    switch = Uhubctl(replace(SPEC, timeout_s=0.5), uhubctl(tmp_path, script))
-    with pytest.raises(RigError, match=says):
-        switch.switch(False)
-
-
-def test_a_missing_tool_is_named():
-    with pytest.raises(RigError, match="no-such-tool is not installed"):
-        Uhubctl(SPEC, "no-such-tool")
-
-
-@pytest.mark.parametrize(
-    ("wiring", "off", "on"),
-    [("normally_open", "a00200a2", "a00201a3"), ("normally_closed", "a00201a3", "a00200a2")],
-)
-def test_a_relay_takes_its_makers_bytes(wiring, off, on):
-    """A0 02 01 A3 pulls the second relay, A0 02 00 A2 lets it go (NOYITO's page)."""
-    module, port = pty.openpty()
-    try:
-        tty.setraw(module)
-        switch = open_power(PowerSpec("relay", os.ttyname(port), channel=2, wiring=wiring), None)
-        for state, expected in ((False, off), (True, on)):
-            switch.switch(state)
-            assert os.read(module, 64).hex() == expected
-        switch.close()
-    finally:
-        os.close(module)
-        os.close(port)
-
-
-def test_a_relay_that_is_not_there_is_busy_or_goes_away(tmp_path):
-    spec = PowerSpec("relay", str(tmp_path / "gone"), 1, wiring=WIRINGS[0], timeout_s=0.3)
-    with pytest.raises(RigError, match=r"does not exist; .*\[power\] resource"):
-        open_power(spec, None)
-    module, port = pty.openpty()
-    name = os.ttyname(port)
-    switch = open_power(replace(spec, resource=name), None)
-    with serial.Serial(name, exclusive=True), pytest.raises(RigError, match="is busy: open in"):
-        switch.switch(True)
-    switch.switch(True)
-    os.close(module)
-    os.close(port)
-    with pytest.raises(RigError, match="does not exist"):
-        switch.switch(True)
-
-
-@pytest.mark.parametrize(
-    ("table", "says"),
-    [
-        ('kind = "crowbar"', "no 'crowbar'; known: virtual, scpi_output, uhubctl, relay"),
-        ('kind = "relay"\nresource = "/dev/x"\nchannel = 1', "needs resource.* and wiring"),
-        ('kind = "relay"\nresource = "/dev/x"\nwiring = "normally_open"', "channel 1 to 8"),
-        ('kind = "scpi_output"', "needs resource"),
-        ('kind = "uhubctl"\nlocation = "1-1"', "needs location and port"),
-        ('kind = "virtual"\noff_s = -1.0', "0 or more"),
-        ('kind = "virtual"\nvolts = 5', r"\[power\]: unknown key 'volts'"),
-    ],
-)
-def test_mistakes_of_a_power_table(tmp_path, table, says):
-    places = {"port": "p", "control": "c", "resource": "r"}
-    text = RIG.format(**places).replace('kind = "virtual"\noff_s = 0.01', table)
-    path = tmp_path / "quick.toml"
-    path.write_text(text)
-    with pytest.raises(RigError, match=says):
-        load_rig(str(path))
-
-
-def test_a_rig_without_power_table_has_no_switch(tmp_path):
-    rig: Rig = load_rig("virtual-gap8")
-    assert rig.power is None
+    def test_the_probe_that_went_with_the_port_is_waited_for(self, rig, loader, cable):
+        """GAPuino: one adapter is probe and console, on the board's own supply."""
+        rig.power.after = lambda on: cable.plug() if on else cable.pull()
+        events = []
+        identity = recovery.power_cycle(rig, lambda what, _: events.append(what))
+        assert identity.build_id == "ab" * 32 and loader.loads == 1
+        assert events == ["power-cycle", "port lost", "port found"]

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from hil.core.errors import HilError
+from hil.core.errors import HilError, UnexpectedError
 from hil.core.trial import Verdict
 from hil.loop.campaign import Campaign
 from hil.loop.faults.bench import WarmBench
@@ -117,6 +117,8 @@ def _child(bench: WarmBench, folder: Path, plan: Plan | None, resume: bool, writ
         if plan is not None:
             _starve(plan)
         answer["failures"] = [_told(error) for error in _measure(bench, folder, resume)]
+    except UnexpectedError:
+        answer["crash"] = traceback.format_exc()
     except HilError as error:
         answer["failures"] = [_told(error)]
     except BaseException:  # noqa: BLE001 - whatever it is, the parent must learn of it
@@ -141,7 +143,11 @@ def _measure(bench: WarmBench, folder: Path, resume: bool) -> list[HilError]:
         campaign = Campaign(
             (bench.rig,), prepared, bench.subject, journal, bench.settings, _silent, {}
         )
-        return list(campaign.measure().values())
+        errors = list(campaign.measure().values())
+    for error in errors:
+        if isinstance(error, UnexpectedError):
+            raise error
+    return errors
 
 
 def _silent(_text: str) -> None:

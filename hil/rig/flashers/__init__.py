@@ -35,10 +35,15 @@ class Flasher(Protocol):
     All methods raise FlashError when tool, probe or writing fails, UnreachableError when these do
     their part and the target does not answer.
 
-    ``recovery`` names in a word or two what ``recover`` does.
+    ``recovery`` names in a word or two what ``recover`` does. ``loads_ram``: the firmware is lost
+    with the supply or at a reset, and ``reset`` and ``recover`` load it again.
     """
 
     recovery: str
+    loads_ram: bool
+
+    def expect(self, firmware: Firmware) -> None:
+        """What ``reset`` and ``recover`` load if they have to; else it is what was last flashed."""
 
     def flash(self, firmware: Firmware) -> FlashReport:
         """Write the firmware, verify it and start it."""

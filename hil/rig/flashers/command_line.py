@@ -81,7 +81,11 @@ class CommandLineFlasher:
         self._timeout_s = timeout_s
         self._report = report
         self._version = commands.tool.version()
-        self._last: Firmware | None = None
+        self.loads_ram = commands.loads_ram
+        self._expected: Firmware | None = None
+
+    def expect(self, firmware: Firmware) -> None:
+        self._expected = firmware
 
     def flash(self, firmware: Firmware) -> FlashReport:
         started_s = time.monotonic()
@@ -94,7 +98,7 @@ class CommandLineFlasher:
                 self._report("retry", f"{error}; once more with the reset line held")
                 self._write(firmware, image, folder, reset=True)
             how = self._commands.check(image, folder)
-        self._last = firmware
+        self.expect(firmware)
         detail = f"{self._version} wrote {firmware.elf} through {self._commands.probe}, {how}"
         return FlashReport(firmware.elf_sha256, time.monotonic() - started_s, detail)
 
@@ -122,15 +126,15 @@ class CommandLineFlasher:
             self._run("flash", command)
 
     def _restart(self, reset: bool) -> None:
-        if not self._commands.loads_ram:
+        if not self.loads_ram:
             for command in self._commands.restart(reset):
                 self._run("reset", command)
-        elif self._last is not None:
-            self.flash(self._last)
+        elif self._expected is not None:
+            self.flash(self._expected)
         else:
             raise FlashError(
-                f"{self._commands.probe}: this board runs from RAM, and nothing was loaded in this "
-                "session that could be started again; flash first"
+                f"{self._commands.probe}: this board runs from RAM, and nobody has said what to "
+                "load; flash first"
             )
 
     def _run(self, what: str, command: Command) -> Output:

@@ -28,16 +28,19 @@ UNREACHABLE = f"{openocd.UNREACHABLE}|{pyocd.UNREACHABLE}|target has no power"
 class GdbFlasher:
     """See :class:`hil.rig.flashers.Flasher`. ``server`` is host:port; ``timeout_s`` an answer's.
 
-    ``runs_from_ram``: the program is lost at a reset and has to be loaded again.
+    ``loads_ram``: the program is lost at a reset and has to be loaded again.
     """
 
     recovery = "reset again"
 
-    def __init__(self, server: str, runs_from_ram: bool, timeout_s: float) -> None:
+    def __init__(self, server: str, loads_ram: bool, timeout_s: float) -> None:
         self._server = server
-        self._runs_from_ram = runs_from_ram
+        self.loads_ram = loads_ram
         self._timeout_s = timeout_s
-        self._last: Firmware | None = None
+        self._expected: Firmware | None = None
+
+    def expect(self, firmware: Firmware) -> None:
+        self._expected = firmware
 
     def flash(self, firmware: Firmware) -> FlashReport:
         started_s = time.monotonic()
@@ -48,17 +51,17 @@ class GdbFlasher:
             _verify(client, image)
             self._start(client, image.entry)
             detail = f"{client.name} at {self._server} took {firmware.elf}, read back and compared"
-        self._last = firmware
+        self.expect(firmware)
         return FlashReport(firmware.elf_sha256, time.monotonic() - started_s, detail)
 
     def reset(self) -> None:
-        if self._runs_from_ram:
-            if self._last is None:
+        if self.loads_ram:
+            if self._expected is None:
                 raise FlashError(
-                    f"GDB server {self._server}: this board runs from RAM, and nothing was loaded "
-                    "in this session that could be started again; flash first"
+                    f"GDB server {self._server}: this board runs from RAM, and nobody has said "
+                    "what to load; flash first"
                 )
-            self.flash(self._last)
+            self.flash(self._expected)
             return
         with self._connected() as client:
             client.monitor(RESET)
@@ -100,7 +103,7 @@ class GdbFlasher:
             raise
 
     def _start(self, client: GdbClient, entry: int) -> None:
-        if self._runs_from_ram:
+        if self.loads_ram:
             client.set_register(client.register_number("pc"), entry)
         else:
             client.monitor(RESET)  # the registers as the vectors say

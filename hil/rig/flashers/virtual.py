@@ -52,6 +52,7 @@ class VirtualFlasher:
     """
 
     recovery = "power-cycle"
+    loads_ram = False  # a virtual chip keeps its image
 
     def __init__(self, path: Path, timeout_s: float = 30.0) -> None:
         self.path = path
@@ -66,6 +67,9 @@ class VirtualFlasher:
             raise FlashError(
                 f"virtual probe at {path}: cannot connect: {error}; is the twin running?"
             ) from error
+
+    def expect(self, firmware: Firmware) -> None:
+        """Nothing is ever loaded again."""
 
     def flash(self, firmware: Firmware) -> FlashReport:
         started_s = time.monotonic()

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from hil.core.errors import DataError, InstrumentError
+from hil.core.errors import DataError, InstrumentError, InstrumentLostError
 from hil.core.provenance import Origin
 from hil.core.waveform import Waveform
 from hil.rig.meter import Acquisition, acquire
@@ -81,7 +81,8 @@ def path_of(resource: str, paths: list[str]) -> str:
     wanted = resource.lower().removeprefix("u/")
     fitting = [p for p in known if f"{p.lower().removeprefix('u/')}/".startswith(f"{wanted}/")]
     if len(fitting) != 1:
-        raise InstrumentError(
+        kind = InstrumentError if fitting else InstrumentLostError
+        raise kind(
             f"{len(fitting)} Joulescopes fit; attached are: {', '.join(paths) or 'none'}; "
             "plug it in, or correct [meter] resource (js220/SERIAL)"
         )
@@ -378,7 +379,7 @@ class Joulescope:
             yield
         except InstrumentError as error:
             self._disconnect()
-            raise InstrumentError(f"{self.resource}: {error}") from error
+            raise type(error)(f"{self.resource}: {error}") from error
         except (RuntimeError, TimeoutError, DataError) as error:
             self._disconnect()
             raise InstrumentError(

@@ -13,7 +13,7 @@ import serial
 from serial.tools import list_ports
 from serial.tools.list_ports_common import ListPortInfo
 
-from hil.core.errors import InstrumentError, RigError
+from hil.core.errors import InstrumentError, InstrumentLostError, RigError
 from hil.core.provenance import Origin
 from hil.rig.ports import open_port
 
@@ -50,7 +50,8 @@ class UsbPort:
 def find_port(resource: str, model: UsbModel) -> UsbPort:
     """The port of ``usb:SERIAL``, of ``usb:`` (the only one attached), or of a path.
 
-    InstrumentError when it is not there, ambiguous, or another kind of device.
+    InstrumentLostError when it is not there, InstrumentError when it is ambiguous or another kind
+    of device.
     """
     ports = list(list_ports.comports())
     if not resource.startswith(USB_PREFIX):
@@ -60,7 +61,8 @@ def find_port(resource: str, model: UsbModel) -> UsbPort:
     fitting = [p for p in ours if (p.serial_number or "").upper().startswith(wanted.upper())]
     attached = ", ".join(f"{p.serial_number or 'without serial'} ({p.device})" for p in ours)
     if len(fitting) != 1:
-        raise InstrumentError(
+        kind = InstrumentError if fitting else InstrumentLostError
+        raise kind(
             f"{resource}: {len(fitting)} {model.name} fit; attached are: {attached or 'none'}; "
             "plug it in, or correct [meter] resource"
         )
@@ -92,14 +94,15 @@ def _known_path(path: str, model: UsbModel, ports: list[ListPortInfo]) -> UsbPor
 
 
 class SerialLink:
-    """An open port whose every failure is an InstrumentError that begins with ``who``."""
+    """An open port whose every failure is an InstrumentError that begins with ``who``;
+    InstrumentLostError when it cannot be opened."""
 
     def __init__(self, port: UsbPort, baud: int, who: str) -> None:
         self.who = who
         try:
             self._port = open_port(port.path, baud, "[meter] resource")
         except RigError as error:
-            raise InstrumentError(f"{who}: {error}") from error
+            raise InstrumentLostError(f"{who}: {error}") from error
         self._port.timeout = POLL_S
 
     def write(self, data: bytes, what: str) -> None:
