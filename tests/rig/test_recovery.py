@@ -281,9 +281,7 @@ class TestSession:
         assert len(resets) == 1 and supply.seen == [False, True]
         assert [t.ok for t in rig.run.trials] == [False, True]
 
-    def test_the_meter_is_set_up_before_the_board_is_asked(
-        self, rig, bench, tmp_path, monkeypatch
-    ):
+    def test_the_meter_is_set_up_before_the_board_is_asked(self, rig, bench, tmp_path, monkeypatch):
         """A PPK2 in source mode powers the board."""
         attempts = []
 

@@ -326,6 +326,16 @@ class TestOnTheVirtualChip:
         with pytest.raises(FlashError, match="runs from RAM"):
             GdbFlasher("127.0.0.1:1", True, 1.0).reset()
 
+    def test_a_ram_image_found_running_is_loaded_at_a_reset(
+        self, firmware: Firmware, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        flasher, loaded = GdbFlasher("127.0.0.1:1", True, 1.0), []
+        monkeypatch.setattr(flasher, "flash", loaded.append)
+        flasher.expect(firmware)
+        flasher.reset()
+        flasher.recover()
+        assert loaded == [firmware, firmware]
+
 
 def _wait_for(condition: Callable[[], bool]) -> None:
     done = threading.Event()

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from usb_board import IDLE_A, SUPPLY_V, WINDOWS, board_trace
 
-from hil.core.errors import InstrumentError
+from hil.core.errors import InstrumentError, InstrumentLostError
 from hil.core.provenance import Origin
 from hil.measure.energy import PlannedWindow, measure_windows
+from hil.rig import recovery
 from hil.rig.meter_options import Ppk2Options
+from hil.rig.meters import usb_serial
 from hil.rig.meters.ppk2 import (
     Calibration,
     Ppk2,
@@ -321,3 +324,43 @@ class TestFailures:
         with pytest.raises(InstrumentError, match="read before it was armed"):
             meter.read()
         meter.close()
+
+
+class TestComingBack:
+    """A kit behind a hub that hiccups: its port is gone for a while."""
+
+    @pytest.fixture
+    def rig(
+        self, kit: Ppk2Simulator, port: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[SimpleNamespace]:
+        """A rig with the kit on ``usb:``, which is away for ``away`` looks from now on."""
+        rig = SimpleNamespace(away=0)
+        mine = SimpleNamespace(
+            device=str(port), vid=0x1915, pid=0xC00A, serial_number="C0FFEE", location="1-2:1.1"
+        )
+
+        def comports() -> list[SimpleNamespace]:
+            rig.away -= 1
+            return [] if rig.away >= 0 else [mine]
+
+        monkeypatch.setattr(usb_serial.list_ports, "comports", comports)
+        rig.meter = Ppk2("usb:", 1.0, 1.0, Ppk2Options(SUPPLY_V))
+        rig.rig = SimpleNamespace(
+            name="bench", meter=SimpleNamespace(kind="ppk2", sample_rate_hz=1e5, range_a=0.1)
+        )
+        rig.meter._disconnect()  # as after the error that the trial ended with
+        yield rig
+        rig.meter.close()
+
+    def test_it_is_waited_for(self, rig: SimpleNamespace) -> None:
+        rig.away, events = 4, []
+        recovery.set_up_meter(rig, lambda what, _: events.append(what))
+        assert rig.away < 0 and events == ["meter set-up", "meter lost"]
+        with rig.meter.acquisition(0.001) as acquisition:
+            assert len(acquisition.read()) > 0
+
+    def test_not_for_ever(self, rig: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(recovery, "RETURN_S", 0.2)
+        rig.away = 1_000_000
+        with pytest.raises(InstrumentLostError, match="0 PPK2 fit"):
+            recovery.set_up_meter(rig, lambda *_: None)
