@@ -23,7 +23,8 @@ from remote_port import RemotePort
 from scripted_bench import Bench
 
 from hil.core.errors import RigError
-from hil.rig import lock, recovery, returning
+from hil.rig import bench as bench_module
+from hil.rig import lock, recovery
 from hil.rig.bench import open_rig
 from hil.rig.check import check
 from hil.rig.place import Place, PlaceSpec
@@ -185,9 +186,7 @@ def lab(
                     process.wait(10.0)
 
 
-def test_a_board_through_a_place(
-    lab: Lab, bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_board_through_a_place(lab: Lab, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     rig = load_rig(str(lab.rig))
     events: list[str] = []
     with open_rig(rig, lambda what, _: events.append(what), allow_double=True) as opened:
@@ -222,7 +221,7 @@ def test_a_board_through_a_place(
     lab.client("release", user="eve")
 
     # A failure behind the acquisition, before the rig is open.
-    monkeypatch.setattr(returning, "RETURN_S", 0.1)
+    monkeypatch.setattr(bench_module, "await_path", lambda _: False)
     lab.rig.write_text(lab.rig.read_text().replace('"{place_serial}"', '"/dev/none"'))
     broken = load_rig(str(lab.rig))
     with pytest.raises(RigError, match="serial port"), open_rig(broken, allow_double=True):
