@@ -8,8 +8,8 @@
 #include "xpulp.h"
 
 /* `bytes` bytes (0: no transfer) between L2 and `scratch + l1`. `line` 0: one run; else lines of
- * that many bytes, `distance` bytes from one to the next in L2, touching each other in L1. Lines
- * and distances go up to 32767. */
+ * that many bytes, `distance` bytes from one to the next in L2, touching each other in L1. All
+ * lengths and distances go up to 32767: the chip drops the length's bit 15, and says nothing. */
 typedef struct {
     const void *l2;
     uint16_t l1;

@@ -16,7 +16,7 @@ TEMPLATE = "gap8/tiled.c.j2"
 STEP_SLOTS = 4  # tiles.h
 STEP_IO_BYTES = 36  # step_io_t: three transfers
 LINE_LIMIT = 32767  # MCHAN: 15 bits for the length of a line, 15 for the distance
-TRANSFER_LIMIT = 65535  # MCHAN: 16 bits
+TRANSFER_LIMIT = 32764  # MCHAN: 15 bits on the chip (docs/virtual-bench.md), in whole words
 LAYER_BYTES = 20  # tiled_layer_t
 # The function that hands a tiled_layer_t to tiles_run(): GCC 12 takes 14 bytes, zig 22.
 FUNCTION_BYTES = 24
@@ -161,6 +161,8 @@ def best_tiling(choices: Iterable[Choice], network: Network, index: int, board: 
         if tiling.is_possible:
             return tiling
         fitting.remove(best)
+        if not fitting:
+            raise _too_long(network, index, board)
     raise _too_big(network, index, board, min(c.scratch_bytes for c in tried))
 
 
@@ -178,6 +180,16 @@ def _too_big(network: Network, index: int, board: Board, smallest_bytes: int) ->
         f"{board.name}: layer {index} ({layer.name}, {layer.op.value}): its smallest tile takes "
         f"{smallest_bytes} bytes of memory {memory.name}, {scratch_limit(board)} are free; use a "
         "smaller kernel or fewer channels, or cut the network earlier"
+    )
+
+
+def _too_long(network: Network, index: int, board: Board) -> PlanError:
+    """The error for a layer whose tilings fit L1 but not the DMA's commands."""
+    layer = network.layers[index]
+    return PlanError(
+        f"{board.name}: layer {index} ({layer.name}, {layer.op.value}): its smallest tile needs a "
+        f"DMA transfer of more than {TRANSFER_LIMIT} bytes, or lines more than {LINE_LIMIT} bytes "
+        "apart; use a smaller kernel or fewer channels, or cut the network earlier"
     )
 
 

@@ -76,6 +76,16 @@ def test_a_layer_too_big_for_l1_names_layer_memory_and_bytes() -> None:
     assert "under_test" in text and "l1" in text and "4000" in text
 
 
+def test_no_transfer_is_longer_than_15_bits_of_length() -> None:
+    """A layer whose fastest tile would load 37,008 bytes at once, and one without other tiles."""
+    network = random_network(Op.CONV, 12, 12, 256, 16, 3, 1, 1)
+    plan = backend.plan_layer(network, 0, BOARD)
+    moves = [move for step in plan.context["steps"] for move in (*step.loads, step.store)]
+    assert max(move.size_bytes for move in moves) < 1 << 15
+    with pytest.raises(PlanError, match=r"under_test.*transfer of more than 32764 bytes"):
+        backend.plan_layer(random_network(Op.CONV, 5, 5, 350, 4, 5, 1, 2), 0, BOARD)
+
+
 def test_weights_are_packed_four_channels_a_record() -> None:
     network = random_network(Op.POINTWISE, 2, 2, 5, 3, seed=4)
     layer = network.layers[0]
