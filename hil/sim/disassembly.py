@@ -21,6 +21,18 @@ REGISTERS_RISCV = (
     "zero", "ra", "sp", "gp", "tp", "t0", "t1", "t2", "s0", "s1", *(f"a{n}" for n in range(8)),
     *(f"s{n}" for n in range(2, 12)), "t3", "t4", "t5", "t6",
 )  # fmt: skip
+# Control registers that RI5CY has at numbers of its own (GAP SDK archi/riscv/priv_1_9.h), and what
+# capstone calls these numbers where it knows one.
+CSRS_RI5CY = {
+    0x014: "uhartid", 0xC10: "privlv", 0x7A0: "pcer", 0x7A1: "pcmr", 0x79F: "pccr31",
+    **{0x780 + n: f"pccr{n}" for n in range(16)},
+    **{0x7B0 + 4 * n + i: f"{name}{n}" for n in range(2)
+       for i, name in enumerate(("lpstart", "lpend", "lpcount"))},
+}  # fmt: skip
+CSRS_CAPSTONE = {
+    0x7A0: "tselect", 0x7A1: "tdata1", 0x7B0: "dcsr", 0x7B1: "dpc", 0x7B2: "dscratch",
+    0xC10: "hpmcounter16",
+}  # fmt: skip
 ONE_SOURCE = (E.F_R1, E.F_PV_ONE)
 
 
@@ -58,6 +70,18 @@ def block_texts(code: bytes, places: tuple[tuple[int, int], ...]) -> dict[int, s
     }
 
 
+def _with_csr_name(text: str, number: int) -> str:
+    """A control register under the core's own name, where capstone has none or another one."""
+    if number not in CSRS_RI5CY:
+        return text
+    mnemonic, _, operands = text.partition(" ")
+    parts = operands.split(", ")
+    spelled = CSRS_CAPSTONE.get(number, str(number))
+    if spelled in parts:
+        parts[parts.index(spelled)] = CSRS_RI5CY[number]
+    return f"{mnemonic} {', '.join(parts)}"
+
+
 @lru_cache(maxsize=1 << 16)
 def xpulp_text(word: int, address: int) -> str:
     """The instruction in ``word`` (its low half when compressed) at ``address``."""
@@ -65,7 +89,8 @@ def xpulp_text(word: int, address: int) -> str:
         return _capstone(_riscv(), (word & 0xFFFF).to_bytes(2, "little"), address)
     row = find_encoding(word)
     if row is None or not row.mnemonic.startswith(("p.", "pv.", "lp.")):
-        return _capstone(_riscv(), word.to_bytes(4, "little"), address)
+        text = _capstone(_riscv(), word.to_bytes(4, "little"), address)
+        return _with_csr_name(text, word >> 20) if word & 0x7F == 0x73 else text
     return f"{row.mnemonic.split()[0]} {', '.join(_operands(word, row.format, address))}"
 
 

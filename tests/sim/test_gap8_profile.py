@@ -12,6 +12,7 @@ from xpulp_assembler import translate
 from hil.cli import app
 from hil.core.errors import SimulationError
 from hil.sim.chip import Stop, TraceWindow
+from hil.sim.disassembly import xpulp_text
 from hil.sim.hot_loops import annotated
 from hil.sim.profile import Functions, by_function, total
 from hil.sim.runner import Limits, run_elf
@@ -221,6 +222,18 @@ def test_a_traced_run_takes_the_same_cycles_whatever_its_window(chip: Gap8, elf:
         assert other.run(0.1) is Stop.EXITED
         assert other.counters() == chip.counters()
         assert other.trace() == expected
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        (0x7A131073, "csrw pcmr, t1"), (0x7A0023F3, "csrr t2, pcer"),
+        (0x78333073, "csrc pccr3, t1"), (0x7B61D373, "csrrwi t1, lpcount1, 3"),
+        (0x014A5073, "csrwi uhartid, 0x14"), (0x300022F3, "csrr t0, mstatus"),
+    ],
+)  # fmt: skip
+def test_control_registers_have_the_cores_own_names(word: int, text: str) -> None:
+    assert xpulp_text(word, 0) == text
 
 
 def test_an_endless_program_ends_at_its_limit(tmp_path: Path) -> None:
