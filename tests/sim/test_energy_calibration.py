@@ -166,7 +166,6 @@ def test_gap8_every_event_of_a_bin_is_charged_once() -> None:
     table, core, chip = state.energy, state.core, state.chip
     table[: L.ENERGY_TERMS] = energy.coefficients()
     chip[L.BIN_FS] = chip[L.BIN_DUE_FS] = round(energy.BIN_S * L.FS_PER_S)
-    chip[L.CLUSTER_ON] = 1
     counts = {
         L.N_CYCLES: 1000, L.N_LOAD: 300, L.N_STORE: 100, L.N_LOAD_EXT: 7, L.N_STORE_EXT: 3,
         L.N_IMISS: 11, L.N_PACKED: 200, L.N_MULTIPLY: 13,

@@ -176,6 +176,8 @@ def test_flash_is_read_and_what_moves_is_counted() -> None:
 FAULTS = {
     "illegal": (".4byte 0", "illegal instruction", None),
     "unmapped": ("li t0, 0x30000000\n lw t1, 0(t0)", "unmapped", 0x30000000),
+    "unmapped byte": ("li t0, 0x30000000\n lb t1, 1(t0)", "unmapped", 0x30000001),
+    "unmapped half": ("li t0, 0x30000000\n sh t1, 1(t0)", "unmapped", 0x30000001),
     "byte access": ("li t0, 0x1A101000\n lbu t1, 0(t0)", "narrow", 0x1A101000),
     "cluster off": ("li t0, 0x10000000\n lw t1, 0(t0)", "off", 0x10000000),
     "gated uart": ("li t0, 0x1A102200\n lw t1, 8(t0)", "clock", 0x1A102208),

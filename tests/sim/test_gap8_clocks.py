@@ -12,6 +12,7 @@ from gap8_program import Gap8Programs
 from targets import Target
 
 REFERENCE_HZ, TICKS = 32768, 32
+MATCH = 300_000  # cycles that a timer counts while its clock changes
 LOCKED = 8  # steps of the multiplier, as boards/gap8 waits for
 
 SOURCE = f"""
@@ -70,6 +71,53 @@ cluster_clock:
     li s2, 0x10200400
     count
     j stop
+
+# The timer at \\timer matches at {MATCH}; the core sleeps until its event 10: a0 is the count then.
+    .macro start_timer timer
+    li s2, \\timer
+    li t1, {MATCH}
+    sw t1, 0x10(s2)
+    li t1, 7                   # enabled, from 0, with its event
+    sw t1, 0(s2)
+    .endm
+    .macro await_match
+    li s1, 0x00204000
+    li t1, 0x400
+    sw t1, 0(s1)
+    p.elw t1, 0x3C(s1)
+    lw a0, 8(s2)
+    .endm
+
+# Between the clocks a0 and a1 (CONF1).
+control_match:
+    li t0, 0x1A100000
+    mv s3, a1
+    retune a0
+    start_timer 0x1B200400
+    sw s3, 4(t0)
+    await_match
+    j stop
+
+# The same in the cluster: from the control core's clock to a0.
+cluster_match:
+    mv s3, a0
+    la a0, match_in_cluster
+    jal launch
+    la t1, results
+1:  lw t2, 0(t1)
+    beqz t2, 1b
+    li t0, 0x1A100010
+    sw s3, 4(t0)
+    j await_cluster
+match_in_cluster:
+    beqz a0, 2f
+    ret
+2:  start_timer 0x10200400
+    li t1, 1
+    sw t1, 0(a2)
+    await_match
+    sw a0, 4(a2)
+    ret
 """
 
 
@@ -117,3 +165,17 @@ def test_the_clusters_clock_follows(programs: Gap8Programs, multiplier: int, div
     wanted = conf1(multiplier, divider)
     programs.run("cluster_clock", a0=wanted)
     assert measured_hz(programs) == pytest.approx(output_hz(wanted, multiplier), rel=0.005)
+
+
+SLOW, FAST = conf1(6103, 3), conf1(9155, 2)  # 50 and 150 MHz
+
+
+@pytest.mark.parametrize(("first", "then"), [(SLOW, FAST), (FAST, SLOW)], ids=["up", "down"])
+def test_a_timers_match_follows_its_clock(programs: Gap8Programs, first: int, then: int) -> None:
+    programs.run("control_match", a0=first, a1=then)
+    assert MATCH <= programs.results("a0")[0] < MATCH + 200
+
+
+def test_a_match_in_the_cluster_follows_its_clock(programs: Gap8Programs) -> None:
+    programs.run("cluster_match", a0=conf1(4883, 2))
+    assert MATCH <= programs.words(2)[1] < MATCH + 200

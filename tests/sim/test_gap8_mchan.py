@@ -14,9 +14,11 @@ import pytest
 from gap8_program import Gap8Programs
 from targets import ChipTarget, Target
 
-TO_L1, INCREMENT, TWO_D, EVENT = 1 << 16, 1 << 17, 1 << 18, 1 << 19
+TO_L1, INCREMENT, TWO_D, EVENT, INTERRUPT = 1 << 16, 1 << 17, 1 << 18, 1 << 19, 1 << 20
 WINDOW, WINDOW_BYTES = 0x10000400, 8192  # of L1
 QUEUED, PIECE = 4, 520  # transfers at a time, bytes of each
+LONG, LONG_CYCLES = 1024, 128  # bytes of a transfer, and how long the engine has them
+FIT = 11  # commands of one core without a stall: one under way, eight in common, two of its own
 
 SOURCE = f"""
     .macro copy_words from, to, words
@@ -120,6 +122,142 @@ queued:
     bnez t2, 4b
     sw t1, 4(s7)
     ret
+
+    .macro command flags, l1, l2
+    li t1, \\flags
+    sw t1, 0(s7)
+    sw \\l1, 0(s7)
+    sw \\l2, 0(s7)
+    .endm
+    .macro await_all
+8:  lw t1, 4(s7)
+    slli t1, t1, 16
+    bnez t1, 8b
+    .endm
+
+# Parameters: from and to where in L2, whether the number is given back, while it is busy, and taken
+# again. Two commands to L1, then both pieces back. Results: status behind the second command, and
+# behind the end of both.
+two_commands:
+    beqz a0, 1f
+    ret
+1:  lw s0, 0(a1)
+    lw s1, 4(a1)
+    lw s3, 8(a1)
+    li s2, {WINDOW}
+    li s7, 0x00204400
+    lw s9, 0(s7)
+    command {PIECE | TO_L1 | INCREMENT}, s2, s0
+    beqz s3, 2f
+    li t1, 1
+    sll t1, t1, s9
+    sw t1, 4(s7)
+    lw s9, 0(s7)
+2:  addi s0, s0, {PIECE}
+    addi s3, s2, {PIECE}
+    command {PIECE | TO_L1 | INCREMENT}, s3, s0
+    lw t1, 4(s7)
+    sw t1, 0(a2)
+    await_all
+    lw t1, 4(s7)
+    sw t1, 4(a2)
+    command {2 * PIECE | INCREMENT}, s2, s1
+    await_all
+    ret
+
+# Parameters: flags, where in L2. Results: events 8 and 9 of core 0, of core 1, behind the end.
+flagged:
+    li s8, 0x00204000
+    li t0, 1
+    beq a0, t0, 1f
+    beqz a0, 2f
+    ret
+1:  li t0, 4
+    sw t0, 0(s8)
+    p.elw t0, 0x3C(s8)
+    lw t0, 0x1C(s8)
+    sw t0, 4(a2)
+    ret
+2:  lw s3, 0(a1)
+    lw s4, 4(a1)
+    li s2, {WINDOW}
+    li s7, 0x00204400
+    lw s9, 0(s7)
+    sw s3, 0(s7)
+    sw s2, 0(s7)
+    sw s4, 0(s7)
+    await_all
+    lw t0, 0x1C(s8)
+    sw t0, 0(a2)
+    li t0, 2
+    sw t0, 0x108(s8)           # software event 2 for core 1
+    ret
+
+# Parameter: where in L2. Results: cycles of {LONG} bytes to L1, of as many to L2, of both at once;
+# of giving {FIT} and {FIT + 3} commands to L1. The second round counts, the first warms the cache.
+    .macro start
+    csrr s10, 0x780
+    lw s9, 0(s7)
+    .endm
+    .macro finish_and_note offset
+    await_all
+    csrr s11, 0x780
+    sub s11, s11, s10
+    sw s11, \\offset(a2)
+    li t1, -1
+    sw t1, 4(s7)
+    .endm
+    .macro give count, offset
+    start
+    li s5, \\count
+7:  command {LONG | TO_L1 | INCREMENT}, s2, s0
+    addi s5, s5, -1
+    bnez s5, 7b
+    csrr s11, 0x780
+    sub s11, s11, s10
+    sw s11, \\offset(a2)
+    await_all
+    li t1, -1
+    sw t1, 4(s7)
+    .endm
+timed:
+    beqz a0, 1f
+    ret
+1:  lw s0, 0(a1)
+    li s2, {WINDOW}
+    addi s3, s2, {LONG}
+    addi s4, s0, {LONG}
+    li s7, 0x00204400
+    li t1, 1
+    csrw 0x7A0, t1
+    csrw 0x7A1, t1
+    li s6, 2
+2:  start
+    command {LONG | TO_L1 | INCREMENT}, s2, s0
+    finish_and_note 0
+    start
+    command {LONG | INCREMENT}, s3, s4
+    finish_and_note 4
+    start
+    command {LONG | TO_L1 | INCREMENT}, s2, s0
+    command {LONG | INCREMENT}, s3, s4
+    finish_and_note 8
+    give {FIT}, 12
+    give {FIT + 3}, 16
+    addi s6, s6, -1
+    bnez s6, 2b
+    ret
+
+# A command under a number that has been given back.
+without_a_number:
+    li s7, 0x00204400
+    li s2, {WINDOW}
+    lw s9, 0(s7)
+    li t1, 1
+    sll t1, t1, s9
+    sw t1, 4(s7)
+    command {PIECE | INCREMENT}, s2, s2
+    ret
 """
 
 
@@ -206,12 +344,53 @@ def test_several_transfers_under_way(bench: Bench) -> None:
     assert bench.target.read(bench.behind, len(data)) == data
 
 
+@pytest.mark.parametrize("again", [0, 1], ids=["one number", "given back while busy"])
+def test_two_commands_both_arrive(bench: Bench, again: int) -> None:
+    data = np.random.default_rng(5).bytes(2 * PIECE)
+    bench.programs.on_cluster(
+        "two_commands",
+        [bench.l2, bench.behind, again],
+        lambda: bench.target.write(bench.l2, data),
+    )
+    under_way, ended = bench.programs.words(2)
+    assert (under_way & 0xFFFF).bit_count() == 1 and ended == under_way >> 16 << 16
+    assert bench.target.read(bench.behind, len(data)) == data
+
+
+@pytest.mark.parametrize(
+    ("flags", "events"), [(0, 0), (EVENT, 1 << 8), (INTERRUPT, 1 << 9), (EVENT | INTERRUPT, 3 << 8)]
+)
+def test_the_end_raises_event_8_and_interrupt_9(bench: Bench, flags: int, events: int) -> None:
+    """At the core that gave the command, or at all."""
+    for to_all, others in ((0, 0), (1 << 21, events)):
+        command = PIECE | TO_L1 | INCREMENT | flags | to_all
+        bench.programs.on_cluster("flagged", [command, bench.l2])
+        own, other = (word & 0x300 for word in bench.programs.words(2))
+        assert (own, other) == (events, others)
+
+
+def test_the_directions_are_two_streams_with_queues(virtual_gap8: ChipTarget, bench: Bench) -> None:
+    """The commands that fit cost no wait; three more wait until three have left the engine."""
+    bench.programs.on_cluster("timed", [bench.l2])
+    to_l1, to_l2, both, fit, more = bench.programs.words(5)
+    assert all(LONG_CYCLES <= cycles < LONG_CYCLES + 25 for cycles in (to_l1, to_l2))
+    assert both < max(to_l1, to_l2) + 15
+    assert fit < LONG_CYCLES
+    assert 3 * LONG_CYCLES <= more < 3 * LONG_CYCLES + 60
+
+
+def test_a_command_needs_a_number(virtual_gap8: ChipTarget, bench: Bench) -> None:
+    with pytest.raises(AssertionError, match="without an allocated transfer"):
+        bench.programs.on_cluster("without_a_number")
+
+
 @pytest.mark.parametrize(
     ("command", "l1", "l2"),
     [
         (0x4000 | TO_L1 | INCREMENT, 0x1000F000, 0x1C060000),
         (64 | TO_L1 | INCREMENT, 0x10000000, 0x1C07FFE0),
         (64 | TO_L1, 0x10000000, 0x1C060000),
+        (0x8000 | TO_L1 | INCREMENT, 0x10000000, 0x1C060000),
     ],
 )
 def test_an_impossible_transfer_is_a_fault(

@@ -66,6 +66,32 @@ cascade:
     lw a5, 0xC(s0)
     j stop
 
+# Two counters become one: a0, a1: its upper halves of count and compare value as HI had them; two
+# again: a2, a3: count and compare value of HI, a4: of LO.
+halves:
+    li s0, {TIMER}
+    sw zero, 0(s0)
+    sw zero, 4(s0)
+    li t0, 7
+    sw t0, 8(s0)
+    li t0, 5
+    sw t0, 0xC(s0)
+    li t0, 1000
+    sw t0, 0x10(s0)
+    li t0, 9
+    sw t0, 0x14(s0)
+    li t1, {CASCADE}
+    sw t1, 0(s0)
+    lw a0, 0xC(s0)
+    lw a1, 0x14(s0)
+    li t0, 6
+    sw t0, 0xC(s0)
+    sw zero, 0(s0)
+    lw a2, 0xC(s0)
+    lw a3, 0x14(s0)
+    lw a4, 8(s0)
+    j stop
+
 # A match clears at 1 << 32 | 100 only. a0: beyond 100 without the high half; a1, a2: behind the
 # match.
 wide_match:
@@ -212,6 +238,11 @@ def test_cascade_counts_64_bits(programs: Gap8Programs) -> None:
     assert compare == [0x12, 0x34]
     assert reset == 0
     assert single == 0, "two counters again"
+
+
+def test_two_counters_become_one_and_two_again(programs: Gap8Programs) -> None:
+    programs.run("halves")
+    assert programs.results("a0", "a1", "a2", "a3", "a4") == (5, 9, 6, 9, 7)
 
 
 def test_cascade_matches_all_64_bits(programs: Gap8Programs) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pytest
 from gap8_program import Gap8Programs
+from gap8_registers import UDMA_CLOCKS, pass_time, read, spinning, write
 from targets import ChipTarget, Target
 
 BIT_CYCLES = 434  # 115200 baud at 50 MHz
@@ -142,3 +143,23 @@ def test_what_is_sent_comes_back_by_a_wire(
     gap8_target.run(programs.symbols["sent"], programs.symbols["stop"])
     assert gap8_target.read(to, len(data)) == data
     assert programs.results("a0")[0] & 0x30 == 0
+
+
+@pytest.mark.parametrize("bits", [5, 6, 7, 8])
+def test_a_character_has_the_bits_asked_for(virtual_gap8: ChipTarget, bits: int) -> None:
+    """Both ways; a start and a stop bit around them."""
+    chip, uart, at = spinning(virtual_gap8.chip), 0x1A102200, 0x1C030000
+    write(chip, UDMA_CLOCKS, 1 << 4)
+    write(chip, uart + 0x24, (BIT_CYCLES - 1) << 16 | 0x300 | (bits - 5) << 1)
+    chip.debugger.write_memory(at, b"\xff\xaa")
+    for side, address in ((0x00, at + 4), (0x10, at)):
+        write(chip, uart + side, address)
+        write(chip, uart + side + 4, 2)
+        write(chip, uart + side + 8, 0x10)
+    chip.uart_feed(b"\xaa\xff")
+    characters_s = 2 * (bits + 2) * BIT_CYCLES / chip.clock_hz
+    pass_time(chip, 0.99 * characters_s)
+    assert chip.uart_drain() == bytes([0xFF & (1 << bits) - 1])
+    pass_time(chip, 0.02 * characters_s)
+    assert chip.uart_drain() == bytes([0xAA & (1 << bits) - 1])
+    assert read(chip, at + 4) == 0xFF00 & (1 << bits + 8) - 1 | 0xAA & (1 << bits) - 1

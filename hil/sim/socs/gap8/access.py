@@ -1,7 +1,7 @@
 """Accesses that are not plain L1 or L2 words: other views of memory, event unit, MCHAN, devices.
 
 ``load`` and ``store`` return DONE (chip[VALUE], chip[LATENCY] hold the result), ASLEEP (p.elw),
-RETRY (a blocked MCHAN), DEVICE (left to Python through the chip[ACCESS_*] words) or FAULT.
+RETRY (MCHAN stalls the core), DEVICE (left to Python through the chip[ACCESS_*] words) or FAULT.
 """
 
 from __future__ import annotations
@@ -80,6 +80,15 @@ def peripheral_latency(c, address):
 @inner
 def _needs_cluster(address):
     return address >= L.L1_BASE and address < 0x10400000
+
+
+@inner
+def _bad_size(address):
+    """The fault of a narrow or misaligned access that is no memory."""
+    cluster = address >= CLUSTER_PERIPHERALS and address < CLUSTER_PERIPHERALS + 0x100000
+    fc = address >= FC_PERIPHERALS and address < FC_PERIPHERALS + 0x100000
+    soc = address >= 0x1A000000 and address < 0x1A120000
+    return L.F_MISALIGNED if cluster or fc or soc else L.F_UNMAPPED
 
 
 @inner
@@ -171,8 +180,8 @@ def _in_cluster(address, low, high):
 def load(mem, regs, core, eu, dma, chip, c, address, size, rd, is_elw):
     """A load of core ``c``; chip[NOW_*] must be set."""
     where = global_address(c, address)
-    if _needs_cluster(where) and chip[L.CLUSTER_ON] == 0:
-        return fault(core, chip, c, L.F_CLUSTER_OFF, address)
+    if c == L.FC and _needs_cluster(where) and chip[L.CLUSTER_BARRED] != 0:
+        return fault(core, chip, c, chip[L.CLUSTER_BARRED], address)
     if is_elw:
         if not _is_demux(c, where, DEMUX, DEMUX_DMA):
             return fault(core, chip, c, L.F_ELW, address)
@@ -194,7 +203,7 @@ def load(mem, regs, core, eu, dma, chip, c, address, size, rd, is_elw):
         chip[L.LATENCY] = _memory_latency(c, L.L1_BASE)
         return DONE
     if size != 4 or where & 3:
-        return fault(core, chip, c, L.F_MISALIGNED, address)
+        return fault(core, chip, c, _bad_size(where), address)
     chip[L.LATENCY] = peripheral_latency(c, where)
     return _load_registers(eu, dma, core, chip, c, where, rd)
 
@@ -214,6 +223,8 @@ def _store_registers(regs, core, eu, dma, chip, c, address, value):
             reason = L.F_DMA  # the FC's clock would need a crossing that no firmware here uses
         else:
             reason = mchan.write_command(dma, chip, c, value)
+            if reason == mchan.QUEUE_FULL:
+                return RETRY
     elif _in_cluster(address, EVENT_UNIT, EVENT_UNIT + 0x200):
         target = (offset - EVENT_UNIT) >> 6
         if not events.write_core_register(regs, core, eu, chip, target, offset & 0x3F, value):
@@ -235,8 +246,8 @@ def _store_registers(regs, core, eu, dma, chip, c, address, value):
 def store(mem, code, regs, core, eu, dma, chip, c, address, size, value):
     """A store of core ``c``; chip[NOW_*] must be set."""
     where = global_address(c, address)
-    if _needs_cluster(where) and chip[L.CLUSTER_ON] == 0:
-        return fault(core, chip, c, L.F_CLUSTER_OFF, address)
+    if c == L.FC and _needs_cluster(where) and chip[L.CLUSTER_BARRED] != 0:
+        return fault(core, chip, c, chip[L.CLUSTER_BARRED], address)
     word = memory_word(c, where, size)
     if word >= 0:
         write_value(mem, word, where, size, value)
@@ -254,7 +265,7 @@ def store(mem, code, regs, core, eu, dma, chip, c, address, size, value):
     if where >= STDOUT and where < STDOUT + 0x1000:
         return _device(core, chip, c, where, size, 0, value, 1)
     if size != 4 or where & 3:
-        return fault(core, chip, c, L.F_MISALIGNED, address)
+        return fault(core, chip, c, _bad_size(where), address)
     chip[L.LATENCY] = peripheral_latency(c, where)
     return _store_registers(regs, core, eu, dma, chip, c, where, value)
 

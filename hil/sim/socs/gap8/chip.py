@@ -31,7 +31,6 @@ from hil.sim.trace import TracedInstruction
 _memory_word = access.memory_word.py_func
 
 BIN_ROOM = 4096
-POISON = 0xDEADBEEF
 POISON_REGISTER = 0xBAADF00D
 FC_HART = 32 << 5
 # An FC that reads the same value from the same register at the same place again, within this
@@ -40,8 +39,8 @@ POLL_INSTRUCTIONS = 96
 DECODE_AHEAD = 32  # instructions decoded at a time
 
 TIMING_MODEL = (
-    "RI5CY cores in lockstep with L1 banks, instruction caches and MCHAN; "
-    "every rule measured on the vendor simulator or named in timing.py"
+    "RI5CY cores in lockstep with L1 banks, instruction caches and MCHAN of two streams; "
+    "every rule measured on the vendor simulator or named in timing.py and mchan.py"
 )
 
 
@@ -125,7 +124,7 @@ class Gap8:
     def reset(self) -> None:
         """Power-on reset; memory keeps what was loaded, RAM is filled with a poison pattern."""
         s = self._state
-        s.mem[:] = POISON
+        s.mem[:] = L.POISON
         s.code[:] = 0
         s.regs[:] = POISON_REGISTER
         s.regs[::32] = 0
@@ -137,8 +136,7 @@ class Gap8:
         s.chip[L.PERIOD_FS : L.PERIOD_FS + 2] = 20 * 10**6
         s.chip[L.BIN_FS] = s.chip[L.BIN_DUE_FS] = round(energy.BIN_S * L.FS_PER_S)
         s.chip[L.BIN_ROOM] = BIN_ROOM
-        self._machine.clear_pending()
-        self._machine.exit_code = None
+        self._machine.reset()
         self._bus.reset()
         self._loops.reset()
         self._fault: Fault | None = None

@@ -134,7 +134,7 @@ class Gap8Debugger:
         end_fs = machine.now_fs + LONGEST_STEP_FS
         while machine.now_fs < end_fs:
             if core[ready] == L.NEVER:  # cycle by cycle: what wakes it may come in any
-                limit_fs = machine.now_fs + machine.period_fs(domain)
+                limit_fs = min(machine.now_fs + machine.period_fs(domain), end_fs)
             else:
                 # Just behind the edge at which it may issue: each issues at most one there.
                 limit_fs = machine.time_fs(domain, int(core[ready])) + 1

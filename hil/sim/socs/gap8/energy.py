@@ -130,7 +130,7 @@ def close_bin(core, dma, chip, energy):
     now[L.E_HYPERBUS_BYTES] = _work_done(chip, L.HYPERBUS_BYTES)
     now[L.E_HWCE_MACS] = _work_done(chip, L.HWCE_MACS)
     now[L.E_CLUSTER_SECONDS] = energy[L.ENERGY_PREVIOUS + L.E_CLUSTER_SECONDS]
-    if chip[L.CLUSTER_ON] != 0:
+    if chip[L.CLUSTER_BARRED] != L.F_CLUSTER_OFF:
         now[L.E_CLUSTER_SECONDS] += chip[L.BIN_FS] * 1e-15
     joules = 0.0
     for i in range(L.ENERGY_TERMS):

@@ -30,7 +30,7 @@ def cycle_time(chip, domain, cycle):
 def cycle_at(chip, domain, time_fs):
     """The first clock edge at or after a time."""
     period = chip[L.PERIOD_FS + domain]
-    elapsed = time_fs - chip[L.ORIGIN_FS + domain]
+    elapsed = max(time_fs - chip[L.ORIGIN_FS + domain], 0)
     return chip[L.ORIGIN_CYCLE + domain] + (elapsed + period - 1) // period
 
 
@@ -40,6 +40,7 @@ def _finish_wait(regs, core, eu, c):
     base = c * L.CORE_SPAN
     kind = core[base + L.WAIT_KIND]
     value = 0
+    eu[c * L.EU_SPAN + L.EU_JOINED] = 0
     if kind == L.WAIT_EVENT_CLEAR:
         eu[c * L.EU_SPAN + L.EU_BUFFER] &= ~eu[c * L.EU_SPAN + L.EU_MASK]
     elif kind == L.WAIT_BARRIER:
@@ -161,12 +162,13 @@ def push_dispatch(regs, core, eu, chip, c, value):
     for i in range(L.PE_COUNT):
         entry = next_dispatch(eu, i)
         if entry < 0:
-            eu[L.DISPATCH_TAKEN + i] = pushed  # its entries' places are used again
+            entry = pushed
         elif pushed - entry >= 8:
             # A master inside its own team mask need not take its entries (as on the chip).
             if i != c:
                 return False
-            eu[L.DISPATCH_TAKEN + i] = entry + 1
+            entry += 1
+        eu[L.DISPATCH_TAKEN + i] = entry  # the places of the entries before are used again
     eu[L.DISPATCH_VALUE + (pushed & 7)] = value
     eu[L.DISPATCH_MASK + (pushed & 7)] = eu[L.DISPATCH_TEAM]
     eu[L.DISPATCH_PUSHED] = pushed + 1
@@ -213,6 +215,30 @@ def unlock(regs, core, eu, chip, value):
             return
 
 
+@inner
+def _elw_barrier(regs, core, eu, chip, c, offset, rd):
+    """Reaches a barrier and waits.
+
+    After an interrupt in the wait the p.elw runs again: the core has reached the barrier already,
+    and what ended the wait meanwhile is still in its buffer.
+    """
+    at, barrier = c * L.EU_SPAN, (offset - 0x200) >> 5
+    last = False
+    if eu[at + L.EU_JOINED] != barrier + 1:
+        eu[at + L.EU_JOINED] = barrier + 1
+        last = arrive(regs, core, eu, chip, barrier, c)
+    clears = offset & 0x1F == 0x1C
+    if eu[at + L.EU_BUFFER] & eu[at + L.EU_MASK] == 0:
+        sleep(core, chip, c, L.WAIT_BARRIER if clears else L.WAIT_EVENT, rd)
+        return ASLEEP
+    eu[at + L.EU_JOINED] = 0
+    if last:
+        chip[L.LATENCY] = timing.BARRIER_LAST
+    if clears:
+        eu[at + L.EU_BUFFER] &= ~(1 << L.EVENT_BARRIER)
+    return DONE
+
+
 # Results of elw(): done with chip[VALUE] and chip[LATENCY], asleep, or not a waiting register.
 DONE, ASLEEP, REFUSED = 0, 1, 2
 
@@ -244,16 +270,7 @@ def elw(regs, core, eu, chip, c, offset, rd):
         chip[L.VALUE] = eu[L.MUTEX_VALUE]
         return DONE if _elw_mutex(core, eu, chip, c, rd) else ASLEEP
     if offset >= 0x200 and offset < 0x300 and offset & 0x1F >= 0x18:
-        last = arrive(regs, core, eu, chip, (offset - 0x200) >> 5, c)
-        if eu[c * L.EU_SPAN + L.EU_BUFFER] & mask != 0:
-            if last:
-                chip[L.LATENCY] = timing.BARRIER_LAST
-            if offset & 0x1F == 0x1C:
-                eu[c * L.EU_SPAN + L.EU_BUFFER] &= ~(1 << L.EVENT_BARRIER)
-            return DONE
-        kind = L.WAIT_BARRIER if offset & 0x1F == 0x1C else L.WAIT_EVENT
-        sleep(core, chip, c, kind, rd)
-        return ASLEEP
+        return _elw_barrier(regs, core, eu, chip, c, offset, rd)
     return REFUSED
 
 

@@ -29,6 +29,7 @@ L1_WORD = L2_BYTES // 4
 FC_TCDM_WORD = L1_WORD + L1_BYTES // 4
 MEMORY_WORDS = FC_TCDM_WORD + FC_TCDM_BYTES // 4
 L1_BANKS = 16
+POISON = 0xDEADBEEF  # what memory holds when its power comes
 TEST_AND_SET = 0x10100000
 
 # --- core state: core[c * CORE_SPAN + field] -----------------------------------------------------
@@ -64,32 +65,38 @@ WAIT_EVENT, WAIT_EVENT_CLEAR, WAIT_BARRIER, WAIT_MUTEX, WAIT_DISPATCH, WAIT_INTE
 
 # --- event unit: eu[...] -------------------------------------------------------------------------
 EU_SPAN = 4
-EU_MASK, EU_IRQ_MASK, EU_BUFFER = 0, 1, 2  # eu[c * EU_SPAN + field]
+# eu[c * EU_SPAN + field]; joined: 1 + the barrier that the core has reached and still waits at
+EU_MASK, EU_IRQ_MASK, EU_BUFFER, EU_JOINED = 0, 1, 2, 3
 BARRIER = 40  # 8 x (trigger mask, arrived, target mask)
 BARRIER_SPAN, BARRIER_TRIGGER, BARRIER_ARRIVED, BARRIER_TARGET = 3, 0, 1, 2
 DISPATCH_PUSHED, DISPATCH_TEAM = 70, 71
 DISPATCH_VALUE, DISPATCH_MASK, DISPATCH_TAKEN = 72, 80, 88  # 8 each
 MUTEX_OWNER, MUTEX_VALUE = 100, 101  # owner: core, or -1
 EU_WORDS = 104
-EVENT_DMA, EVENT_TIMER_LO, EVENT_TIMER_HI = 8, 10, 11
+EVENT_DMA, EVENT_DMA_INTERRUPT, EVENT_TIMER_LO, EVENT_TIMER_HI = 8, 9, 10, 11
 EVENT_BARRIER, EVENT_MUTEX, EVENT_DISPATCH = 16, 17, 18
 EVENT_CLUSTER_ON, EVENT_CLOCK_GATE, EVENT_SOC = 22, 23, 27  # FC numbers
 
 # --- MCHAN DMA: dma[...] -------------------------------------------------------------------------
 DMA_IDS = 16
-DMA_SPAN = 8  # dma[id * DMA_SPAN + field]
-DMA_ALLOCATED, DMA_DUE, DMA_COMMAND, DMA_L1, DMA_L2, DMA_2D, DMA_CORE = 0, 1, 2, 3, 4, 5, 6
-DMA_PORT = DMA_IDS * DMA_SPAN  # one command port a core: id, words received, 4 words
+DMA_ALLOCATED, DMA_UNFINISHED = 0, DMA_IDS  # dma[field + id]; commands queued and under way
+DMA_SLOT, DMA_SLOTS, DMA_SLOT_SPAN = 2 * DMA_IDS, 64, 8  # commands queued and under way
+# dma[DMA_SLOT + slot * DMA_SLOT_SPAN + field]; due: NEVER in an empty slot; leaves: when it goes
+# from its core's queue to the common one
+DMA_DUE, DMA_LEAVES, DMA_COMMAND, DMA_L1, DMA_L2, DMA_2D, DMA_CORE, DMA_ID = range(8)
+DMA_PORT = DMA_SLOT + DMA_SLOTS * DMA_SLOT_SPAN  # one port a core: 1 + id, words received, 4 words
 DMA_PORT_SPAN = 8
-DMA_ENGINE_FREE = DMA_PORT + 9 * DMA_PORT_SPAN
-DMA_BYTES = DMA_ENGINE_FREE + 1
+# A stream each to L2 and to L1: when it is free, commands so far, when the last eight began
+DMA_STREAM = DMA_PORT + CORES * DMA_PORT_SPAN
+DMA_FREE, DMA_COUNT, DMA_BEGAN, DMA_STREAM_SPAN = 0, 1, 2, 10
+DMA_BYTES = DMA_STREAM + 2 * DMA_STREAM_SPAN
 DMA_WORDS = DMA_BYTES + 1
 
 # --- chip scalars: chip[...] ---------------------------------------------------------------------
 NOW_FS, LIMIT_FS, DEVICE_DUE_FS, BIN_DUE_FS = 0, 1, 2, 3
 ORIGIN_FS, ORIGIN_CYCLE, PERIOD_FS = 4, 6, 8  # two each, one a domain
 DMA_DUE_CYCLE = 10  # earliest completion, cluster cycles
-CLUSTER_ON = 11
+CLUSTER_BARRED = 11  # 0, or why the FC cannot reach the cluster (F_CLUSTER_*)
 DIRTY = 12  # another core, the DMA or the horizon changed: plan again
 VALUE, LATENCY = 13, 14  # result of a slow access
 NOW_CYCLE = 15  # cycle of the domain that executes
@@ -131,8 +138,9 @@ CACHE_WORDS = CACHE_TAGS + CACHE_WAYS * (CACHE_SETS[0] + CACHE_SETS[1])
 # --- fault reasons -------------------------------------------------------------------------------
 (
     F_ILLEGAL, F_FETCH, F_UNMAPPED, F_MISALIGNED, F_ECALL, F_EBREAK, F_CSR, F_EVENT_UNIT, F_DMA,
-    F_DMA_RANGE, F_ELW, F_DISPATCH, F_CLUSTER_OFF, F_NO_HANDLER, F_LOOPS,
-) = range(1, 16)  # fmt: skip
+    F_DMA_RANGE, F_DMA_LONG, F_ELW, F_DISPATCH, F_CLUSTER_OFF, F_CLUSTER_RESET, F_CLUSTER_GATED,
+    F_CLUSTER_ISOLATED, F_NO_HANDLER, F_LOOPS,
+) = range(1, 20)  # fmt: skip
 
 FAULT_TEXT = {
     F_ILLEGAL: "illegal instruction",
@@ -145,9 +153,19 @@ FAULT_TEXT = {
     F_EVENT_UNIT: "access to an event unit register that is not modelled",
     F_DMA: "MCHAN command without an allocated transfer, or an impossible one",
     F_DMA_RANGE: "MCHAN transfer outside L1 or L2",
+    F_DMA_LONG: (
+        "MCHAN command of 32768 bytes or more: the chip takes the low 15 bits of the length and "
+        "reports the rest as moved (docs/virtual-bench.md); split the transfer"
+    ),
     F_ELW: "p.elw outside the event unit",
     F_DISPATCH: "dispatch FIFO overrun: a team core lags more than 8 entries",
-    F_CLUSTER_OFF: "access to the cluster while it is off",
+    F_CLUSTER_OFF: (
+        "access to the cluster while it is off (CL_BYPASS bit 3; its power needs a while, wait for "
+        "SoC event 31)"
+    ),
+    F_CLUSTER_RESET: "access to the cluster while it is in reset (CL_BYPASS bit 13)",
+    F_CLUSTER_GATED: "access to the cluster while its clock is gated (CL_BYPASS bit 10)",
+    F_CLUSTER_ISOLATED: "access to the cluster while it is isolated: write 0 to CL_ISOLATE first",
     F_NO_HANDLER: "interrupt without a vector table",
     F_LOOPS: (
         "hardware loops overlap: loop 0 must lie inside loop 1, which must end at least one "

@@ -16,6 +16,8 @@ SOC_FIFO_DEPTH = 8
 # Masks of the SoC event unit, events 63 to 32 first: for the FC; for cluster and peripherals
 FC_MASKS, OTHER_MASKS = (0x04, 0x08), (0x0C, 0x10, 0x14, 0x18)
 ALL_BLOCKED = 0xFFFFFFFF
+# The period of a gated clock: no edge for a long time, and 32 of them are no overflow
+STOPPED_FS = 1 << 57
 
 # The engine's address map as a plain Python function.
 _memory_word = access.memory_word.py_func
@@ -34,7 +36,17 @@ class Machine:
         self.profile: np.ndarray | None = None  # counts of profiling.py in a profiled run
         self._pending: list[tuple[int, int, Callable[[], None]]] = []
         self._order = itertools.count()
+        self._periods_fs = [int(fs) for fs in state.chip[L.PERIOD_FS : L.PERIOD_FS + 2]]
+        self._gated: np.ndarray | None = None  # when the cluster's cores could issue
+        self._clock_changes: tuple[list[Callable[[], None]], ...] = ([], [])
         self.soc_events = SocEvents(self)
+
+    def reset(self) -> None:
+        """Forgets all scheduled actions; the clocks run, the program has not ended."""
+        self._pending.clear()
+        self._publish()
+        self._gated = None
+        self.exit_code = None
 
     @property
     def now_fs(self) -> int:
@@ -49,12 +61,13 @@ class Machine:
         """Clock edges of a domain so far."""
         chip = self.state.chip
         elapsed = self.now_fs - int(chip[L.ORIGIN_FS + domain])
-        return int(chip[L.ORIGIN_CYCLE + domain]) + elapsed // self.period_fs(domain)
+        # right after a change the origin lies ahead, the last edge with the old period before it
+        return int(chip[L.ORIGIN_CYCLE + domain]) + max(elapsed // self.period_fs(domain), -1)
 
     def cycle_at(self, domain: int, time_fs: int) -> int:
         """The first clock edge of a domain at or after a time."""
         chip, period = self.state.chip, self.period_fs(domain)
-        elapsed = time_fs - int(chip[L.ORIGIN_FS + domain])
+        elapsed = max(time_fs - int(chip[L.ORIGIN_FS + domain]), 0)
         return int(chip[L.ORIGIN_CYCLE + domain]) + -(-elapsed // period)
 
     def time_fs(self, domain: int, cycle: int) -> int:
@@ -64,22 +77,60 @@ class Machine:
         return int(chip[L.ORIGIN_FS + domain]) + elapsed * self.period_fs(domain)
 
     def set_period(self, domain: int, period_fs: int) -> None:
-        """Changes a domain's clock from its next edge on."""
+        """Changes a domain's clock from its next edge on; a gated one when it goes on."""
+        self._periods_fs[domain] = period_fs
+        if domain != L.DOMAIN_CLUSTER or self._gated is None:
+            self._change_period(domain, period_fs)
+
+    def on_clock_change(self, domain: int, action: Callable[[], None]) -> None:
+        """Runs ``action`` whenever a domain's clock changes, stops or goes on."""
+        self._clock_changes[domain].append(action)
+
+    def gate_cluster(self, gated: bool) -> None:
+        """Stops the cluster's clock at its next edge, or lets it go on with that edge now."""
+        if gated and self._gated is None:
+            self._stop_cluster()
+        elif not gated and self._gated is not None:
+            self._start_cluster(self._gated)
+
+    def _stop_cluster(self) -> None:
+        chip, ready = self.state.chip, self._cluster_ready()
+        self._gated = ready.copy()
+        ready[:] = chip[L.DMA_DUE_CYCLE] = L.NEVER
+        self._change_period(L.DOMAIN_CLUSTER, STOPPED_FS)
+
+    def _start_cluster(self, ready_before: np.ndarray) -> None:
+        s, domain, ready = self.state, L.DOMAIN_CLUSTER, self._cluster_ready()
+        self._gated = None
+        s.chip[L.ORIGIN_FS + domain] = max(self.now_fs, int(s.chip[L.ORIGIN_FS + domain]))
+        s.chip[L.PERIOD_FS + domain] = self._periods_fs[domain]
+        for c in range(L.PE_COUNT):
+            # not those that a reset holds, or that an event has woken meanwhile
+            if s.core[c * L.CORE_SPAN + L.MODE] == L.RUNNING and ready[c] == L.NEVER:
+                ready[c] = ready_before[c]
+        due = L.DMA_SLOT + L.DMA_DUE
+        s.chip[L.DMA_DUE_CYCLE] = s.dma[due : L.DMA_PORT : L.DMA_SLOT_SPAN].min()
+        self._tell(domain)
+
+    def _cluster_ready(self) -> np.ndarray:
+        return self.state.core[L.READY : L.READY + L.PE_COUNT]
+
+    def _tell(self, domain: int) -> None:
+        for action in self._clock_changes[domain]:
+            action()
+
+    def _change_period(self, domain: int, period_fs: int) -> None:
         chip = self.state.chip
         edge = self.cycle_at(domain, self.now_fs)
         elapsed = edge - int(chip[L.ORIGIN_CYCLE + domain])
         chip[L.ORIGIN_FS + domain] += elapsed * self.period_fs(domain)
         chip[L.ORIGIN_CYCLE + domain] = edge
         chip[L.PERIOD_FS + domain] = period_fs
+        self._tell(domain)
 
     def at(self, time_fs: int, action: Callable[[], None]) -> None:
         """Runs ``action`` when chip time reaches ``time_fs``."""
         heapq.heappush(self._pending, (max(time_fs, self.now_fs), next(self._order), action))
-        self._publish()
-
-    def clear_pending(self) -> None:
-        """Forgets all scheduled actions."""
-        self._pending.clear()
         self._publish()
 
     def next_due_fs(self) -> int | None:

@@ -1,8 +1,15 @@
 """MCHAN: the cluster's DMA between L1 and L2 (GAP SDK archi/dma/mchan_v6.h).
 
-A core reads CMD for a transfer number, then writes the command words. The bytes move when the
-transfer completes; meanwhile neither side shows partial data. Transfers run one after another;
-their set-up overlaps. The DMA's own use of L1 banks is not charged to the cores.
+A core reads CMD for a transfer number, then writes the words of one command or several under that
+number. The bytes move when the command completes; meanwhile neither side shows partial data. The
+commands of one direction run one after another, their set-up overlaps; the directions are two
+streams. The DMA's own use of L1 banks is not charged to the cores.
+
+Numbers, events, streams and queues as in GVSoC's model of MCHAN: a number ends with its last
+command; one given back while busy can be taken again, and nothing is lost; each core has a queue of
+two commands, each direction one of eight behind them, and a core whose queue is full is stalled by
+the next command's first word. There commands leave the common queue when the one before has asked
+for all its data, here when that has moved.
 """
 
 from __future__ import annotations
@@ -12,15 +19,19 @@ from hil.sim.socs.gap8 import layout as L
 from hil.sim.socs.gap8 import timing
 from hil.sim.socs.gap8.events import raise_events
 
-TO_L1, INCREMENT, TWO_D, EVENT, BROADCAST = 1 << 16, 1 << 17, 1 << 18, 1 << 19, 1 << 21
+TO_L1, INCREMENT, TWO_D = 1 << 16, 1 << 17, 1 << 18
+EVENT, INTERRUPT, BROADCAST = 1 << 19, 1 << 20, 1 << 21
+CORE_QUEUE, COMMON_QUEUE = 2, 8
+LONGEST = 0x7FFF  # bytes; the chip drops bit 15 of a length (layout: F_DMA_LONG)
+QUEUE_FULL = -1  # of write_command: the core tries again
 
 
 @inner
 def allocate(dma, port):
     """CMD read: a free transfer number for this port, or -1 when all 16 are taken."""
     for i in range(L.DMA_IDS):
-        if dma[i * L.DMA_SPAN + L.DMA_ALLOCATED] == 0:
-            dma[i * L.DMA_SPAN + L.DMA_ALLOCATED] = 1
+        if dma[L.DMA_ALLOCATED + i] == 0:
+            dma[L.DMA_ALLOCATED + i] = 1
             at = L.DMA_PORT + port * L.DMA_PORT_SPAN
             dma[at] = i + 1
             dma[at + 1] = 0
@@ -33,20 +44,23 @@ def status(dma):
     """STATUS: bit i transfer i busy, bit 16 + i allocated."""
     value = 0
     for i in range(L.DMA_IDS):
-        at = i * L.DMA_SPAN
-        if dma[at + L.DMA_ALLOCATED] != 0:
+        if dma[L.DMA_ALLOCATED + i] != 0:
             value |= 1 << (16 + i)
-        if dma[at + L.DMA_DUE] != L.NEVER:
+        if dma[L.DMA_UNFINISHED + i] != 0:
             value |= 1 << i
     return value
 
 
 @inner
 def free(dma, mask):
-    """STATUS write: gives transfer numbers back."""
+    """STATUS write: gives transfer numbers back; no port has them any more."""
     for i in range(L.DMA_IDS):
         if (mask >> i) & 1:
-            dma[i * L.DMA_SPAN + L.DMA_ALLOCATED] = 0
+            dma[L.DMA_ALLOCATED + i] = 0
+    for port in range(L.CORES):
+        at = L.DMA_PORT + port * L.DMA_PORT_SPAN
+        if dma[at] != 0 and (mask >> (dma[at] - 1)) & 1:
+            dma[at] = 0
 
 
 @inner
@@ -68,13 +82,30 @@ def _beats(command, two_d):
 
 
 @inner
+def _slot(slot):
+    return L.DMA_SLOT + slot * L.DMA_SLOT_SPAN
+
+
+@inner
 def _plan_next(dma, chip):
     due = L.NEVER
-    for i in range(L.DMA_IDS):
-        if dma[i * L.DMA_SPAN + L.DMA_DUE] < due:
-            due = dma[i * L.DMA_SPAN + L.DMA_DUE]
+    for slot in range(L.DMA_SLOTS):
+        due = min(due, dma[_slot(slot) + L.DMA_DUE])
     chip[L.DMA_DUE_CYCLE] = due
     chip[L.DIRTY] = 1
+
+
+@inner
+def _free_slot(dma, chip, port):
+    """Where a new command of ``port`` goes; -1 when its core's queue is full."""
+    found, queued = -1, 0
+    for slot in range(L.DMA_SLOTS):
+        at = _slot(slot)
+        if dma[at + L.DMA_DUE] == L.NEVER:
+            found = at
+        elif dma[at + L.DMA_CORE] == port and dma[at + L.DMA_LEAVES] > chip[L.NOW_CYCLE]:
+            queued += 1
+    return found if queued < CORE_QUEUE else -1
 
 
 @inner
@@ -93,10 +124,13 @@ def _valid(l1, l2, count, two_d, stride, line):
 
 @inner
 def write_command(dma, chip, port, value):
-    """CMD write. 0 when accepted, else a fault reason."""
+    """CMD write. 0 when accepted, QUEUE_FULL, else a fault reason."""
     at = L.DMA_PORT + port * L.DMA_PORT_SPAN
     if dma[at] == 0:
         return L.F_DMA
+    slot = _free_slot(dma, chip, port)
+    if slot < 0:
+        return QUEUE_FULL
     dma[at + 2 + dma[at + 1]] = value
     dma[at + 1] += 1
     command = dma[at + 2]
@@ -105,24 +139,39 @@ def write_command(dma, chip, port, value):
         return 0
     if not command & INCREMENT:
         return L.F_DMA  # fixed-address transfers are for peripherals, which MCHAN does not reach
+    dma[at + 1] = 0
+    if command & 0xFFFF > LONGEST:
+        return L.F_DMA_LONG
     two_d = dma[at + 5] if command & TWO_D else 0
     l1, l2 = dma[at + 3], dma[at + 4]
     if l1 < L.L1_BYTES:
         l1 += L.L1_BASE  # the cluster's alias of L1 at 0
     if not _valid(l1, l2, command & 0xFFFF, command & TWO_D, two_d >> 16, two_d & 0x7FFF):
         return L.F_DMA_RANGE
-    record = (dma[at] - 1) * L.DMA_SPAN
-    start = max(chip[L.NOW_CYCLE], dma[L.DMA_ENGINE_FREE])
-    dma[L.DMA_ENGINE_FREE] = start + _beats(command, two_d)
-    dma[record + L.DMA_DUE] = dma[L.DMA_ENGINE_FREE] + timing.DMA_LATENCY
-    dma[record + L.DMA_COMMAND] = command
-    dma[record + L.DMA_L1] = l1
-    dma[record + L.DMA_L2] = l2
-    dma[record + L.DMA_2D] = two_d
-    dma[record + L.DMA_CORE] = port
-    dma[at] = 0
+    _append(dma, chip, slot, command, _beats(command, two_d))
+    dma[slot + L.DMA_COMMAND] = command
+    dma[slot + L.DMA_L1] = l1
+    dma[slot + L.DMA_L2] = l2
+    dma[slot + L.DMA_2D] = two_d
+    dma[slot + L.DMA_CORE] = port
+    dma[slot + L.DMA_ID] = dma[at] - 1
+    dma[L.DMA_UNFINISHED + dma[at] - 1] += 1
     _plan_next(dma, chip)
     return 0
+
+
+@inner
+def _append(dma, chip, slot, command, beats):
+    """Puts a command behind the others of its direction: when it leaves its queue and is due."""
+    stream = L.DMA_STREAM + (L.DMA_STREAM_SPAN if command & TO_L1 else 0)
+    start = max(chip[L.NOW_CYCLE], dma[stream + L.DMA_FREE])
+    began = stream + L.DMA_BEGAN + dma[stream + L.DMA_COUNT] % COMMON_QUEUE
+    # the common queue has room for it when the eighth command before it begins
+    dma[slot + L.DMA_LEAVES] = max(chip[L.NOW_CYCLE] + 1, dma[began])
+    dma[slot + L.DMA_DUE] = start + beats + timing.DMA_LATENCY
+    dma[began] = start
+    dma[stream + L.DMA_COUNT] += 1
+    dma[stream + L.DMA_FREE] = start + beats
 
 
 @inner
@@ -172,9 +221,9 @@ def _move(mem, code, command, l1, l2, two_d):
 
 @inner
 def complete_due(mem, code, regs, core, eu, dma, chip):
-    """Finishes every transfer due at or before the current cluster cycle."""
-    for i in range(L.DMA_IDS):
-        record = i * L.DMA_SPAN
+    """Finishes every command due at or before the current cluster cycle."""
+    for slot in range(L.DMA_SLOTS):
+        record = _slot(slot)
         if dma[record + L.DMA_DUE] > chip[L.NOW_CYCLE]:
             continue
         command = dma[record + L.DMA_COMMAND]
@@ -182,7 +231,14 @@ def complete_due(mem, code, regs, core, eu, dma, chip):
               dma[record + L.DMA_2D])  # fmt: skip
         dma[L.DMA_BYTES] += command & 0xFFFF
         dma[record + L.DMA_DUE] = L.NEVER
+        unfinished = L.DMA_UNFINISHED + dma[record + L.DMA_ID]
+        dma[unfinished] -= 1
+        if dma[unfinished] != 0:
+            continue
+        bits = 1 << L.EVENT_DMA if command & EVENT else 0
+        if command & INTERRUPT:
+            bits |= 1 << L.EVENT_DMA_INTERRUPT
         for c in range(L.PE_COUNT):
-            if command & EVENT and (command & BROADCAST or c == dma[record + L.DMA_CORE]):
-                raise_events(regs, core, eu, chip, c, 1 << L.EVENT_DMA)
+            if bits != 0 and (command & BROADCAST or c == dma[record + L.DMA_CORE]):
+                raise_events(regs, core, eu, chip, c, bits)
     _plan_next(dma, chip)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hil.sim.cores.xpulp import ops
 from hil.sim.cores.xpulp.compiled import inner
+from hil.sim.cores.xpulp.scalar import highest_set
 from hil.sim.socs.gap8 import events, loops
 from hil.sim.socs.gap8 import layout as L
 
@@ -164,12 +165,13 @@ def csr(regs, core, eu, chip, c, op, rd, number, operand, writes):
 
 @inner
 def enter_interrupt(regs, core, eu, chip, c):
-    """Takes the lowest-numbered pending interrupt. Returns False without a vector table."""
+    """Takes the highest-numbered pending interrupt, at no cost: both as the vendor's simulator.
+
+    Returns False without a vector table.
+    """
     base = c * L.CORE_SPAN
     asked = eu[c * L.EU_SPAN + L.EU_BUFFER] & eu[c * L.EU_SPAN + L.EU_IRQ_MASK]
-    number = 0
-    while not (asked >> number) & 1:
-        number += 1
+    number = highest_set(asked)
     if core[base + L.MTVEC] == 0:
         return False
     # the event unit clears the buffered event when the core acknowledges it

@@ -162,7 +162,7 @@ class Bus:
         state.eu[L.BARRIER :] = 0
         state.eu[L.MUTEX_OWNER] = -1
         state.dma[: L.DMA_BYTES] = 0  # what was moved stays counted
-        state.dma[L.DMA_DUE : L.DMA_PORT : L.DMA_SPAN] = L.NEVER
+        state.dma[L.DMA_SLOT + L.DMA_DUE : L.DMA_PORT : L.DMA_SLOT_SPAN] = L.NEVER
         state.chip[L.DMA_DUE_CYCLE] = L.NEVER
 
     def reset(self) -> None:

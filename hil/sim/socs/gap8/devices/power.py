@@ -3,8 +3,10 @@
 Pad multiplexers read 0 at a firmware's entry (measured); pull and strength of the pads are kept,
 electrical only. Stores to the cluster's own clock gate (+0x20) have no effect.
 
-CL_BYPASS (0x1A104070) bits used: 3 power, 10 clock gated, 13 reset. The cluster's memory and
-registers are reachable once it is powered, clocked and out of reset.
+CL_BYPASS (0x1A104070) bits used: 3 power, 10 clock gated, 13 reset. The FC reaches the cluster's
+memory and registers once its power has come, it is clocked, out of reset and not isolated
+(CL_ISOLATE, whose value at a firmware's entry is not known: isolated until 0 is written). A gated
+clock stops the cluster where it is; L1 loses its contents with the power.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ CL_ISOLATE, CL_BYPASS, CORESTATUS, DCDC = 0x0C, 0x70, 0xA0, 0x100
 POWER, CLOCK_GATED, RESET = 1 << 3, 1 << 10, 1 << 13
 BYPASS_AT_ENTRY = 0x800
 PADFUN, PADCFG = range(0x140, 0x180, 4), range(0x180, 0x1C0, 4)
+WRITTEN_FIRST = (CL_ISOLATE, *PADCFG)  # their values at a firmware's entry are not known
 NOT_MODELLED = {
     0x6C: "CL_BUSY (the vendor's simulator reads 0 whatever the cluster does)",
     0x74: "the JTAG mailbox (there is no debug bridge)",
@@ -57,14 +60,21 @@ class Cluster:
         """Whether the HWCE's clock is on."""
         return self._hwce_clock & HWCE_CLOCK_ON == HWCE_CLOCK_ON
 
-    def power(self, reachable: bool, in_reset: bool) -> None:
-        """Follows CL_BYPASS."""
-        chip = self._machine.state.chip
-        if in_reset or (not reachable and chip[L.CLUSTER_ON]):
+    def switch(self, powered: bool, in_reset: bool, gated: bool, isolated: bool) -> None:
+        """Follows CL_BYPASS and CL_ISOLATE; BusFault when the clock is gated under a HWCE job."""
+        state = self._machine.state
+        if powered and state.chip[L.CLUSTER_BARRED] == L.F_CLUSTER_OFF:
+            state.mem[L.L1_WORD : L.L1_WORD + L.L1_BYTES // 4] = L.POISON
+        if in_reset or not powered:
             self.reset()
-        chip[L.CLUSTER_ON] = int(reachable)
-        if reachable and not in_reset:
-            self._follow_fetch()
+        if gated and state.chip[L.HWCE_MACS + L.WORK_UNITS]:
+            raise BusFault("gating the cluster's clock while the HWCE works is not modelled")
+        self._machine.gate_cluster(gated)
+        barriers = (
+            (not powered, L.F_CLUSTER_OFF), (in_reset, L.F_CLUSTER_RESET),
+            (gated, L.F_CLUSTER_GATED), (isolated, L.F_CLUSTER_ISOLATED), (True, 0),
+        )  # fmt: skip
+        state.chip[L.CLUSTER_BARRED] = next(reason for holds, reason in barriers if holds)
 
     def read(self, offset: int) -> int:
         """Boot addresses. FETCH_EN must not be read: it stops the vendor simulator's cores."""
@@ -141,16 +151,19 @@ class SocControl:
 
     def reset(self) -> None:
         """Cluster off; pads at function 0; CL_BYPASS as read at a firmware's entry."""
-        self._registers = dict.fromkeys((*PADFUN, CORESTATUS, CL_ISOLATE), 0)
+        self._registers = dict.fromkeys((*PADFUN, CORESTATUS), 0)
         self._registers[CL_BYPASS] = BYPASS_AT_ENTRY
+        self._powered = False
+        self._power_due_fs = 0
+        self._switch_cluster()
 
     def read(self, offset: int) -> int:
         """Registers read back what was written."""
         if offset == DCDC:
             return self._supply.read_dcdc()
-        if offset in PADCFG and offset not in self._registers:
-            raise BusFault(f"pad configuration +0x{offset:x} read before it was written; its reset "
-                           "value is not known")  # fmt: skip
+        if offset in WRITTEN_FIRST and offset not in self._registers:
+            name = "CL_ISOLATE" if offset == CL_ISOLATE else f"pad configuration +0x{offset:x}"
+            raise BusFault(f"{name} read before it was written; its reset value is not known")
         self._check(offset)
         return self._registers[offset]
 
@@ -165,24 +178,40 @@ class SocControl:
         if offset == CORESTATUS and value >> 31:
             self._machine.exit_code = value & 0x7FFFFFFF
         elif offset == CL_BYPASS:
-            self._bypass(old, value)
+            self._bypass(old ^ value)
+        elif offset == CL_ISOLATE:
+            self._switch_cluster()
         elif offset in PADFUN:
             self._gpio.pad_function(offset, value)
 
     def _check(self, offset: int) -> None:
-        if offset not in self._registers and offset not in PADCFG:
+        if offset not in self._registers and offset not in WRITTEN_FIRST:
             name = NOT_MODELLED.get(offset, f"SoC control register +0x{offset:x}")
             raise BusFault(f"{name} is not modelled")
 
-    def _bypass(self, old: int, value: int) -> None:
-        powered = bool(value & POWER)
-        reachable = powered and not value & CLOCK_GATED and not value & RESET
-        self._cluster.power(reachable, bool(value & RESET))
+    def _bypass(self, changed: int) -> None:
         now = self._machine.now_fs
-        if (old ^ value) & POWER:
-            self._machine.at(now + POWER_FS, lambda: self._done(SOC_CLUSTER_POWER))
-        if (old ^ value) & CLOCK_GATED:
+        if changed & POWER:
+            self._powered = False
+            self._power_due_fs = now + POWER_FS
+            self._machine.at(self._power_due_fs, self._end_power)
+        if changed & CLOCK_GATED:
             self._machine.at(now + CLOCK_GATE_FS, lambda: self._done(SOC_CLOCK_GATE))
+        self._switch_cluster()
+
+    def _end_power(self) -> None:
+        if self._machine.now_fs < self._power_due_fs:
+            return  # switched again meanwhile
+        self._powered = bool(self._registers[CL_BYPASS] & POWER)
+        self._switch_cluster()
+        self._done(SOC_CLUSTER_POWER)
+
+    def _switch_cluster(self) -> None:
+        bypass = self._registers[CL_BYPASS]
+        isolated = bool(self._registers.get(CL_ISOLATE, 1) & 1)
+        self._cluster.switch(
+            self._powered, bool(bypass & RESET), bool(bypass & CLOCK_GATED), isolated
+        )
 
     def _done(self, number: int) -> None:
         self._machine.soc_events.raise_event(number)

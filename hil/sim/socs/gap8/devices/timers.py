@@ -25,6 +25,7 @@ class _Counter:
         self._event = event
         self._cores = cores
         self.bits = 32
+        self._plan = 0
         self.reset()
 
     def reset(self) -> None:
@@ -33,7 +34,8 @@ class _Counter:
         self.compare = 0
         self._value = 0
         self._since = 0
-        self._plan = 0
+        self._plan += 1  # what was planned is off
+        self._match_tick: int | None = None
 
     def _ticks(self) -> int:
         """Input clock edges since reset of the chip."""
@@ -72,16 +74,24 @@ class _Counter:
     def _schedule(self) -> None:
         """Plans the next compare match."""
         self._plan += 1
+        self._match_tick = None
         if not self.cfg & ENABLE or not self.cfg & (EVENT | CLEAR_ON_MATCH | ONE_SHOT):
             return
         ahead = (self.compare - self.value) % (1 << self.bits) or 1 << self.bits
         divider = self._divider()
         counted = (self._ticks() - self._since) // divider
-        tick = self._since + (counted + ahead) * divider
+        self._match_tick = self._since + (counted + ahead) * divider
+        self.time_match()
+
+    def time_match(self) -> None:
+        """Sets the time of the planned match, again after a change of the clock."""
+        if self._match_tick is None:
+            return
+        self._plan += 1
         if self.cfg & REFERENCE:
-            due = tick * REFERENCE_FS
+            due = self._match_tick * REFERENCE_FS
         else:
-            due = self._machine.time_fs(self._domain, tick)
+            due = self._machine.time_fs(self._domain, self._match_tick)
         if due >= L.NEVER:
             return  # far behind the end of the model's time
         plan = self._plan
@@ -108,6 +118,8 @@ class TimerPair:
         cores = range(L.FC, L.CORES) if domain == L.DOMAIN_FC else range(L.PE_COUNT)
         self._low = _Counter(machine, domain, L.EVENT_TIMER_LO, cores)
         self._high = _Counter(machine, domain, L.EVENT_TIMER_HI, cores)
+        machine.on_clock_change(domain, self._low.time_match)
+        machine.on_clock_change(domain, self._high.time_match)
 
     def reset(self) -> None:
         """Both counters stopped at 0."""
@@ -117,6 +129,22 @@ class TimerPair:
 
     def _pick(self, offset: int) -> _Counter:
         return self._high if offset & 4 else self._low
+
+    def _join(self) -> None:
+        """Both halves of count and compare value become one counter of 64 bits, LO."""
+        count = self._low.value | self._high.value << 32
+        self._low.bits = 64
+        self._low.set_compare(self._low.compare | self._high.compare << 32)
+        self._low.set_value(count)
+
+    def _split(self) -> None:
+        """The upper halves go back to HI."""
+        count, compare = self._low.value, self._low.compare
+        self._low.bits = 32
+        self._low.set_compare(compare & 0xFFFFFFFF)
+        self._low.set_value(count)
+        self._high.set_compare(compare >> 32)
+        self._high.set_value(count >> 32)
 
     def read(self, offset: int) -> int:
         """CFG, CNT and CMP."""
@@ -140,8 +168,8 @@ class TimerPair:
         if register == CFG:
             if value & INPUT_EVENT:
                 raise BusFault("timer started by an input event (CFG bit 3) is not modelled")
-            if counter is self._low:
-                self._low.bits = 64 if value & CASCADE else 32
+            if counter is self._low and cascaded != bool(value & CASCADE):
+                self._split() if cascaded else self._join()
             counter.configure(value)
         elif register in (CNT, CMP) and cascaded:
             old = self._low.value if register == CNT else self._low.compare

@@ -49,9 +49,13 @@ class Uart:
         self._sent: deque[tuple[int, int]] = deque()
         self.lost = 0
 
+    @property
+    def _data_bits(self) -> int:
+        return 5 + ((self._setup >> 1) & 3)
+
     def byte_fs(self) -> int:
-        """Duration of one 8N1 byte (plus parity or second stop bit) at the programmed divider."""
-        bits = 1 + 5 + ((self._setup >> 1) & 3) + (self._setup & 1) + 1 + ((self._setup >> 3) & 1)
+        """Duration of one character: start, data, parity, stop bits at the programmed divider."""
+        bits = 1 + self._data_bits + (self._setup & 1) + 1 + ((self._setup >> 3) & 1)
         divider = (self._setup >> 16) + 1  # silicon; the vendor simulator counts one more
         return bits * divider * self._machine.period_fs(L.DOMAIN_FC)
 
@@ -68,7 +72,7 @@ class Uart:
         start = max(self._machine.now_fs, self._rx_wire_free_fs)
         for value in data:
             start += self.byte_fs()
-            self._rx_wire.append((start, value))
+            self._rx_wire.append((start, value & ((1 << self._data_bits) - 1)))
             self._machine.at(start, self._arrive)
         self._rx_wire_free_fs = start
 
@@ -113,7 +117,8 @@ class Uart:
         begin = max(self._machine.now_fs, self._tx_wire_free_fs)
         for i in range(transfer.size):
             leaves = begin + (i + 1) * byte_fs
-            self._sent.append((leaves, self._load_byte(transfer.address + i)))
+            value = self._load_byte(transfer.address + i) & ((1 << self._data_bits) - 1)
+            self._sent.append((leaves, value))
         self._tx_wire_free_fs = begin + transfer.size * byte_fs
         self._machine.at(self._tx_wire_free_fs - byte_fs, lambda: self._end_tx(transfer))
         self._machine.at(self._tx_wire_free_fs, lambda: None)  # STATUS changes here
