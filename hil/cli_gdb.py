@@ -19,6 +19,10 @@ def gdb(
     board: Annotated[str, typer.Option(help="gap8, stm32f746 or stm32f767.")],
     port: Annotated[int, typer.Option(help="TCP port on this computer; 0: any free one.")] = 0,
     wait_seconds: Annotated[float, typer.Option(help="Longest wait for a debugger.")] = 600.0,
+    data_cache: Annotated[
+        str,
+        typer.Option(help="STM32F7: average or lines, as in hil sim run.", show_default="average"),
+    ] = "",
 ) -> None:
     """Load an ELF into a simulated chip and let a debugger run it; ends with its connection."""
     from hil.sim.gdb.server import serve_elf
@@ -30,7 +34,7 @@ def gdb(
     def ready(number: int) -> None:
         print(f"{board}: waiting for a debugger at 127.0.0.1:{number}", flush=True)
 
-    serve_elf(elf, board, port, wait_seconds, write, ready)
+    serve_elf(elf, board, port, wait_seconds, write, ready, data_cache)
 
 
 def register_gdb(sim_app: typer.Typer) -> None:

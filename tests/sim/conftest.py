@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from stm32_devices import device_of
 from targets import RAMS, ChipTarget, GdbTarget, Ram, Target
 
 from hil.sim.chips import make_chip
@@ -42,12 +43,12 @@ def gdb_target(request: pytest.FixtureRequest) -> Iterator[GdbTarget | None]:
     target.close()
 
 
-def _chosen(gdb_target: GdbTarget | None, arch: str) -> Target:
+def _chosen(gdb_target: GdbTarget | None, arch: str, data_cache: str = "") -> Target:
     """The server's target if it is of this kind, else a new chip; reset."""
     target: Target
     if gdb_target is None:
         board, counter = CHIPS[arch]
-        target = ChipTarget(make_chip(board), RAMS[arch], counter)
+        target = ChipTarget(make_chip(board, data_cache), RAMS[arch], counter)
     elif gdb_target.arch == arch:
         target = gdb_target
     else:
@@ -74,3 +75,25 @@ def virtual_gap8(gap8_target: Target) -> ChipTarget:
 def m7_target(gdb_target: GdbTarget | None) -> Target:
     """A Cortex-M7, reset."""
     return _chosen(gdb_target, "cortex-m7")
+
+
+@pytest.fixture(scope="module")
+def m7_timed_target(gdb_target: GdbTarget | None) -> Target:
+    """The same, a virtual one as exact as it can: it follows the data cache by lines."""
+    return _chosen(gdb_target, "cortex-m7", "lines")
+
+
+@pytest.fixture(scope="module")
+def stm32_target(m7_target: Target) -> Target:
+    """``m7_target`` if it is an STM32F74x or F76x."""
+    device_of(m7_target)
+    return m7_target
+
+
+@pytest.fixture(scope="module")
+def stm32_timed_target(m7_timed_target: Target) -> Target:
+    """``m7_timed_target`` if it is one, for tests to which it matters which memory is used."""
+    device_of(m7_timed_target)
+    if m7_timed_target.ram != RAMS["cortex-m7"]:
+        pytest.skip("uses ITCM, DTCM and SRAM1: leave out --gdb-ram")
+    return m7_timed_target

@@ -92,15 +92,22 @@ def write_words(target: Target, address: int, *values: int) -> None:
 
 
 class Programs:
-    """The programs of an assembly source, linked to the start of a target's RAM.
+    """The programs of an assembly source, linked to ``start``: the start of a target's RAM.
 
     Each runs from its label to the label ``stop``.
     """
 
-    def __init__(self, source: Path, arch: str, target: Target, folder: Path) -> None:
+    def __init__(
+        self, source: Path, arch: str, target: Target, folder: Path, start: int | None = None
+    ) -> None:
         self._target = target
+        self._start = target.ram.start if start is None else start
         elf, script = folder / f"{source.stem}.elf", folder / f"{source.stem}.ld"
-        script.write_text(f"SECTIONS {{ .text {target.ram.start} : {{ *(.text) }} }}\n")
+        # Program headers of its own: the linker would load the ELF's in front of a low address.
+        script.write_text(
+            "PHDRS { code PT_LOAD; }\n"
+            f"SECTIONS {{ .text {self._start} : {{ *(.text) }} :code }}\n"
+        )
         command = [sys.executable, "-m", "ziglang", "cc", *FLAGS[arch], "-T", str(script)]
         subprocess.run([*command, str(source), "-o", str(elf)], check=True)
         image = load_segments(elf)
@@ -117,7 +124,7 @@ class Programs:
         """Reset the target, load, ``prepare``, set ``registers`` and run the program ``name``."""
         target = self._target
         target.reset()
-        target.write(target.ram.start, self._code)
+        target.write(self._start, self._code)
         prepare()
         for register, value in {"sp": target.ram.end, **registers}.items():
             target.set_register(register, value)

@@ -32,9 +32,6 @@ CHIPS = {
 # ldr r1, [r0], #4 or str; subs r2, #1; bne back; nop; and the breakpoint's place
 LOADS = struct.pack("<6H", 0xF850, 0x1B04, 0x3A01, 0xD1FB, 0xBF00, 0xBF00)
 STORES = struct.pack("<6H", 0xF840, 0x1B04, 0x3A01, 0xD1FB, 0xBF00, 0xBF00)
-# The same with halfwords: ldrh or strh r1, [r0], #2
-LDRH = struct.pack("<6H", 0xF830, 0x1B02, 0x3A01, 0xD1FB, 0xBF00, 0xBF00)
-STRH = struct.pack("<6H", 0xF820, 0x1B02, 0x3A01, 0xD1FB, 0xBF00, 0xBF00)
 # A list of (address, is store): ldr r3, [r0], #4; ldr r4, [r0], #4; cbz r4: load, else store.
 LISTED = struct.pack(
     "<12H",
@@ -97,22 +94,6 @@ def test_modified_lines_go_back_unless_written_through(name: str) -> None:
     chip.debugger.write_memory(CACR, word(FORCEWT))
     assert run(chip, STORES, sram, size // 4)[1:] == (0, 0), "no line is fetched for a store"
     assert run(chip, LOADS, FLASH, size // 4)[1:] == (size // 32, 0)
-
-
-@pytest.mark.parametrize(
-    ("code", "offset", "each"),
-    [
-        (LOADS, 1, 3.5), (LOADS, 2, 3.5), (LOADS, 3, 3.5), (LOADS, 4, 0),
-        (LDRH, 1, 1.75), (LDRH, 2, 0),  # every second one is over a word's border
-        (STORES, 4, 0), (STRH, 2, 0),
-    ],
-)  # fmt: skip
-def test_unaligned_accesses_wait(code: bytes, offset: int, each: float) -> None:
-    """R25: 3 or 4 cycles for a load over a word's border; nothing inside a word."""
-    chip = chip_of(Stm32F746, on=False)
-    run(chip, code, DTCM, 100)
-    aligned, _, _ = run(chip, code, DTCM, 100)
-    assert run(chip, code, DTCM + offset, 100)[0] - aligned == pytest.approx(100 * each, abs=1)
 
 
 def test_unaligned_stores_are_free_until_the_buffer_is_full() -> None:

@@ -143,14 +143,16 @@ def serve_elf(
     wait_s: float,
     write: Callable[[bytes], object],
     ready: Callable[[int], object],
+    data_cache: str = "",
 ) -> None:
     """Serve a new chip with the ELF at ``path`` until its first client has gone.
 
     The chip stands at its first instruction until the client continues it. ``port`` 0 takes a
     free one; ``ready`` gets it. ``write`` gets the console's bytes; nothing is ever sent to the
-    firmware. SimulationError: unknown board, unusable ELF, busy port, no client within ``wait_s``.
+    firmware. ``data_cache``: see ``make_chip``. SimulationError: unknown board, unusable ELF, busy
+    port, no client within ``wait_s``.
     """
-    chip = PoweredChip(make_chip(board))
+    chip = PoweredChip(make_chip(board, data_cache))
     chip.flash(path)
     chip.held = True
     selector = selectors.DefaultSelector()

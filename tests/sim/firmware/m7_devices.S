@@ -1,23 +1,8 @@
-// Small programs for tests/sim/test_devices_cortex_m7.py: each runs from its label to `stop`, with
-// results in registers. Linked to the RAM of the target.
+// Small programs for tests/sim/test_devices_cortex_m7.py and test_mpu_cortex_m7.py, with results in
+// registers. Linked to the RAM of the target.
 
-    .syntax unified
-    .cpu cortex-m7
-    .thumb
-    .equ SCB, 0xE000ED00
-    .equ DWT, 0xE0001000
-    .equ SYSTICK, 0xE000E010
-    .equ RCC, 0x40023800
-    .equ TIM2, 0x40000000
+#include "m7_program.inc"
 
-    .macro program name
-    .balign 4
-    .thumb_func
-    .global \name
-\name:
-    .endm
-
-    .section .text, "ax"
 vectors: // at a multiple of 128
     .rept 16
     .word handler
@@ -73,13 +58,6 @@ program stop_without_vectors // ends in a lock-up
     str r1, [r0, #8]
     dsb
     udf #4
-
-program service // SVC; the stacked pc is behind it
-    own_vectors
-    .global behind_service
-    svc #5
-behind_service:
-    b stop
 
 program load // r6: from where
     own_vectors
@@ -173,47 +151,6 @@ program lanes // r6: where to; r0 the word, r1 unaligned
     str r1, [r6, #4]
     ldr r0, [r6]
     ldr r1, [r6, #3]
-    b stop
-
-program timers // r3, r4, r5: cycles of the same loop by DWT, SysTick and TIM2
-    ldr r0, =SCB
-    ldr r1, [r0, #0xFC] // DEMCR.TRCENA
-    orr r1, r1, #1 << 24
-    str r1, [r0, #0xFC]
-    ldr r7, =DWT
-    ldr r1, =0xC5ACCE55
-    add r2, r7, #0xFB0 // LAR
-    str r1, [r2]
-    movs r1, #0
-    str r1, [r7, #4]
-    movs r1, #1
-    str r1, [r7]
-    ldr r8, =SYSTICK
-    ldr r1, =0xFFFFFF
-    str r1, [r8, #4]
-    str r1, [r8, #8]
-    movs r1, #5 // on, from the core's clock
-    str r1, [r8]
-    ldr r0, =RCC
-    ldr r1, [r0, #0x40] // APB1ENR.TIM2EN
-    orr r1, r1, #1
-    str r1, [r0, #0x40]
-    dsb
-    ldr r9, =TIM2
-    movs r1, #1
-    str r1, [r9]
-    ldr r0, [r7, #4]
-    ldr r1, [r8, #8]
-    ldr r2, [r9, #0x24]
-    movw r6, #10000
-1:  subs r6, #1
-    bne 1b
-    ldr r3, [r7, #4]
-    ldr r4, [r8, #8]
-    ldr r5, [r9, #0x24]
-    subs r3, r3, r0
-    subs r4, r1, r4
-    subs r5, r5, r2
     b stop
 
     .ltorg

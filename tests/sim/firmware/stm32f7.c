@@ -25,12 +25,8 @@
 #define DWT_CYCCNT REG(0xE0001004)
 #define DWT_LAR REG(0xE0001FB0)
 #define DEMCR REG(0xE000EDFC)
-#define SYST_CSR REG(0xE000E010)
-#define SYST_RVR REG(0xE000E014)
-#define SYST_CVR REG(0xE000E018)
 #define CPACR REG(0xE000ED88)
 #define CCR REG(0xE000ED14)
-#define TIM2 0x40000000
 
 extern uint8_t stack_top[], data_image[], data_start[], data_end[];
 void Reset_Handler(void);
@@ -142,27 +138,6 @@ static void cycle_counter(void)
     put_word(DWT_CYCCNT);
 }
 
-static void timers(void)
-{
-    RCC_APB1ENR |= 1;
-    DEMCR = 1u << 24;
-    DWT_LAR = 0xC5ACCE55;
-    DWT_CTRL = 1;
-    REG(TIM2 + 0x28) = 1; /* PSC: half of the timer clock */
-    REG(TIM2 + 0x14) = 1;
-    REG(TIM2) = 1;
-    SYST_RVR = 0xFFFFFF;
-    SYST_CVR = 0;
-    SYST_CSR = 5;
-    uint32_t cycles = DWT_CYCCNT, tick = SYST_CVR, tim = REG(TIM2 + 0x24);
-    while (DWT_CYCCNT - cycles < 50000) {
-    }
-    uint32_t cycles_end = DWT_CYCCNT, tick_end = SYST_CVR, tim_end = REG(TIM2 + 0x24);
-    put_word(cycles_end - cycles);
-    put_word(tick - tick_end);
-    put_word(tim_end - tim);
-}
-
 __attribute__((noinline)) static void float_sum(void)
 {
     CPACR |= 0xFu << 20;
@@ -221,7 +196,6 @@ __attribute__((noreturn)) void Reset_Handler(void)
         case 'o': fast(7, 0); put('!'); break;
         case 'm': markers(); break;
         case 'c': cycle_counter(); break;
-        case 't': timers(); break;
         case 'v': float_sum(); break;
         case 'k': __asm__ volatile("vmov s0, r0"); break;
         case 'p': put_word(REG(get_word())); break;

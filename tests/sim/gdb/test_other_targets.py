@@ -14,6 +14,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,13 +24,16 @@ import targets
 import test_gap8_cluster as cluster
 import test_thumb_differential as thumb
 from gap8_program import Gap8Programs
-from targets import RAMS, GdbTarget, Programs
+from m7_scripts import Scripts
+from random_scripts import script
+from targets import RAMS, ChipTarget, GdbTarget, Programs
 from test_rv32_differential import compare
 from test_xpulp_isa import VECTORS, check_vectors
 from thumb_harness import build_harness, in_ram
 from thumb_programs import program
 
 from hil.core.errors import FlashError
+from hil.sim.chips import make_chip
 
 SIM = Path(__file__).parents[1]
 ROOT = SIM.parents[1]
@@ -42,13 +46,19 @@ GAP8_DEVICES = (
     "test_gap8_hardware_loops.py", "test_gap8_performance_counters.py", "test_gap8_timing.py",
     "test_gap8_timing_cluster.py",
 )  # fmt: skip
-M7_TESTS = ("test_devices_cortex_m7.py", "test_mpu_cortex_m7.py", "test_thumb_differential.py")
-M7_WANTED = "devices_cortex_m7 or mpu_cortex_m7 or test_random_programs"
+M7_TESTS = tuple(
+    f"test_{name}.py"
+    for name in ("devices_cortex_m7", "mpu_cortex_m7", "exceptions_cortex_m7", "clocks_stm32f7",
+                 "usart_stm32f7", "caches_cortex_m7", "timing_cortex_m7", "thumb_differential")
+)  # fmt: skip
+M7_WANTED = "cortex_m7 or stm32f7 or test_random_programs"
 UP_S, SUITE_S = 60.0, 120.0
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+M7_LINK = ("thumb-freestanding-eabihf", "cortex_m7", 0x08000000, "m7_devices.S")
 LINK = {
     "gap8": ("riscv32-freestanding-none", "generic_rv32+m+c-a-d-f", 0x1C010000, "gap8_devices.S"),
-    "stm32f746": ("thumb-freestanding-eabihf", "cortex_m7", 0x08000000, "m7_devices.S"),
+    "stm32f746": M7_LINK,
+    "stm32f767": M7_LINK,
 }
 
 
@@ -64,9 +74,10 @@ def elf(board: str, folder: Path) -> Path:
 
 
 @contextmanager
-def served(board: str, folder: Path) -> Iterator[str]:
+def served(board: str, folder: Path, *options: str) -> Iterator[str]:
     """The address at which ``hil sim gdb`` serves a new chip."""
     command = [*HIL, "sim", "gdb", str(elf(board, folder)), "--board", board, "--port", "0"]
+    command += options
     with subprocess.Popen(
         [*command, "--wait-seconds", str(UP_S)], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
     ) as process:
@@ -82,15 +93,29 @@ def served(board: str, folder: Path) -> Iterator[str]:
 
 @contextmanager
 def qemu() -> Iterator[str]:
-    """The address of QEMU's MPS2 board with a Cortex-M7, halted at reset."""
+    """The address of QEMU's MPS2 board with a Cortex-M7, halted at reset.
+
+    Its time is counted in instructions: by this computer's clock, timers outrun a busy one.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     command = [str(QEMU), "-M", "mps2-an500", "-S", "-display", "none", "-serial", "none"]
-    with subprocess.Popen([*command, "-monitor", "none", "-gdb", f"tcp:{address}"]) as process:
+    command += ["-monitor", "none", "-icount", "shift=5", "-gdb", f"tcp:{address}"]
+    with subprocess.Popen(command) as process:
         try:
+            deadline_s = time.monotonic() + UP_S
+            while not _listens(address):
+                assert time.monotonic() < deadline_s, f"QEMU does not listen at {address}"
+                time.sleep(0.05)
             yield address
         finally:
             process.terminate()
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    with socket.socket() as client:
+        return client.connect_ex((host, int(port))) == 0
 
 
 def passed(address: str, arch: str, *arguments: str) -> int:
@@ -174,7 +199,10 @@ def test_gap8_device_and_cycle_tests_through_its_gdb_stub(tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_cortex_m7_tests_through_its_gdb_stub(tmp_path: Path) -> None:
     with served("stm32f746", tmp_path) as address:
-        assert passed(address, "cortex-m7", *files(*M7_TESTS), "-k", M7_WANTED) >= 20
+        assert passed(address, "cortex-m7", *files(*@pytest.mark.parametrize("board", ["stm32f746", "stm32f767"])
+def test_cortex_m7_tests_through_its_gdb_stub(tmp_path: Path, board: str) -> None:
+    with served(board, tmp_path, "--data-cache", "lines") as address:
+        assert passed(address, "cortex-m7", *files(*M7_TESTS), "-k", M7_WANTED) >= 80
 
 
 @pytest.mark.slow
@@ -182,4 +210,18 @@ def test_cortex_m7_tests_through_its_gdb_stub(tmp_path: Path) -> None:
 def test_cortex_m7_tests_on_qemu() -> None:
     """Its board has RAM at the same place, but no device of an STM32F7."""
     with qemu() as address:
-        assert passed(address, "cortex-m7", *files(*M7_TESTS), "-k", M7_WANTED) >= 15
+        assert passed(address, "cortex-m7", *files(*M7_TESTS), "-k", M7_WANTED) >= 60
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(QEMU is None, reason="qemu-system-arm is missing: apt install qemu-system-arm")
+def test_random_scripts_of_interrupts_agree_with_qemu(tmp_path: Path, connect: Connect) -> None:
+    ours = Scripts(ChipTarget(make_chip("stm32f746"), RAMS["cortex-m7"], "instructions"), tmp_path)
+    entries = 0
+    with qemu() as address:
+        theirs = Scripts(connect(address, "cortex-m7"), tmp_path)
+        for seed in range(1000):
+            trail = ours.run(*script(seed))
+            assert trail == theirs.run(*script(seed)), f"seed {seed}"
+            entries += len(trail)
+    assert entries > 5_000

@@ -45,9 +45,10 @@ class TestFraming:
     )
     def test_nonsense_is_answered_and_survived(self, arm: Client, noise: bytes) -> None:
         does_something = (b"c", b"C", b"s", b"S", b"k", b"D", b"v", b"Q", b"P", b"G", b"Z")
-        if noise.startswith(does_something):
+        content = noise.replace(b"#", b"").replace(b"$", b"")
+        if content.startswith(does_something):
             return
-        arm.ask(noise.replace(b"#", b"").replace(b"$", b""))
+        arm.ask(content)
         assert arm.ask(b"?") == STOPPED
 
     @pytest.mark.parametrize(

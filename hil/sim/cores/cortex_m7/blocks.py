@@ -55,6 +55,7 @@ class BlockTable:
         self._memories = memories
         self._register = register
         self._rows = RowTable(ints) if followed else None
+        self._cached_ram = int(ints[Ints.CACHED_RAM])
         self._index = np.full(layout.INDEX_ENTRIES, -1, np.int32)
         self._block_ints = np.zeros((layout.BLOCK_CAPACITY, BlockInts.COUNT), np.int64)
         self._block_floats = np.zeros((layout.BLOCK_CAPACITY, BlockFloats.COUNT), np.float64)
@@ -123,7 +124,7 @@ class BlockTable:
         row[BlockInts.PREDICTOR] = 2 if cost.backward and cost.ending == Ending.CONDITIONAL else 1
         row[BlockInts.FIRST_LINE] = address >> layout.LINE_SHIFT
         row[BlockInts.LAST_LINE] = (address + size - 1) >> layout.LINE_SHIFT
-        row[BlockInts.AREA] = _area(address)
+        row[BlockInts.AREA] = _area(address, self._cached_ram)
         row[BlockInts.BEFORE] = -1
         costs = self._block_floats[block]
         costs[BlockFloats.CYCLES] = cost.cycles
@@ -205,9 +206,10 @@ def _rows(code: bytes, address: int) -> np.ndarray:
     return np.array(found, np.int64).reshape(-1, Row.COUNT)
 
 
-def _area(address: int) -> Area:
+def _area(address: int, cached_ram: int) -> Area:
+    """Where the code is. Both TCMs answer fetches without a cache (TRM 5.1), so DTCM as ITCM."""
     if address >= layout.RAM:
-        return Area.RAM
+        return Area.RAM if address >= cached_ram else Area.ITCM
     if address >= layout.FLASH_AXI:
         return Area.AXI
     return Area.ALIAS if address >= layout.FLASH_ITCM else Area.ITCM

@@ -198,6 +198,8 @@ class CortexM7(Books):
             try:
                 self._take_pending()
                 stop = self._protect() or self._run_once()
+                if stop is CoreStop.BREAK and self._take_pending():
+                    stop = None  # an exception comes before the instruction at a breakpoint
             except LockUpError as lock_up:
                 self.fault = lock_up.fault
                 stop = CoreStop.FAULT
@@ -209,9 +211,7 @@ class CortexM7(Books):
         if self.fault is not None:
             return CoreStop.FAULT
         try:
-            self._scs.nvic.sample()
-            if self._exceptions.take_pending():
-                self._jumped()
+            if self._take_pending():
                 return None
             if self._protect() is not None:
                 return CoreStop.FAULT
@@ -322,10 +322,13 @@ class CortexM7(Books):
 
     # Exceptions
 
-    def _take_pending(self) -> None:
+    def _take_pending(self) -> bool:
+        """Enter the handler of an exception that may run now; whether there was one."""
         self._scs.nvic.sample()
-        if self._exceptions.take_pending():
+        taken = self._exceptions.take_pending()
+        if taken:
             self._jumped()
+        return taken
 
     def _take_synchronous(self) -> None:
         """Handle what ended the emulator's run: a fault, SVC, BKPT or an exception return."""

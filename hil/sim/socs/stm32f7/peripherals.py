@@ -115,12 +115,16 @@ class Peripherals:
             uart.clock_changed()
 
     def _make_uart(self, name: str, clock_field: int, bus: int, is_console: bool) -> Usart:
-        _, *pins = CONSOLES[name]
+        def routed(port: str, pin: int, function: int) -> bool:
+            return self.ports[port].alternate(pin) == function
+
+        _, tx, rx = CONSOLES[name]
         return Usart(
             name,
             self._timeline,
             lambda: self.rcc.uart_hz(clock_field, bus),
-            lambda: all(self.ports[port].alternate(pin) == af for port, pin, af in pins),
+            lambda: routed(*tx),
+            lambda: routed(*rx),
             self._chip.console_polled if is_console else lambda status: None,
             self._chip.interrupts_changed,
             self._incidents.warn,

@@ -1,7 +1,8 @@
 """USART in 8N1 operation, polled or by interrupt, with byte times. Reference: RM0385 section 31.
 
 Modelled: double-buffered transmitter (TXE, TC), receiver with overrun, IDLE, their interrupts, baud
-from BRR and the kernel clock. Refused by name: parity, other word lengths, DMA, other interrupts.
+from BRR and the kernel clock, single-wire half duplex (the receiver hears the transmitter). Refused
+by name: parity, other word lengths, DMA, other interrupts.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ ALL = 0xFFFFFFFF
 UE, RE, TE, OVER8 = 0, 2, 3, 15
 IDLEIE, RXNEIE, TCIE, TXEIE = 4, 5, 6, 7
 ORE, IDLE, RXNE, TC, TXE, BUSY, TEACK, REACK = 3, 4, 5, 6, 7, 16, 21, 22
-OVRDIS = 12
+HDSEL, OVRDIS = 3, 12
 INTERRUPTS = 1 << IDLEIE | 1 << RXNEIE | 1 << TCIE | 1 << TXEIE
 CR1_MODELLED = 1 << UE | 1 << RE | 1 << TE | INTERRUPTS | 1 << OVER8
 CR2_MODELLED = 1 << 13  # STOP = 10: two stop bits
-CR3_MODELLED = 1 << OVRDIS | 1 << 11  # ONEBIT only changes the noise filter
+CR3_MODELLED = 1 << HDSEL | 1 << OVRDIS | 1 << 11  # ONEBIT only changes the noise filter
 LAYOUT = {
     "CR1": (0x00, 0, CR1_MODELLED),
     "CR2": (0x04, 0, CR2_MODELLED),
@@ -52,9 +53,9 @@ class WireCounts:
 class Usart:
     """One USART on its pins.
 
-    ``clock_hz`` is its kernel clock, ``routed`` says whether its pins are in the right alternate
-    function, ``on_poll`` is called at every read of ISR with the value read, ``on_interrupt`` when
-    a write may have changed what the interrupt line does, or when.
+    ``clock_hz`` is its kernel clock, ``sends`` and ``hears`` say whether its TX and its RX pin are
+    in the right alternate function, ``on_poll`` is called at every read of ISR with the value
+    read, ``on_interrupt`` when a write may have changed what the interrupt line does, or when.
     """
 
     def __init__(
@@ -62,7 +63,8 @@ class Usart:
         name: str,
         timeline: Timeline,
         clock_hz: Callable[[], float],
-        routed: Callable[[], bool],
+        sends: Callable[[], bool],
+        hears: Callable[[], bool],
         on_poll: Callable[[int], None],
         on_interrupt: Callable[[], None],
         warn: Callable[[str], None],
@@ -71,7 +73,7 @@ class Usart:
         self._file = RegisterFile(name, LAYOUT)
         self._timeline = timeline
         self._clock_hz = clock_hz
-        self._routed = routed
+        self._sends, self._hears = sends, hears
         self._on_poll = on_poll
         self._on_interrupt = on_interrupt
         self._warn = warn
@@ -107,7 +109,7 @@ class Usart:
     def feed(self, data: bytes) -> None:
         """Bytes start on the RX wire now, behind those already on it."""
         frame_s = self.byte_s
-        if frame_s is None or not self._receiving():
+        if frame_s is None or not self._receiving() or self._half_duplex:
             self.counts.lost_unready += len(data)
             return
         at_s = max(self._timeline.now_s, self._wire_free_s)
@@ -191,9 +193,17 @@ class Usart:
         if frame_s is None:
             raise BusError(f"{self.name} sends with BRR = {self._file['BRR']}; set the baud rate")
         self._sending = (start_s + frame_s, byte)
+        if self._half_duplex and self._receiving():
+            self._arriving.append(self._sending)
+
+    @property
+    def _half_duplex(self) -> bool:
+        """TX and RX are joined inside; the RX pin is not used (RM0385 31.5.13)."""
+        return self._file.bit("CR3", HDSEL)
 
     def _receiving(self) -> bool:
-        return self._file.bit("CR1", UE) and self._file.bit("CR1", RE) and self._routed()
+        on = self._file.bit("CR1", UE) and self._file.bit("CR1", RE)
+        return on and (self._sends() if self._half_duplex else self._hears())
 
     def _arrive(self, at_s: float, byte: int) -> None:
         if not self._receiving():
@@ -276,8 +286,8 @@ class Usart:
         if not (self._file.bit("CR1", UE) and self._file.bit("CR1", TE)):
             self._warn(f"{self.name}_TDR written while the transmitter is off: byte lost")
             return
-        if not self._routed():
-            self._warn(f"{self.name} sends while its pins are not in its alternate function")
+        if not self._sends():
+            self._warn(f"{self.name} sends while its TX pin is not in its alternate function")
             return
         self._complete = False
         if self._sending is None:
