@@ -197,9 +197,7 @@ def test_gap8_device_and_cycle_tests_through_its_gdb_stub(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_cortex_m7_tests_through_its_gdb_stub(tmp_path: Path) -> None:
-    with served("stm32f746", tmp_path) as address:
-        assert passed(address, "cortex-m7", *files(*@pytest.mark.parametrize("board", ["stm32f746", "stm32f767"])
+@pytest.mark.parametrize("board", ["stm32f746", "stm32f767"])
 def test_cortex_m7_tests_through_its_gdb_stub(tmp_path: Path, board: str) -> None:
     with served(board, tmp_path, "--data-cache", "lines") as address:
         assert passed(address, "cortex-m7", *files(*M7_TESTS), "-k", M7_WANTED) >= 80
