@@ -65,7 +65,7 @@ def test_three_counters_agree_at_16_mhz(scripts: Scripts) -> None:
 
 
 def test_to_216_mhz_and_back(scripts: Scripts) -> None:
-    """TIM2 then runs at 108 MHz, twice APB1's 54; SysTick's reference is HCLK by eight at all."""
+    """TIM2 then runs at 108 MHz, twice APB1's 54; SysTick's reference is always HCLK / 8."""
     trail = scripts.run(
         [
             *counting(systick=1), *ONE_LOOP,

@@ -1,5 +1,5 @@
-// Faults for tests/sim/test_exceptions_cortex_m7.py, and the player of scripts (m7_scripts.py). Linked to
-// the RAM of the target.
+// Faults for tests/sim/test_exceptions_cortex_m7.py, and the player of scripts (m7_scripts.py).
+// Linked to the RAM of the target.
 
 #include "m7_program.inc"
 
