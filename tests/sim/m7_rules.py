@@ -38,9 +38,22 @@ RULES = (
     Rule("R6", 2, "uxtb r0, r1; mul r3, r4, r5"),
     Rule("R6", 3, "mul r3, r4, r5; uxtb r0, r1"),
     Rule("R6", 3, "uxtb r0, r1; uxtb r2, r3"),
+    # so do the saturating operations, which use the same unit
+    Rule("R6", 2, "ssat r0, #8, r1; mul r3, r4, r5"),
+    Rule("R6", 3, "mul r3, r4, r5; ssat r0, #8, r1"),
+    Rule("R6", 3, "ssat r0, #8, r1; usat r2, #8, r3"),
+    Rule("R6", 3, "qadd16 r0, r1, r1; qadd16 r2, r1, r1"),
+    Rule("R6", 3, "uxtb r0, r1; usad8 r2, r3, r4"),
     # one inline shift a cycle
     Rule("R7", 3, "add r0, r1, r2, lsl #2; add r3, r4, r5, lsl #2"),
     Rule("R7", 2, "add r0, r1, r2, lsl #2; add r1, r1, #1"),
+    # or shifted constant, which keeps its instruction out of the early ALU (R2)
+    Rule("R7", 3, "add r0, r0, #0xff00; add r2, r2, #0xff00"),
+    Rule("R7", 3, "add r3, r4, r5, lsl #2; mov r2, #0x20000000"),
+    Rule("R7", 3, "ubfx r2, r3, #1, #2; add r0, r0, #0xff00"),
+    Rule("R7", 2, "add r0, r0, #0xff00ff; add r1, r1, #0xff00ff"),
+    Rule("R2", 2, "add r0, r0, #1; add r2, r0, #0xff00"),
+    Rule("R2", 3, "add r0, r0, #0xff00; and r2, r0, r1"),
     # two loads from different banks, a load and a store, never two stores
     Rule("R8", 2, "ldr r0, [r8]; ldr r2, [r8, #4]"),
     Rule("R8", 3, "ldr r0, [r8]; ldr r2, [r8, #8]"),

@@ -90,7 +90,8 @@ class BlockTable:
 
     def enter(self, address: int, size: int, cost: BlockCost) -> int:
         """The block's number. The native hook finds it from now on, unless Python has to see
-        each of its runs: it may let a pending exception through, or depend on FPSCR."""
+        each of its runs: it may let a pending exception through, send an event, or depend on
+        FPSCR."""
         code = self.code(address, size) or b""
         # The same code seen again: the emulator cut the block elsewhere in the meantime.
         block = self._blocks.get((address, code), len(self.known))
@@ -102,7 +103,7 @@ class BlockTable:
             self._fill(block, cost, address, size)
             if self._rows is not None:
                 self._rows.enter(self._block_ints[block], _rows(code, address))
-        if not (cost.unmasks or cost.from_fixed):
+        if not (cost.unmasks or cost.from_fixed or cost.sends_event):
             self._index[layout.code_index(address)] = block
         return block
 
@@ -156,20 +157,32 @@ class BlockTable:
         seen = self._places.get((block, ordinal - 1), (-1, 0.0))[0]
         for op in cost.ops:
             wanted = op.address > seen and op.access is not None
-            if wanted and self._effective_address(op) & 0xFFFFFFFF == target:
+            if wanted and self._effective_address(op) == target:
                 behind = remaining_at(cost, op.address)
                 if ordinal < layout.KNOWN_ACCESSES:
                     self._block_floats[block, BlockFloats.BEHIND + ordinal] = behind
                 return op.address, behind
         return start, 0.0
 
+    def unaligned_access(self, block: int, first: int, end: int) -> tuple[int, int] | None:
+        """(address of the instruction, where it goes) of a load or store of one register in
+        ``block`` that by the registers now goes to between ``first`` and ``end``, unaligned."""
+        for op in self.known[block].ops:
+            access = transfer(self.code(op.address, op.size) or b"", op)
+            if op.access is None or access is None:
+                continue
+            address = self._effective_address(op)
+            if first <= address < end and address % access.size:
+                return op.address, address
+        return None
+
     def _effective_address(self, op: Op) -> int:
         access = op.access
         assert access is not None
         base = (op.address + 4) & ~3 if access.base == PC else self._register(access.base)
         if access.index is None:
-            return base + access.offset
-        return base + (self._register(access.index) << access.shift)
+            return base + access.offset & 0xFFFFFFFF
+        return base + (self._register(access.index) << access.shift) & 0xFFFFFFFF
 
 
 class RowTable:

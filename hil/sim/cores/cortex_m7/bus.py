@@ -6,6 +6,7 @@ here, which is what the AHB-to-APB bridges do for the registers modelled.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,33 +29,46 @@ class Peripheral(Protocol):
 
 @dataclass(frozen=True)
 class Window:
-    """A peripheral's place in the address map; ``stall_cycles`` is the core's wait a access."""
+    """A peripheral's place in the address map; ``stall_cycles`` is the core's wait an access.
+
+    ``act_on_ones``: offsets of registers in which each one written does something (clears a flag,
+    say) and a zero nothing, so that a narrow write leaves the other bytes alone as zeros.
+    """
 
     base: int
     size: int
     peripheral: Peripheral
     stall_cycles: float
+    act_on_ones: frozenset[int] = frozenset()
 
 
 class Bus:
-    """Finds the peripheral of an address; windows are multiples of 1 KB, as on the chip."""
+    """Finds the peripheral of an address; windows are multiples of 1 KB, as on the chip.
 
-    def __init__(self, windows: list[Window]) -> None:
+    ``absent`` names what the chip has at an address where there is no window, or "".
+    """
+
+    def __init__(
+        self, windows: list[Window], absent: Callable[[int], str] = lambda address: ""
+    ) -> None:
+        self._absent = absent
         self._pages: dict[int, Window] = {}
         for window in windows:
             for page in range(window.base >> 10, (window.base + window.size + 1023) >> 10):
                 self._pages[page] = window
 
-    def window(self, address: int) -> Window:
-        """The window that holds ``address``; BusError names it where there is none."""
+    def _window(self, address: int) -> Window:
+        """The window that holds ``address``; BusError says what is there instead."""
         found = self._pages.get(address >> 10)
         if found is None:
-            raise BusError("access to a peripheral that this model does not have")
+            name = self._absent(address)
+            name = name or "a reserved address: what the chip answers there"
+            raise BusError(f"{name} is not modelled")
         return found
 
     def read(self, address: int, size: int) -> tuple[int, float]:
         """(value, stall cycles) of a read of 1, 2 or 4 bytes."""
-        window = self.window(address)
+        window = self._window(address)
         word = window.peripheral.read((address & ~3) - window.base)
         if size != 4:
             word = (word >> (8 * (address & 3))) & ((1 << (8 * size)) - 1)
@@ -62,11 +76,11 @@ class Bus:
 
     def write(self, address: int, size: int, value: int) -> float:
         """Stall cycles of a write of 1, 2 or 4 bytes."""
-        window = self.window(address)
+        window = self._window(address)
         offset = (address & ~3) - window.base
         if size != 4:
             shift, mask = 8 * (address & 3), (1 << (8 * size)) - 1
-            word = window.peripheral.read(offset) & ~(mask << shift) & 0xFFFFFFFF
-            value = word | ((value & mask) << shift)
+            kept = 0 if offset in window.act_on_ones else window.peripheral.read(offset)
+            value = kept & ~(mask << shift) | (value & mask) << shift
         window.peripheral.write(offset, value & 0xFFFFFFFF)
         return window.stall_cycles

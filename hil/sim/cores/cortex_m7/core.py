@@ -50,6 +50,7 @@ from hil.sim.cores.cortex_m7.debug import CORE_REGISTERS, CoreDebug
 from hil.sim.cores.cortex_m7.device_access import DeviceAccess
 from hil.sim.cores.cortex_m7.exceptions import Cause, Exceptions, LockUpError
 from hil.sim.cores.cortex_m7.glue import Glue
+from hil.sim.cores.cortex_m7.hints import WFE, WFI, YIELD, hint_before
 from hil.sim.cores.cortex_m7.layout import Floats, Ints
 from hil.sim.cores.cortex_m7.live_registers import LiveRegisters
 from hil.sim.cores.cortex_m7.postmortem import Moment, instruction_text
@@ -65,7 +66,7 @@ EXCP_SWI, EXCP_PREFETCH_ABORT, EXCP_BKPT, EXCP_EXCEPTION_EXIT = 2, 3, 7, 8
 PAGE = 0x1000
 PROTECTED = (UC_MEM_READ_PROT, UC_MEM_WRITE_PROT, UC_MEM_FETCH_PROT)
 ROUNDING_MODE = 3 << 22  # FPSCR.RMode
-BKPT_SEMIHOSTING, WFI, WFE, YIELD = 0xBEAB, 0xBF30, 0xBF20, 0xBF10
+BKPT_SEMIHOSTING = 0xBEAB
 
 # Plain integers: enum members are slower.
 _BLOCK, _BLOCK_ADDRESS = int(Ints.BLOCK), int(Ints.BLOCK_ADDRESS)
@@ -109,6 +110,7 @@ class CortexM7(Books):
         self._cause: Cause | None = None  # of the fault that ended the emulator's run
         self._trap: int | None = None  # QEMU's number of the exception that did
         self._fp_at: int | None = None  # FP instruction ahead that the FPU's switch forbids
+        self._awaits_event = False  # asleep by WFE, not WFI
         self._swallowed: list[int] = []  # pages lent to stores that go nowhere
         self._error: Exception | None = None
         self.block_profile: BlockProfile | None = None
@@ -265,8 +267,9 @@ class CortexM7(Books):
             self._uc.emu_start(self.pc | self._thumb, until)
         except UcError as error:
             if self._error is None and self.fault is None and self._cause is None:
-                if self._is_hint(error):
-                    return CoreStop.SLEEP if self._halfword(self.pc - 2) == WFE else None
+                hint = self._hint(error)
+                if hint is not None:
+                    return self._wait_for_event() if hint == WFE else None
                 self._explain(error)
         if self.ints[Ints.MISALIGNED]:
             self._misaligned()
@@ -288,6 +291,7 @@ class CortexM7(Books):
         if self.ints[Ints.STOPPED]:
             return self._why_stopped()
         if self.ints[Ints.BLOCKS] != blocks_before and self._behind_wfi():
+            self._awaits_event = False
             return CoreStop.SLEEP
         if self.pc == until or self.pc in self.debug.breakpoints:
             return CoreStop.BREAK
@@ -309,11 +313,18 @@ class CortexM7(Books):
     def _behind_wfi(self) -> bool:
         """The last block has ended with a WFI."""
         end = self._table.end(self._fast_ints[_BLOCK], self._fast_ints[_BLOCK_ADDRESS])
-        return self.pc == end and self._halfword(end - 2) == WFI
+        return self.pc == end and hint_before(end, self._halfword) == WFI
 
-    def _is_hint(self, error: UcError) -> bool:
-        # unicorn reports WFE and YIELD as invalid instructions, with the PC behind them.
-        return error.errno == UC_ERR_INSN_INVALID and self._halfword(self.pc - 2) in (WFE, YIELD)
+    def _hint(self, error: UcError) -> int | None:
+        """WFE or YIELD: unicorn reports them as invalid instructions, with the PC behind them."""
+        found = hint_before(self.pc, self._halfword) if error.errno == UC_ERR_INSN_INVALID else None
+        return found if found in (WFE, YIELD) else None
+
+    def _wait_for_event(self) -> CoreStop | None:
+        """WFE: sleep, or clear the event register and go on (ARM B1.5.18)."""
+        self._awaits_event = not self._exceptions.event
+        self._exceptions.event = False
+        return CoreStop.SLEEP if self._awaits_event else None
 
     @property
     def _thumb(self) -> int:
@@ -392,9 +403,10 @@ class CortexM7(Books):
 
     @property
     def wakes(self) -> bool:
-        """Something pending would end a WFI."""
+        """Something pending would end the WFI, or the WFE, for which PRIMASK counts."""
         self._scs.nvic.sample()
-        return self._scs.nvic.wakes(self._exceptions.masks)
+        nvic, masks = self._scs.nvic, self._exceptions.masks
+        return nvic.next(masks) is not None if self._awaits_event else nvic.wakes(masks)
 
     def request_check(self) -> None:
         """Look for an exception to take before the next block."""
@@ -556,6 +568,8 @@ class CortexM7(Books):
             reason = "VCVT from fixed point with FPSCR.RMode set, which the emulator rounds wrongly"
             self._fail(reason, None, address)
             return -1
+        if cost.sends_event:  # before the WFE, if there is one: that ends a block
+            self._exceptions.event = True
         if cost.unmasks and self._scs.nvic.pending:
             self.request_check()
         return self._table.enter(address, size, cost)

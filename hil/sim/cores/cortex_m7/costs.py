@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from hil.sim.cores.cortex_m7.op import Kind
 
-TIMING_MODEL = "block-cost-5"
+TIMING_MODEL = "block-cost-6"
 
 # R20: 8 cycles, or 6 when the flags are old; the mean of the two.
 MISPREDICT_CYCLES = 7.0
@@ -85,6 +85,7 @@ ALONE = {
     Kind.FP_MOVE: 1,  # R13
     Kind.FP_DIVIDE: 1,
 }
+SIMD = {Kind.DSP, Kind.SATURATE}  # R6, R21: one unit for them all
 STORES = {Kind.STORE, Kind.STORE_NARROW, Kind.STORE_MANY}
 LOADS = {Kind.LOAD, Kind.LOAD_NARROW}
 MANY = {Kind.LOAD_MANY, Kind.STORE_MANY}  # R10: alone, two registers a cycle

@@ -41,12 +41,14 @@ class DeviceAccess:
         self._protection = protection
         self._ints = books.ints.data  # reads and writes one element faster than the array
         self._address = 0
+        self._part = (0, 0)  # begin and end of the last access
         self._cycles: float | None = None  # of the present access, once asked for
 
     def on_read(self, uc: Uc, offset: int, size: int, base: int) -> int:
         """A load from ``base`` + ``offset``."""
         self._begin(base + offset)
         try:
+            self._refuse_parts(base + offset, size)
             if self._protection.active:
                 self._protection.check_device(base + offset, UC_MEM_READ_PROT)
             value, stall = self.bus.read(base + offset, size)
@@ -63,6 +65,7 @@ class DeviceAccess:
         """A store to ``base`` + ``offset``."""
         self._begin(base + offset)
         try:
+            self._refuse_parts(base + offset, size)
             if self._protection.active:
                 self._protection.check_device(base + offset, UC_MEM_WRITE_PROT)
             stall = self.bus.write(base + offset, size, value)
@@ -73,6 +76,19 @@ class DeviceAccess:
         finally:
             self._end()
         self._books.add_cycles(stall)
+
+    def _refuse_parts(self, address: int, size: int) -> None:
+        """BusError if this is the second part of an unaligned access, which unicorn cuts up."""
+        (begin, end), self._part = self._part, (address, address + size)
+        if end != address or self._ints[_ACCESSES] == 0 or self._ints[_BLOCK] < 0:
+            return
+        found = self._table.unaligned_access(self._ints[_BLOCK], begin, address + size)
+        if found is not None:
+            pc, target = found
+            raise BusError(
+                f"unaligned access to a device, 0x{target:08x}, by the instruction at 0x{pc:08x}: "
+                "a UsageFault (UNALIGNED) on the chip, which this model does not take here"
+            )
 
     def _begin(self, address: int) -> None:
         self.accessing = True

@@ -160,9 +160,11 @@ class Exceptions:
         self._report = report
         self._examine = examine
         self._latest: Fault | None = None  # to be named in a lock-up
+        self.event = False  # the event register: WFE clears it, or sleeps (ARM B1.5.18)
 
     def reset(self, stack_pointer: int, entry: int) -> None:
         """The reset exception: registers as after it, SP and PC as from the vector table."""
+        self.event = False
         # CONTROL can be written whole in handler mode only: unprivileged code may have been reset.
         self._set(UC_ARM_REG_IPSR, HARD_FAULT)
         for register in (
@@ -296,6 +298,7 @@ class Exceptions:
             event = f"{nvic.name_of(exception)} handler entered"
             self._examine(self.moment(self._latest, event, True, pushed))
         self.nvic.enter(exception)
+        self.event = True
         flags = self._get(UC_ARM_REG_XPSR) & ~(EXCEPTION_NUMBER | IT_STATE)
         self._set(UC_ARM_REG_XPSR, flags | exception)
         control = self._get(UC_ARM_REG_CONTROL)
@@ -441,6 +444,10 @@ class Exceptions:
         if words is None:
             self._return_fault(Cause(UNSTKERR, "no memory under the stacked frame", base), code)
             return
+        problem = _frame_problem(code, words[7] & EXCEPTION_NUMBER)
+        if problem:
+            self._return_fault(Cause(INVPC, problem), code)
+            return
         self._pop_frame(words, stack, base, process)
 
     def _pop_frame(self, words: tuple[int, ...], stack: int, base: int, process: bool) -> None:
@@ -458,6 +465,7 @@ class Exceptions:
             self._set(UC_ARM_REG_FPSCR, words[24])
         self._set(UC_ARM_REG_XPSR, flags & ~ALIGNED)
         self._set(UC_ARM_REG_PC, words[6] & ~1 | (1 if flags & THUMB else 0))
+        self.event = True
 
     def _return_problem(self, code: int, running: int) -> str:
         """What an integrity check on exception return finds (ARM B1.5.8), or nothing."""
@@ -466,7 +474,7 @@ class Exceptions:
         if code not in _RETURNS and code | NO_FP_FRAME not in _RETURNS:
             return f"0x{code:08x} is no EXC_RETURN"
         nested = self.nvic.active & ~(1 << running) != 0
-        to_thread = code & 0xF != RETURN_HANDLER & 0xF
+        to_thread = _to_thread(code)
         if to_thread and nested and not self._registers.bit("CCR", NONBASETHRDENA):
             return "return to thread mode with another exception active"
         if not to_thread and not nested:
@@ -488,6 +496,19 @@ class Exceptions:
         self._latest = found
         self._report(found)
         self._start_handler(exception, code)
+
+
+def _to_thread(code: int) -> bool:
+    return code & 0xF != RETURN_HANDLER & 0xF
+
+
+def _frame_problem(code: int, stacked: int) -> str:
+    """What the checks behind the unstacking find; ``stacked``: IPSR of the frame (ARM B1.5.8)."""
+    if _to_thread(code) and stacked:
+        return f"return to thread mode with {nvic.name_of(stacked)} in the stacked xPSR"
+    if not _to_thread(code) and not stacked:
+        return "return to handler mode with no exception in the stacked xPSR"
+    return ""
 
 
 def _interface(address: int) -> int:

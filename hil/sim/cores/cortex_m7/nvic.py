@@ -33,6 +33,8 @@ ISER, ICER = range(0x100, 0x110, 4), range(0x180, 0x190, 4)
 ISPR, ICPR = range(0x200, 0x210, 4), range(0x280, 0x290, 4)
 IABR, IPR = range(0x300, 0x310, 4), range(0x400, 0x470, 4)
 OFFSETS = frozenset((ICSR, SHCSR, STIR, *SHPR, *ISER, *ICER, *ISPR, *ICPR, *IABR, *IPR))
+# Where a zero that is written does nothing.
+ACT_ON_ONES = frozenset((ICSR, *ISER, *ICER, *ISPR, *ICPR))
 
 # SHCSR: bit of each exception's enable, active and pended flag.
 FAULT_ENABLES = {MEM_MANAGE: 16, BUS_FAULT: 17, USAGE_FAULT: 18}

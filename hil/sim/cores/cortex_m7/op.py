@@ -71,7 +71,7 @@ class Op(NamedTuple):
     stored: int = 0
     writes: int = 0
     base_writes: int = 0  # updated address registers
-    early_shifter: bool = False
+    early_shifter: bool = False  # an inline shift, a shifted constant, or an extraction (R7)
     registers: int = 1  # of a LOAD_MANY or STORE_MANY
     ending: Ending | None = None
     target: int | None = None

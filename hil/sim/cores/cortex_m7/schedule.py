@@ -22,6 +22,7 @@ from functools import lru_cache
 from hil.sim.cores.cortex_m7 import costs
 from hil.sim.cores.cortex_m7.costs import LATENCY, Latency
 from hil.sim.cores.cortex_m7.decode import FP_REGISTERS, decode_block
+from hil.sim.cores.cortex_m7.hints import is_sev
 from hil.sim.cores.cortex_m7.layout import Ending
 from hil.sim.cores.cortex_m7.op import PC, SP, Kind, Op
 
@@ -45,6 +46,7 @@ class BlockCost:
     issued: tuple[int, ...]  # cycle of each instruction, from the block's start
     unmasks: bool = False  # writes PRIMASK, FAULTMASK or BASEPRI: a pending exception may run
     from_fixed: bool = False  # VCVT from fixed point: see CortexM7
+    sends_event: bool = False  # SEV
 
 
 class Pipeline:
@@ -145,7 +147,7 @@ def can_pair(older: Op, younger: Op) -> bool:
     if holding_cycles(older) or holding_cycles(younger):
         return False  # R10, R13, R22
     kinds = {older.kind, younger.kind}
-    if younger.kind is Kind.DSP:
+    if younger.kind in costs.SIMD:
         return False  # R6: always the older, so never two
     if older.early_shifter and younger.early_shifter:
         return False  # R7
@@ -197,6 +199,7 @@ def analyse(code: bytes, address: int) -> BlockCost:
         issued=issued,
         unmasks=any(_writes_masks(code[op.address - address :]) for op in ops if op.kind in _RARE),
         from_fixed=any(_from_fixed(code[op.address - address :]) for op in ops if uses_fp(op)),
+        sends_event=any(is_sev(code[op.address - address :]) for op in ops if op.kind in _RARE),
     )
 
 

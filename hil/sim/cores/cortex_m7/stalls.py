@@ -63,10 +63,10 @@ def _rule(older: Op, younger: Op) -> str:
     kinds = {older.kind, younger.kind}
     if holding_cycles(older) or holding_cycles(younger):
         return MULTIPLE
-    if younger.kind is Kind.DSP:
-        return "an extend or parallel operation must be the older (R6)"
+    if younger.kind in costs.SIMD:
+        return "an extend, parallel or saturating operation must be the older (R6)"
     if older.early_shifter and younger.early_shifter:
-        return "one inline shift a cycle (R7)"
+        return "one inline shift or shifted constant a cycle (R7)"
     if Kind.MAC in kinds and older.kind is younger.kind:
         return "one multiplication a cycle (R3)"
     if Kind.MAC in kinds and kinds & costs.STORES:

@@ -24,7 +24,7 @@ CCR_DC, CCR_IC = 16, 17
 # Bits that would change when exceptions come, refused since the model does not look at them.
 UNMODELLED_BITS = {
     "CCR": {3: "UNALIGN_TRP", 4: "DIV_0_TRP"},
-    "SCR": {1: "SLEEPONEXIT"},
+    "SCR": {1: "SLEEPONEXIT", 2: "SLEEPDEEP", 4: "SEVONPEND"},
 }
 TRCENA = 24
 LAR_KEY = 0xC5ACCE55
@@ -42,6 +42,8 @@ CACHE_OPERATIONS = {
     0xF78: "BPIALL",
 }
 
+STATUS = {"CFSR": 0xD28, "HFSR": 0xD2C, "DFSR": 0xD30}  # ones clear
+ACT_ON_ONES = nvic.ACT_ON_ONES | frozenset(STATUS.values())
 FORCEWT = 2
 # Operations on data lines: name -> (by set and way, clean, invalidate).
 DATA_OPERATIONS = {
@@ -82,9 +84,7 @@ def _scs_layout(identity: Identity) -> dict[str, tuple[int, int, int]]:
         "AIRCR": (0xD0C, 0xFA050000, 0x700),
         "SCR": (0xD10, 0, 0x16),
         "CCR": (0xD14, 0x00040200, 0x0003031A),
-        "CFSR": (0xD28, 0, 0),
-        "HFSR": (0xD2C, 0, 0),
-        "DFSR": (0xD30, 0, 0),
+        **{name: (at, 0, 0) for name, at in STATUS.items()},
         "MMFAR": (0xD34, 0, ALL),
         "BFAR": (0xD38, 0, ALL),
         "AFSR": (0xD3C, 0, 0),
@@ -310,7 +310,7 @@ class SystemControlSpace:
             self._events.interrupts_changed()
         elif register == "AIRCR":
             self._write_aircr(value)
-        elif register in ("CFSR", "HFSR", "DFSR"):
+        elif register in STATUS:
             self._file[register] &= ~value
         elif register == "ABFSR":
             self._file[register] = 0  # any write clears it

@@ -100,8 +100,8 @@ def _shifted_register(first: int, second: int) -> Op:
         return Op(kind, reads=m | carry, writes=writes)
     if not shifts:
         return Op(kind, reads=reads | m, writes=writes)
-    late = Kind.ALU if kind is Kind.EARLY else kind
-    return Op(late, reads=reads, shifted=m, writes=writes, early_shifter=True)
+    # What takes the early stage's shifter computes in the late ALU.
+    return Op(Kind.ALU, reads=reads, shifted=m, writes=writes, early_shifter=True)
 
 
 def _group_10(first: int, second: int, address: int) -> Op:
@@ -111,6 +111,8 @@ def _group_10(first: int, second: int, address: int) -> Op:
     if not first >> 9 & 1:  # modified immediate
         opcode = first >> 5 & 0xF
         kind, reads, writes = _data_processing(opcode, n, d, bool(first >> 4 & 1))
+        if first >> 10 & 1 or second >> 14 & 1:  # i:imm3<2>: eight bits rotated (A5.3.2)
+            return Op(Kind.ALU, reads=reads, writes=writes, early_shifter=True)
         return Op(kind, reads=reads, writes=writes)
     opcode = first >> 4 & 0x1F
     if opcode in (0b00000, 0b01010):  # addw, subw, adr
