@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hil.sim.cores.cortex_m7.bus import BusError
+from hil.sim.cores.cortex_m7.nvic import members
 from hil.sim.cores.cortex_m7.registers import RegisterFile
 from hil.sim.socs.stm32f7.timeline import HSI_HZ, Timeline
 
@@ -18,6 +19,7 @@ HSE_HZ = 8_000_000.0  # MCO of the Nucleo's ST-Link, a square wave: needs HSEBYP
 
 # Start-up times; typical values of the datasheet's oscillator tables, from memory.
 HSI_START_S, HSE_BYPASS_START_S, PLL_LOCK_S, OVER_DRIVE_S = 2.2e-6, 2e-6, 100e-6, 45e-6
+LSI_START_S = 15e-6
 
 VCO_IN_HZ, VCO_OUT_HZ = (0.95e6, 2.1e6), (100e6, 432e6)
 PCLK1_MAX_HZ, PCLK2_MAX_HZ = 54e6, 108e6
@@ -30,6 +32,8 @@ HSION, HSIRDY, HSEON, HSERDY, HSEBYP, PLLON, PLLRDY = 0, 1, 16, 17, 18, 24, 25
 PLLI2SON, PLLSAION = 26, 28
 ODEN, ODSWEN, VOSRDY, ODRDY, ODSWRDY = 16, 17, 14, 16, 17
 PRFTEN, ARTEN, ARTRST = 8, 9, 11
+PLLSRC, TIMPRE, LSION, LSIRDY = 22, 24, 0, 1
+VOS = 3 << 14
 PORRSTF, PINRSTF, SFTRSTF, BORRSTF, RMVF = 27, 26, 28, 25, 24
 
 RCC_LAYOUT = {
@@ -109,11 +113,22 @@ class Pwr:
 
     name = "PWR"
 
-    def __init__(self, timeline: Timeline, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        timeline: Timeline,
+        on_change: Callable[[], None],
+        pll_is_on: Callable[[], bool],
+        warn: Callable[[str], None],
+    ) -> None:
         self._file = RegisterFile(self.name, PWR_LAYOUT)
-        self._on_change = on_change
+        self._on_change, self._pll_is_on, self._warn = on_change, pll_is_on, warn
         self._over_drive = Ready(timeline, OVER_DRIVE_S)
         self._switching = Ready(timeline, OVER_DRIVE_S)
+
+    def reset(self) -> None:
+        """By APB1RSTR."""
+        self._file.reset()
+        self._cr1_changed()
 
     @property
     def scale(self) -> int:
@@ -134,12 +149,18 @@ class Pwr:
 
     def write(self, offset: int, value: int) -> None:
         register = self._file.register(offset)
+        if register == "CR1" and (value ^ self._file["CR1"]) & VOS and self._pll_is_on():
+            self._warn("PWR_CR1.VOS written while the PLL is on: ignored")  # RM0385 4.4.1
+            value = value & ~VOS | self._file["CR1"] & VOS
         self._file.store(register, value)
         if register == "CR1":
-            self._over_drive.enable(self._file.bit("CR1", ODEN))
-            # RM0385 4.1.4: ODSWEN only after ODRDY; set early it is ignored here.
-            self._switching.enable(self._file.bit("CR1", ODSWEN) and bool(self._over_drive))
-            self._on_change()
+            self._cr1_changed()
+
+    def _cr1_changed(self) -> None:
+        self._over_drive.enable(self._file.bit("CR1", ODEN))
+        # RM0385 4.1.4: ODSWEN only after ODRDY; set early it is ignored here.
+        self._switching.enable(self._file.bit("CR1", ODSWEN) and bool(self._over_drive))
+        self._on_change()
 
 
 class Flash:
@@ -193,28 +214,42 @@ class Flash:
 
 
 class Rcc:
-    """The clock tree. ``on_change`` is called whenever a clock of the tree may have changed."""
+    """The clock tree, and the peripherals' clock enables and resets.
+
+    ``on_change`` is called whenever a clock of the tree may have changed, ``on_reset`` (register,
+    bit) when a reset bit has been set.
+    """
 
     name = "RCC"
 
     def __init__(
-        self, timeline: Timeline, on_change: Callable[[], None], warn: Callable[[str], None]
+        self,
+        timeline: Timeline,
+        on_change: Callable[[], None],
+        on_reset: Callable[[str, int], None],
+        warn: Callable[[str], None],
     ) -> None:
         self._file = RegisterFile(self.name, RCC_LAYOUT)
-        self._on_change = on_change
+        self._on_change, self._on_reset = on_change, on_reset
         self._warn = warn
         self._hsi = Ready(timeline, HSI_START_S, ready=True)
         self._hse = Ready(timeline, HSE_BYPASS_START_S)
         self._pll = Ready(timeline, PLL_LOCK_S)
+        self._lsi = Ready(timeline, LSI_START_S)
         self._source = 0  # SWS
 
     def take_reset_causes(self, before: Rcc) -> None:
         """After SYSRESETREQ CSR keeps the flags of ``before`` and gains SFTRSTF and PINRSTF."""
         self._file["CSR"] = before._file["CSR"] | 1 << SFTRSTF | 1 << PINRSTF
 
-    def enabled(self, register: str, number: int) -> bool:
-        """A peripheral's clock enable bit."""
-        return self._file.bit(register, number)
+    def runs(self, bus: str, number: int) -> bool:
+        """A peripheral has its clock and is not in reset: its bit in ENR and RSTR of ``bus``."""
+        return self._file.bit(f"{bus}ENR", number) and not self._file.bit(f"{bus}RSTR", number)
+
+    @property
+    def pll_is_on(self) -> bool:
+        """CR.PLLON."""
+        return self._file.bit("CR", PLLON)
 
     # Frequencies
 
@@ -222,7 +257,7 @@ class Rcc:
         """PLLCLK; BusError if the VCO is asked to leave its range."""
         value = self._file["PLLCFGR"]
         m, n, p = value & 0x3F, value >> 6 & 0x1FF, 2 * (value >> 16 & 3) + 2
-        source = HSE_HZ if value >> 22 & 1 else HSI_HZ
+        source = HSE_HZ if value >> PLLSRC & 1 else HSI_HZ
         if m < 2 or not 50 <= n <= 432:
             raise BusError(f"PLLCFGR M={m} N={n}: M must be 2..63, N 50..432")
         vco_in, vco_out = source / m, source / m * n
@@ -249,9 +284,10 @@ class Rcc:
         return self.hclk_hz() / self._divider(bus)
 
     def timer_hz(self, bus: int) -> float:
-        """Clock of the timers on APB ``bus``: doubled when the APB is divided (TIMPRE = 0)."""
-        divider = self._divider(bus)
-        return self.hclk_hz() / divider * (1 if divider == 1 else 2)
+        """Clock of the timers on APB ``bus``: that of HCLK by 1 or by half of the APB's divider,
+        with DCKCFGR1.TIMPRE by a quarter (RM0385 5.3.25)."""
+        fraction = 4 if self._file.bit("DCKCFGR1", TIMPRE) else 2
+        return self.hclk_hz() / max(1, self._divider(bus) / fraction)
 
     def _divider(self, bus: int) -> int:
         code = self._file["CFGR"] >> (10 if bus == 1 else 13) & 7
@@ -274,6 +310,8 @@ class Rcc:
             return self._file["CR"] & ~(1 << HSIRDY) | ready | bool(self._pll) << PLLRDY
         if register == "CFGR":
             return self._file["CFGR"] & ~0xC | self._source << 2
+        if register == "CSR":
+            return self._file["CSR"] | bool(self._lsi) << LSIRDY
         return self._file[register]
 
     def write(self, offset: int, value: int) -> None:
@@ -284,26 +322,56 @@ class Rcc:
         if register == "CSR":
             self._write_csr(value)
             return
-        self._file.store(register, value)
+        if register == "BDCR" and value:
+            raise BusError(f"RCC_BDCR = 0x{value:x}: LSE and the backup domain are not modelled")
+        before = self._file[register]
+        self._file.store(register, self._kept_in_cr(value) if register == "CR" else value)
         if register == "CR":
-            self._write_cr()
-        if register in ("CFGR", "CR", "DCKCFGR2"):
+            self._cr_changed()
+        elif register.endswith("RSTR"):
+            for number in members(self._file[register] & ~before):
+                self._on_reset(register, number)
+        if register in ("CFGR", "CR", "DCKCFGR1", "DCKCFGR2"):
             self._try_switch()
             self._on_change()
 
     def _write_csr(self, value: int) -> None:
         if value >> RMVF & 1:
             self._file["CSR"] &= 0x00FFFFFF
+        self._file.store("CSR", value)
+        self._lsi.enable(self._file.bit("CSR", LSION))
 
-    def _write_cr(self) -> None:
-        if self._file.bit("CR", PLLI2SON) or self._file.bit("CR", PLLSAION):
+    def _kept_in_cr(self, value: int) -> int:
+        """A value for CR with the bits that cannot change now (RM0385 5.3.1).
+
+        The oscillators behind the system clock stay on; HSEBYP is written only while HSE is off.
+        """
+        behind_pll = HSEON if self._file.bit("PLLCFGR", PLLSRC) else HSION
+        kept = (1 << HSION, 1 << HSEON, 1 << PLLON | 1 << behind_pll)[self._source]
+        if kept & ~value:
+            self._warn("RCC_CR: an oscillator behind the system clock was switched off: ignored")
+        if self._file.bit("CR", HSEON):
+            value = value & ~(1 << HSEBYP) | self._file["CR"] & 1 << HSEBYP
+        return value | kept
+
+    def _cr_changed(self) -> None:
+        control = self._file["CR"]
+        if control & (1 << PLLI2SON | 1 << PLLSAION):
             raise BusError("PLLI2S and PLLSAI are not modelled")
-        self._hsi.enable(self._file.bit("CR", HSION) or self._source == 0)
+        self._hsi.enable(bool(control >> HSION & 1))
         # Without bypass the oscillator waits for a crystal that the Nucleo does not carry.
-        self._hse.enable(self._file.bit("CR", HSEON) and self._file.bit("CR", HSEBYP))
-        if self._file.bit("CR", PLLON):
+        self._hse.enable(bool(control >> HSEON & control >> HSEBYP & 1))
+        if self.pll_is_on:
             self.pll_hz()
-        self._pll.enable(self._file.bit("CR", PLLON) or self._source == 2)
+        self._pll.enable(self.pll_is_on and self._pll_source_is_on())
+
+    def _pll_source_is_on(self) -> bool:
+        control, from_hse = self._file["CR"], self._file.bit("PLLCFGR", PLLSRC)
+        on = control >> HSEON & control >> HSEBYP & 1 if from_hse else control >> HSION & 1
+        if not on:
+            source = "HSE" if from_hse else "HSI"
+            self._warn(f"RCC_CR.PLLON set while its source {source} is off: the PLL does not lock")
+        return bool(on)
 
     def _try_switch(self) -> None:
         wanted = self._file["CFGR"] & 3

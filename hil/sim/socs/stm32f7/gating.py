@@ -1,11 +1,19 @@
-"""Registers without a function, and the clock gate in front of a peripheral."""
+"""Registers without a function, and the clock gate and reset in front of a peripheral."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from hil.sim.cores.cortex_m7.bus import Peripheral
 from hil.sim.cores.cortex_m7.registers import RegisterFile
+
+
+class Resettable(Peripheral, Protocol):
+    """A peripheral with a reset bit in RCC."""
+
+    def reset(self) -> None:
+        """Its registers and what they do, back to the state after a reset of the chip."""
 
 
 class PlainRegisters:
@@ -15,6 +23,10 @@ class PlainRegisters:
         self.name = name
         self._file = RegisterFile(name, layout)
 
+    def reset(self) -> None:
+        """All registers back to their reset values."""
+        self._file.reset()
+
     def read(self, offset: int) -> int:
         return self._file[self._file.register(offset)]
 
@@ -23,24 +35,27 @@ class PlainRegisters:
 
 
 class Gated:
-    """A peripheral behind its RCC enable bit: reads 0 and ignores writes while that is clear."""
+    """A peripheral behind its RCC enable and reset bits: reads 0 and ignores writes while it does
+    not run."""
 
     def __init__(
-        self, inner: Peripheral, enabled: Callable[[], bool], refused: Callable[[str], None]
+        self, inner: Peripheral, runs: Callable[[], bool], refused: Callable[[str], None]
     ) -> None:
         self.name = inner.name
         self._inner = inner
-        self._enabled = enabled
+        self._runs = runs
         self._refused = refused
 
     def read(self, offset: int) -> int:
-        if self._enabled():
+        if self._runs():
             return self._inner.read(offset)
-        self._refused(f"{self.name} read at 0x{offset:x} while its clock is off: 0")
+        self._refused(f"{self.name} read at 0x{offset:x} without a clock or in reset: 0")
         return 0
 
     def write(self, offset: int, value: int) -> None:
-        if self._enabled():
+        if self._runs():
             self._inner.write(offset, value)
         else:
-            self._refused(f"{self.name} written at 0x{offset:x} while its clock is off: ignored")
+            self._refused(
+                f"{self.name} written at 0x{offset:x} without a clock or in reset: ignored"
+            )

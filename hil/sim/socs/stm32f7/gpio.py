@@ -40,6 +40,12 @@ class GpioPort:
         self._file = RegisterFile(self.name, _layout(letter))
         self._on_change = on_change
 
+    def reset(self) -> None:
+        """By AHB1RSTR: every pin is an input again."""
+        self._file.reset()
+        if self._on_change is not None:
+            self._on_change()
+
     def drives_high(self, pin: int) -> bool:
         """The pin is an output and its level is high."""
         return self._mode(pin) == OUTPUT and self._file.bit("ODR", pin)

@@ -1,7 +1,7 @@
 """The peripherals of one life of the chip, from a reset to the next, and their places on the bus.
 
-RM0385 section 2.2.2 (addresses), 5.3 (clock enables). What is not listed in ``_windows`` is refused
-by name.
+RM0385 section 2.2.2 (addresses), 5.3 (clock enables and resets). What is not listed in ``_windows``
+is refused by name.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import Protocol
 
 from hil.sim.cores.cortex_m7 import costs
-from hil.sim.cores.cortex_m7.bus import Bus, Peripheral, Window
+from hil.sim.cores.cortex_m7.bus import Bus, Window
 from hil.sim.cores.cortex_m7.core import CortexM7
 from hil.sim.cores.cortex_m7.glue import DWT_BYTES
 from hil.sim.cores.cortex_m7.nvic import FIRST_INTERRUPT
-from hil.sim.cores.cortex_m7.system import Dwt, SystemControlSpace, SystemEvents
+from hil.sim.cores.cortex_m7.system import ACT_ON_ONES, Dwt, SystemControlSpace, SystemEvents
+from hil.sim.socs.stm32f7.absent import absent
 from hil.sim.socs.stm32f7.clocks import SYSCFG_LAYOUT, Flash, Pwr, Rcc
-from hil.sim.socs.stm32f7.gating import Gated, PlainRegisters
+from hil.sim.socs.stm32f7.gating import Gated, PlainRegisters, Resettable
 from hil.sim.socs.stm32f7.gpio import GpioPort
 from hil.sim.socs.stm32f7.incidents import Incidents
 from hil.sim.socs.stm32f7.memory_map import DWT_BASE
@@ -62,9 +63,10 @@ class Peripherals:
         self._chip = chip
         self._incidents = incidents
         self._timeline = timeline
-        self.pwr = Pwr(timeline, chip.clock_changed)
+        self._resets: dict[tuple[str, int], Resettable] = {}
+        self.pwr = Pwr(timeline, chip.clock_changed, lambda: self.rcc.pll_is_on, incidents.warn)
         self.flash = Flash(variant.option_word, chip.clock_changed, core.art.forget, incidents.warn)
-        self.rcc = Rcc(timeline, chip.clock_changed, incidents.warn)
+        self.rcc = Rcc(timeline, chip.clock_changed, self._reset, incidents.warn)
         self.scs = SystemControlSpace(chip, variant.core)
         self.dwt = Dwt(chip.now_cycles, lambda: self.scs.trace_enabled, core.set_cycle_counter)
         core.set_cycle_counter(0.0, False)
@@ -81,7 +83,7 @@ class Peripherals:
         }
         self.console = self.uarts[console]
         self.windows = self._windows(variant)
-        core.bus = Bus(self.windows)
+        core.bus = Bus(self.windows, absent)
         core.attach(self.scs, incidents.fault_taken, incidents.examined)
 
     @property
@@ -106,6 +108,12 @@ class Peripherals:
             if uart.interrupt_enabled and self.scs.nvic.interrupt_enabled(CONSOLES[name][0])
         ]
         return min((at_s for at_s in times if at_s is not None), default=None)
+
+    def _reset(self, register: str, number: int) -> None:
+        """A bit of an RSTR register of RCC was set."""
+        if (register, number) in self._resets:
+            self._resets[register, number].reset()
+            self._chip.interrupts_changed()
 
     def clock_has_changed(self) -> None:
         """Timers and USARTs go on at the new clock."""
@@ -132,15 +140,16 @@ class Peripherals:
 
     def _windows(self, variant: Variant) -> list[Window]:
         def gated(
-            base: int, inner: Peripheral, register: str, bit: int, stall: float = costs.APB_STALL
+            base: int, inner: Resettable, bus: str, bit: int, stall: float = costs.APB_STALL
         ) -> Window:
+            self._resets[f"{bus}RSTR", bit] = inner
             peripheral = Gated(
-                inner, lambda: self.rcc.enabled(register, bit), self._incidents.unclocked_access
+                inner, lambda: self.rcc.runs(bus, bit), self._incidents.unclocked_access
             )
             return Window(base, 0x400, peripheral, stall)
 
         ports = [
-            gated(0x40020000 + 0x400 * n, self.ports[letter], "AHB1ENR", n, costs.AHB_STALL)
+            gated(0x40020000 + 0x400 * n, self.ports[letter], "AHB1", n, costs.AHB_STALL)
             for n, letter in enumerate(GPIO_LETTERS)
         ]
         syscfg = PlainRegisters("SYSCFG", SYSCFG_LAYOUT)
@@ -157,14 +166,14 @@ class Peripherals:
             *ports,
             Window(0x40023800, 0x400, self.rcc, costs.AHB_STALL),
             Window(0x40023C00, 0x400, self.flash, costs.AHB_STALL),
-            gated(0x40000000, self.timers[0], "APB1ENR", 0),
-            gated(0x40000C00, self.timers[1], "APB1ENR", 3),
-            gated(0x40004800, self.uarts["USART3"], "APB1ENR", 18),
-            gated(0x40007000, self.pwr, "APB1ENR", 28),
-            gated(0x40011000, self.uarts["USART1"], "APB2ENR", 4),
-            gated(0x40011400, self.uarts["USART6"], "APB2ENR", 5),
-            gated(0x40013800, syscfg, "APB2ENR", 14),
+            gated(0x40000000, self.timers[0], "APB1", 0),
+            gated(0x40000C00, self.timers[1], "APB1", 3),
+            gated(0x40004800, self.uarts["USART3"], "APB1", 18),
+            gated(0x40007000, self.pwr, "APB1", 28),
+            gated(0x40011000, self.uarts["USART1"], "APB2", 4),
+            gated(0x40011400, self.uarts["USART6"], "APB2", 5),
+            gated(0x40013800, syscfg, "APB2", 14),
             Window(DWT_BASE, DWT_BYTES, self.dwt, costs.PRIVATE_STALL),
-            Window(0xE000E000, 0x1000, self.scs, costs.PRIVATE_STALL),
+            Window(0xE000E000, 0x1000, self.scs, costs.PRIVATE_STALL, ACT_ON_ONES),
             Window(0xE0042000, 0x400, dbgmcu, costs.PRIVATE_STALL),
         ]

@@ -12,7 +12,7 @@ from hil.sim.cores.cortex_m7.bus import BusError
 from hil.sim.cores.cortex_m7.registers import RegisterFile
 from hil.sim.socs.stm32f7.timeline import Timeline
 
-ALL = 0xFFFFFFFF
+ALL, COUNTS = 0xFFFFFFFF, 1 << 32
 CEN, UDIS, URS, OPM, DIR, ARPE = 0, 1, 2, 3, 4, 7
 LAYOUT = {
     "CR1": (0x00, 0, 0x0BFF),
@@ -40,23 +40,35 @@ class Timer:
         self._timeline = timeline
         self._clock_hz = clock_hz
         self._counted_hz = clock_hz()
+        self._since_s = 0.0
+        self.reset()
+
+    def reset(self) -> None:
+        """By APB1RSTR: it stands at 0."""
+        self._file.reset()
         self._prescaler = 0  # the value in force; PSC waits for an update event
         self._ticks = 0.0
-        self._since_s = 0.0
 
     def rebase(self) -> None:
         """Count up to now under the clock seen last, then take the present one."""
         now_s = self._timeline.now_s
         if self._file.bit("CR1", CEN):
-            step_hz = self._counted_hz / (self._prescaler + 1)
-            self._ticks += (now_s - self._since_s) * step_hz
-            period = self._file["ARR"] + 1
-            if self._ticks >= period:
-                self._ticks = math.fmod(self._ticks, period)
-                self._file["SR"] |= 1
-                self._prescaler = self._file["PSC"]
+            self._count((now_s - self._since_s) * self._counted_hz / (self._prescaler + 1))
         self._since_s = now_s
         self._counted_hz = self._clock_hz()
+
+    def _count(self, ticks: float) -> None:
+        period = self._file["ARR"] + 1
+        if self._ticks >= period:  # above ARR it meets it only behind the end of its 32 bits
+            self._ticks += ticks
+            if self._ticks < COUNTS:
+                return
+            ticks, self._ticks = self._ticks - COUNTS, 0.0
+        self._ticks += ticks
+        if self._ticks >= period:
+            self._ticks = math.fmod(self._ticks, period)
+            self._file["SR"] |= 1
+            self._prescaler = self._file["PSC"]
 
     def read(self, offset: int) -> int:
         register = self._file.register(offset)

@@ -20,6 +20,7 @@ UE, RE, TE, OVER8 = 0, 2, 3, 15
 IDLEIE, RXNEIE, TCIE, TXEIE = 4, 5, 6, 7
 ORE, IDLE, RXNE, TC, TXE, BUSY, TEACK, REACK = 3, 4, 5, 6, 7, 16, 21, 22
 HDSEL, OVRDIS = 3, 12
+LEAST_DIVIDER = 16
 INTERRUPTS = 1 << IDLEIE | 1 << RXNEIE | 1 << TCIE | 1 << TXEIE
 CR1_MODELLED = 1 << UE | 1 << RE | 1 << TE | INTERRUPTS | 1 << OVER8
 CR2_MODELLED = 1 << 13  # STOP = 10: two stop bits
@@ -77,19 +78,26 @@ class Usart:
         self._on_poll = on_poll
         self._on_interrupt = on_interrupt
         self._warn = warn
+        self._sent = bytearray()
+        self._arriving: deque[tuple[float, int]] = deque()
+        self._wire_free_s = 0.0
+        self.counts = WireCounts()
+        self.reset()
+
+    def reset(self) -> None:
+        """By APB1RSTR or APB2RSTR. What is on the wires stays, but for a byte half sent."""
+        if self._half_duplex:
+            self._arriving.clear()  # its own byte
+        self._file.reset()
         self._byte_s: float | None = None
         self._sending: tuple[float, int] | None = None  # (end of its stop bit, byte)
         self._holding: int | None = None
         self._complete = True  # TC
-        self._sent = bytearray()
-        self._arriving: deque[tuple[float, int]] = deque()
-        self._wire_free_s = 0.0
         self._received: int | None = None
         self._data = 0
         self._overrun = False
         self._idle = False
         self._idle_at_s: float | None = None
-        self.counts = WireCounts()
 
     # The wire
 
@@ -100,11 +108,16 @@ class Usart:
 
     def clock_changed(self) -> None:
         """The kernel clock or a register that sets the frame's length has changed."""
-        rate: float = self._file["BRR"]
-        if self._file.bit("CR1", OVER8):
-            rate = ((self._file["BRR"] & 0xFFF0) | (self._file["BRR"] & 7) << 1) / 2
         bits = 11 if self._file["CR2"] & CR2_MODELLED else 10
-        self._byte_s = None if rate < 8 else bits * rate / self._clock_hz()
+        divider = self._divider()
+        oversampled = 2 if self._file.bit("CR1", OVER8) else 1
+        usable = divider >= LEAST_DIVIDER
+        self._byte_s = bits * divider / oversampled / self._clock_hz() if usable else None
+
+    def _divider(self) -> int:
+        """USARTDIV (RM0385 31.5.4)."""
+        brr = self._file["BRR"]
+        return (brr & 0xFFF0) | (brr & 7) << 1 if self._file.bit("CR1", OVER8) else brr
 
     def feed(self, data: bytes) -> None:
         """Bytes start on the RX wire now, behind those already on it."""
@@ -191,7 +204,10 @@ class Usart:
     def _send(self, start_s: float, byte: int) -> None:
         frame_s = self.byte_s
         if frame_s is None:
-            raise BusError(f"{self.name} sends with BRR = {self._file['BRR']}; set the baud rate")
+            raise BusError(
+                f"{self.name} sends with BRR = {self._file['BRR']}: USARTDIV is {self._divider()}, "
+                f"must be {LEAST_DIVIDER} or more; set the baud rate"
+            )
         self._sending = (start_s + frame_s, byte)
         if self._half_duplex and self._receiving():
             self._arriving.append(self._sending)
