@@ -1,7 +1,7 @@
-"""Returns, status registers and events of a Cortex-M7 by small programs (firmware/m7_core.S).
+"""Returns, status registers, events and exclusives of a Cortex-M7 (firmware/m7_core.S).
 
 They run on the virtual STM32F746 or behind ``--gdb-target``. Expected values are the architecture's
-(Armv7-M ARM B1.5.8, B1.5.18 and B3.2.15).
+(Armv7-M ARM A3.4, B1.5.8, B1.5.18 and B3.2.15).
 """
 
 from __future__ import annotations
@@ -45,6 +45,18 @@ def test_narrow_writes_clear_their_own_status_bits(programs: Programs) -> None:
 def test_wfe_goes_on_behind_an_event(programs: Programs, program: str) -> None:
     """SEV, and the entry into and return from a handler, set the event register."""
     programs.run(program)
+
+
+@pytest.mark.parametrize(
+    ("program", "found"),
+    [("kept", (0, 0x33)), ("lost_to_clrex", (1, 0)), ("lost_to_call", (1, 0))],
+)
+def test_an_exception_ends_an_exclusive_access(
+    m7_target: Target, programs: Programs, program: str, found: tuple[int, int]
+) -> None:
+    """As CLREX does (A3.4.4)."""
+    programs.run(program, r6=m7_target.ram.end - 0x100)
+    assert programs.results("r0", "r1") == found
 
 
 def test_wfe_takes_the_event(m7_target: Target, programs: Programs) -> None:

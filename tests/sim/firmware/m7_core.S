@@ -114,4 +114,22 @@ program no_event
     wfe
     b stop
 
+    .macro exclusive name, between:vararg // r6: where; r0: 1 if the store has failed, r1: what is there
+program \name
+    own_vectors
+    mov r2, r6
+    movs r6, #0
+    movs r1, #0x33
+    str r6, [r2]
+    ldrex r0, [r2]
+    \between
+    strex r0, r1, [r2]
+    ldr r1, [r2]
+    b stop
+    .endm
+
+    exclusive kept, nop
+    exclusive lost_to_clrex, clrex
+    exclusive lost_to_call, svc #0
+
     .ltorg

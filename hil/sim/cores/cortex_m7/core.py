@@ -53,6 +53,7 @@ from hil.sim.cores.cortex_m7.glue import Glue
 from hil.sim.cores.cortex_m7.hints import WFE, WFI, YIELD, hint_before
 from hil.sim.cores.cortex_m7.layout import Floats, Ints
 from hil.sim.cores.cortex_m7.live_registers import LiveRegisters
+from hil.sim.cores.cortex_m7.monitor import Monitor
 from hil.sim.cores.cortex_m7.postmortem import Moment, instruction_text
 from hil.sim.cores.cortex_m7.profiling import BlockProfile
 from hil.sim.cores.cortex_m7.protection import FETCHES, WRITES, Protection
@@ -124,6 +125,7 @@ class CortexM7(Books):
         self._protection = Protection(self._uc, self.memories, caches.cached_ram, self.data_cache)
         self._devices = DeviceAccess(self, self._table, self._uc, self._protection, self._fail)
         self.debug = CoreDebug(self._uc)
+        self._monitor = Monitor(self._uc, self.ints, self.floats)
         # Hooks must exist before the first translation to be compiled in.
         self._uc.hook_add(UC_HOOK_MEM_INVALID, self._on_invalid)
         self._uc.hook_add(UC_HOOK_INTR, self._on_exception)
@@ -360,6 +362,7 @@ class CortexM7(Books):
 
     def _jumped(self) -> None:
         """Control has moved without a branch: nothing to predict, and it took its time."""
+        self._monitor.clear()
         self.ints[Ints.BLOCK] = -1
         self.add_cycles(costs.EXCEPTION_CYCLES)
 
@@ -568,6 +571,7 @@ class CortexM7(Books):
             reason = "VCVT from fixed point with FPSCR.RMode set, which the emulator rounds wrongly"
             self._fail(reason, None, address)
             return -1
+        self._monitor.used |= cost.exclusive
         if cost.sends_event:  # before the WFE, if there is one: that ends a block
             self._exceptions.event = True
         if cost.unmasks and self._scs.nvic.pending:

@@ -47,6 +47,7 @@ class BlockCost:
     unmasks: bool = False  # writes PRIMASK, FAULTMASK or BASEPRI: a pending exception may run
     from_fixed: bool = False  # VCVT from fixed point: see CortexM7
     sends_event: bool = False  # SEV
+    exclusive: bool = False  # has a load- or store-exclusive
 
 
 class Pipeline:
@@ -199,6 +200,7 @@ def analyse(code: bytes, address: int) -> BlockCost:
         issued=issued,
         unmasks=any(_writes_masks(code[op.address - address :]) for op in ops if op.kind in _RARE),
         from_fixed=any(_from_fixed(code[op.address - address :]) for op in ops if uses_fp(op)),
+        exclusive=any(op.kind is Kind.SYSTEM and op.addressed for op in ops),
         sends_event=any(is_sev(code[op.address - address :]) for op in ops if op.kind in _RARE),
     )
 
