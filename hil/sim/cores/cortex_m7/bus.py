@@ -1,7 +1,7 @@
 """The memory-mapped side of the core: who answers at which address.
 
 A peripheral sees aligned 32-bit accesses only; narrower ones are cut from or merged into a word
-here, which is what the AHB-to-APB bridges do for the registers modelled.
+here. (The bridges to an STM32's APBs repeat a byte or halfword over the word that is written.)
 """
 
 from __future__ import annotations
@@ -61,9 +61,8 @@ class Bus:
         """The window that holds ``address``; BusError says what is there instead."""
         found = self._pages.get(address >> 10)
         if found is None:
-            name = self._absent(address)
-            name = name or "a reserved address: what the chip answers there"
-            raise BusError(f"{name} is not modelled")
+            name = self._absent(address) or "a reserved address"
+            raise BusError(f"access to {name}, which is not modelled")
         return found
 
     def read(self, address: int, size: int) -> tuple[int, float]:

@@ -1,6 +1,6 @@
 """What the chips have and this model has not, by name: an access there ends the run.
 
-Addresses: RM0385 section 2.2.2 and, where a comment says so, RM0410; the CMSIS device headers.
+Addresses: RM0385 section 2.2.2 and, where a name says so, RM0410; the CMSIS device headers.
 """
 
 from __future__ import annotations
