@@ -1,18 +1,9 @@
 // Small programs for tests/sim/test_core_cortex_m7.py: each runs from its label to `stop`, with
 // results in registers. Linked to the RAM of the target.
 
-    .syntax unified
-    .cpu cortex-m7
-    .thumb
-    .equ SCB, 0xE000ED00
-    .equ ICSR_PENDSVSET, 1 << 28
+#include "m7_program.inc"
 
-    .macro program name
-    .balign 4
-    .thumb_func
-    .global \name
-\name:
-    .endm
+    .equ ICSR_PENDSVSET, 1 << 28
 
     .macro own_vectors // and no fault of before
     ldr r0, =SCB
@@ -25,7 +16,6 @@
     isb
     .endm
 
-    .section .text, "ax"
 vectors: // at a multiple of 128
     .rept 11
     .word faulted
