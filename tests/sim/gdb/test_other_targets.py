@@ -48,8 +48,9 @@ GAP8_DEVICES = (
 )  # fmt: skip
 M7_TESTS = tuple(
     f"test_{name}.py"
-    for name in ("devices_cortex_m7", "mpu_cortex_m7", "exceptions_cortex_m7", "clocks_stm32f7",
-                 "usart_stm32f7", "caches_cortex_m7", "timing_cortex_m7", "thumb_differential")
+    for name in ("core_cortex_m7", "devices_cortex_m7", "mpu_cortex_m7", "exceptions_cortex_m7",
+                 "clocks_stm32f7", "usart_stm32f7", "caches_cortex_m7", "timing_cortex_m7",
+                 "thumb_differential")
 )  # fmt: skip
 M7_WANTED = "cortex_m7 or stm32f7 or test_random_programs"
 UP_S, SUITE_S = 60.0, 120.0
@@ -200,7 +201,7 @@ def test_gap8_device_and_cycle_tests_through_its_gdb_stub(tmp_path: Path) -> Non
 @pytest.mark.parametrize("board", ["stm32f746", "stm32f767"])
 def test_cortex_m7_tests_through_its_gdb_stub(tmp_path: Path, board: str) -> None:
     with served(board, tmp_path, "--data-cache", "lines") as address:
-        assert passed(address, "cortex-m7", *files(*M7_TESTS), "-k", M7_WANTED) >= 80
+        assert passed(address, "cortex-m7", *files(*M7_TESTS), "-k", M7_WANTED) >= 89
 
 
 @pytest.mark.slow
@@ -208,7 +209,7 @@ def test_cortex_m7_tests_through_its_gdb_stub(tmp_path: Path, board: str) -> Non
 def test_cortex_m7_tests_on_qemu() -> None:
     """Its board has RAM at the same place, but no device of an STM32F7."""
     with qemu() as address:
-        assert passed(address, "cortex-m7", *files(*M7_TESTS), "-k", M7_WANTED) >= 60
+        assert passed(address, "cortex-m7", *files(*M7_TESTS), "-k", M7_WANTED) >= 69
 
 
 @pytest.mark.slow
