@@ -25,7 +25,7 @@ NO_ACCESS, PRIVILEGED, FULL, READ_ONLY = 0, 1, 3, 6
 XN = 1 << 28
 NORMAL = 1 << 19 | 3 << 16  # write-back, write allocate: as the default map has it for RAM
 IACCVIOL, DACCVIOL, MSTKERR, MMARVALID = 1 << 0, 1 << 1, 1 << 4, 1 << 7
-HARD_FAULT, MEM_MANAGE, FORCED = 3, 4, 1 << 30
+HARD_FAULT, MEM_MANAGE, FORCED, UNALIGNED = 3, 4, 1 << 30, 1 << 24
 FINE = 0  # no exception
 IT_STATE = 0x0600FC00  # of xPSR
 
@@ -89,6 +89,33 @@ def test_read_only(unit: Unit, m7_target: Target) -> None:
     )  # fmt: skip
     assert unit.run(regions, unit.place + 0x1000, STORE) == FINE, "behind its end"
     assert words(m7_target, unit.place + 0x1000, 1) == (0x77,)
+
+
+@pytest.fixture(scope="module")
+def timed_unit(m7_timed_target: Target, tmp_path_factory: pytest.TempPathFactory) -> Unit:
+    """Where the virtual chip knows addresses before an instruction runs."""
+    programs = Programs(SOURCE, "cortex-m7", m7_timed_target, tmp_path_factory.mktemp("timed"))
+    return Unit(m7_timed_target, programs)
+
+
+@pytest.mark.parametrize("kind", [LOAD, STORE])
+@pytest.mark.parametrize(
+    ("attributes", "is_device"),
+    [
+        (0, True), (1 << 16, True), (2 << 19, True), (2 << 19 | 1 << 18, True),
+        (1 << 19, False), (NORMAL, False), (NORMAL | 1 << 18, False), (3 << 16, False),
+    ],
+)  # fmt: skip
+def test_device_memory_wants_aligned_addresses(
+    timed_unit: Unit, kind: int, attributes: int, is_device: bool
+) -> None:
+    """Armv7-M A3.2.1: UsageFault UNALIGNED in Device and Strongly-ordered memory, by the region."""
+    regions = [region(0, timed_unit.place, 0x1000, FULL, attributes)]
+    assert timed_unit.run(regions, timed_unit.place + 0x10, kind) == FINE
+    assert timed_unit.run(regions, timed_unit.place + 0x1001, kind) == FINE, "behind its end"
+    told = timed_unit.run(regions, timed_unit.place + 0x11, kind)
+    assert told == (HARD_FAULT if is_device else FINE)
+    assert not is_device or timed_unit.told()[:2] == (UNALIGNED, FORCED)
 
 
 def test_no_handler_of_its_own_makes_a_hard_fault(unit: Unit) -> None:

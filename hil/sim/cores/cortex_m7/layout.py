@@ -92,6 +92,7 @@ class Policy(IntEnum):
     WRITE_BACK = 1
     WRITE_THROUGH = 2
     NONCACHEABLE = 3
+    DEVICE = 4  # Device and Strongly-ordered: not cached, and aligned accesses only
 
 
 class Floats(IntEnum):

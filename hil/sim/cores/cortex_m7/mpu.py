@@ -27,10 +27,11 @@ POLICY_TEXT = {
     Policy.WRITE_BACK: "write-back without write allocation",
     Policy.WRITE_THROUGH: "write-through",
     Policy.NONCACHEABLE: "non-cacheable",
+    Policy.DEVICE: "Device or Strongly-ordered",
 }
 # By C and B: with TEX 0, and with TEX[2] set.
 PLAIN = (
-    Policy.NONCACHEABLE, Policy.NONCACHEABLE, Policy.WRITE_THROUGH, Policy.WRITE_BACK
+    Policy.DEVICE, Policy.DEVICE, Policy.WRITE_THROUGH, Policy.WRITE_BACK
 )  # fmt: skip
 INNER = (
     Policy.NONCACHEABLE, Policy.ALLOCATING, Policy.WRITE_THROUGH, Policy.WRITE_BACK
@@ -98,7 +99,9 @@ class Region:
     def policy(self) -> Policy:
         """How the level 1 data cache treats it. Shared memory is not cached (TRM 5.2.4)."""
         kind, shared, bits = self.rasr >> 19 & 7, self.rasr >> 18 & 1, self.rasr >> 16 & 3
-        if shared or kind in (2, 3):
+        if kind == 2 or (kind == 0 and bits < 2):
+            return Policy.DEVICE
+        if shared or kind == 3:
             return Policy.NONCACHEABLE
         if kind >> 2:
             return INNER[bits]

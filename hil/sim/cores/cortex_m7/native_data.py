@@ -48,7 +48,7 @@ _I_CACHED_RAM, _I_THROUGH = int(Ints.CACHED_RAM), int(Ints.WRITE_THROUGH)
 _I_DCACHE_MISSES, _I_BACKS = int(Ints.DCACHE_MISSES), int(Ints.DCACHE_WRITE_BACKS)
 _I_POLICIES, _I_PORT = int(Ints.POLICIES), int(Ints.LOAD_FUNCTION)
 _ALLOCATING, _WRITE_BACK = int(Policy.ALLOCATING), int(Policy.WRITE_BACK)
-_NONCACHEABLE = int(Policy.NONCACHEABLE)
+_NONCACHEABLE, _DEVICE = int(Policy.NONCACHEABLE), int(Policy.DEVICE)
 _I_PROFILE, _I_PROFILE_BLOCK = int(Ints.PROFILE), int(Ints.PROFILE_BLOCK)
 _I_REGISTERS, _I_READ_BATCH = int(Ints.REGISTERS), int(Ints.READ_BATCH_FUNCTION)
 _I_NUMBERS, _I_PLACES = int(Ints.BATCH_NUMBERS), int(Ints.BATCH_PLACES)
@@ -112,7 +112,7 @@ def _policy(ints, address):  # type: ignore[no-untyped-def]
 @njit
 def _load_cycles(ints, floats, cache, line, in_flash, policy):  # type: ignore[no-untyped-def]
     """Cycles the core waits for a load from behind the AXI bus."""
-    if not ints[_I_DCACHE_ON] or policy == _NONCACHEABLE:
+    if not ints[_I_DCACHE_ON] or policy >= _NONCACHEABLE:
         if not in_flash:
             floats[_F_PENDING] += floats[_F_ACCESS_J]
             return floats[_F_RAM_LOAD]
@@ -158,6 +158,17 @@ def _is_cached(ints, address):  # type: ignore[no-untyped-def]
     """The address is behind the AXI bus."""
     in_flash = FLASH_AXI <= address < FLASH_AXI + FLASH_BYTES
     return in_flash or ints[_I_CACHED_RAM] <= address < RAM + RAM_BYTES
+
+
+@njit(inline="always")
+def _is_device(ints, address):  # type: ignore[no-untyped-def]
+    """A region of the MPU makes this memory Device or Strongly-ordered. The alignment of accesses
+    is checked by that in DTCM too (TRM 5.8.1, DDI 0489F)."""
+    if ints[_I_POLICIES] == 0:
+        return False
+    in_ram = RAM <= address < RAM + RAM_BYTES
+    in_flash = FLASH_AXI <= address < FLASH_AXI + FLASH_BYTES
+    return (in_ram or in_flash) and _policy(ints, address) == _DEVICE
 
 
 @njit(inline="always")
@@ -282,11 +293,15 @@ def _execute(ints, engine, address):  # type: ignore[no-untyped-def]
     if table[row + _R_INDEX] >= 0:
         target += types.int64(registers[table[row + _R_INDEX]]) << table[row + _R_SHIFT]
     target &= WORD
-    if target & table[row + _R_ALIGNED]:
+    size = table[row + _R_SIZE]
+    faults = target & table[row + _R_ALIGNED] != 0
+    if not faults and target & (size - 1):  # unaligned: an exception in device memory only
+        faults = _is_device(ints, target)
+    if faults:
         ints[_I_MISALIGNED], ints[_I_MISALIGNED_ADDRESS] = 1, target
         call_stop(ints[_I_STOP], engine)  # type: ignore[call-arg]
         return
-    size, accesses = table[row + _R_SIZE], table[row + _R_ACCESSES]
+    accesses = table[row + _R_ACCESSES]
     stores = table[row + _R_STORES]
     if accesses == 1 and size <= WORD_BYTES and (target & (WORD_BYTES - 1)) + size > WORD_BYTES:
         _charge_unaligned(ints, stores)

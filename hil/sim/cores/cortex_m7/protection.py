@@ -257,7 +257,7 @@ class Protection:
         if memory.writable:
             wanted = Policy.WRITE_THROUGH if through else Policy.ALLOCATING
             return not data_on or region.policy == wanted
-        return not (data_on or code_on) or region.policy != Policy.NONCACHEABLE
+        return not (data_on or code_on) or region.policy < Policy.NONCACHEABLE
 
     def _first_place(self, memory: MemoryRegion, region: Region) -> int | None:
         """Where ``region`` decides about ``memory`` behind the caches; None: nowhere."""
