@@ -173,6 +173,7 @@ class KeithleyDmm6500(ScpiMeter):
             self._options.supply_v,
             overload=beyond,
             lost_samples=merged.lost_samples,
+            sample_interval_s=merged.sample_interval_s,
             edge_uncertainty_s=merged.edge_uncertainty_s,
             edge_gap_s=merged.edge_gap_s,
         )
@@ -201,7 +202,8 @@ class KeithleyDmm6500(ScpiMeter):
         seconds, fraction = self._link.numbers(f'TRAC:DATA? 1,1,"{name}",SEC,FRAC', 2)
         self._link.send("FORM REAL")
         current_a, relative_s = self._columns(name, count)
-        return (seconds, fraction), Readings(relative_s, current_a)
+        # Relative to what, the manual leaves open: to be told from the first reading's own.
+        return (seconds, fraction), Readings(relative_s - relative_s[0], current_a)
 
     def _give_up(self) -> None:
         self._stop()
@@ -305,7 +307,7 @@ class KeithleyDmm6500(ScpiMeter):
         return int(self._link.number(f'TRAC:ACT? "{name}"'))
 
     def _columns(self, name: str, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Currents of all readings, and their times since the first."""
+        """Currents of all readings, and their relative times."""
         pieces = [np.zeros((0, 2))]
         for first in range(1, count + 1, PIECE_READINGS):
             last = min(first + PIECE_READINGS - 1, count)

@@ -20,6 +20,7 @@ from hil.measure.energy import PlannedWindow, measure_windows
 from hil.rig.meter_options import KeithleyDmm6500Options
 from hil.rig.meters.keithley_dmm6500 import KeithleyDmm6500
 from hil.sim.instruments import make_instrument
+from hil.sim.instruments.reading_buffer import ReadingBuffer
 from hil.sim.instruments.server import InstrumentServer
 
 REAL = os.environ.get("HIL_METER_KIND") == "keithley_dmm6500"
@@ -168,6 +169,23 @@ def test_energies_whatever_a_switch_and_an_edge_take(
             assert sample.energy_uj == pytest.approx(true_uj, abs=limit_uj + 1e-4 * true_uj)
             assert sample.base_power_w == pytest.approx(0.033, abs=1e-4)
             assert abs(sample.clock_ratio - 1) <= 2 * (switch_s + 60e-6) / WINDOW_S
+
+
+@needs_simulator
+def test_times_relative_to_something_else_than_a_buffers_first_reading(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both since the run began: the buffers' times would be shifted by that twice."""
+    own = ReadingBuffer.column
+
+    def column(buffer: ReadingBuffer, element: str) -> np.ndarray:
+        return own(buffer, element) + (buffer.times_s[0] if element == "REL" else 0.0)
+
+    monkeypatch.setattr(ReadingBuffer, "column", column)
+    with bench(gain=1.0, offset=0.0) as meter:
+        for sample in measured(meter):
+            limit_uj = sample.edge_limit_uj + sample.edge_uncertainty_uj
+            assert sample.energy_uj == pytest.approx(0.2 * WINDOW_S * 1e6, abs=limit_uj + 0.2)
 
 
 @needs_simulator

@@ -59,6 +59,42 @@ class TestByHand:
         assert merged.lost_samples == 3 + 2 and len(merged.marker) == 7
         assert merged.edge_gap_s == 0
 
+    def test_a_hole_behind_the_first_reading_in_the_new_buffer(self) -> None:
+        """That reading was under way at the edge, which lies anywhere up to the hole's end."""
+        merged = merge(readings(0, 1, 2, 9), readings(3, 7, 8), DT_S, 0.0)
+        assert merged.current_a.tolist() == [0, 1, 2, 3, 3, 3, 7, 7, 8, 9]
+        assert merged.lost_samples == 0 and merged.edge_gap_s == pytest.approx(3 * DT_S)
+        assert np.flatnonzero(merged.marker)[0] in (4, 5)  # the middle of samples 2 to 7
+        assert merged.edge_uncertainty_s == pytest.approx(2.5 * DT_S)
+
+    def test_holes_before_and_behind_it(self) -> None:
+        merged = merge(readings(0, 1, 2), readings(5, 8, 9), DT_S, 0.0)
+        assert merged.lost_samples == 0 and merged.edge_gap_s == pytest.approx(4 * DT_S)
+        assert merged.edge_uncertainty_s == pytest.approx(3 * DT_S)
+
+    @pytest.mark.parametrize("apart", [-0.4, 0.0, 0.4])
+    def test_one_input_is_not_read_twice_at_a_time(self, apart: float) -> None:
+        with pytest.raises(DataError, match="two buffers do not belong together: .* us apart"):
+            merge(readings(0, 1, 2), readings(2, 3, 4, at=apart), DT_S, 0.0)
+
+    @pytest.mark.parametrize("shift_s", [2e-4, -2e-4])
+    def test_a_buffer_that_is_shifted_against_the_other(self, shift_s: float) -> None:
+        low, high = readings(0, 1, 2, 9, 10, at=0.3), readings(4, 5, 6, 7)
+        shifted = Readings(high.times_s + shift_s, high.current_a)
+        with pytest.raises(DataError, match="two buffers do not belong together"):
+            merge(low, shifted, DT_S, 0.0)
+
+    @pytest.mark.parametrize("factor", [0.9985, 1.0015])
+    def test_the_interval_is_that_of_the_readings_own_times(self, factor: float) -> None:
+        low, high = readings(*range(500)), readings(*range(504, 900))
+        merged = merge(
+            Readings(low.times_s * factor, low.current_a),
+            Readings(high.times_s * factor, high.current_a),
+            DT_S, 0.0,
+        )  # fmt: skip
+        assert merged.sample_interval_s == pytest.approx(factor * DT_S, rel=1e-9)
+        assert len(merged.marker) == 900 and merged.edge_gap_s == pytest.approx(4 * DT_S * factor)
+
     def test_a_switch_too_long_to_be_one(self) -> None:
         most = round(LONGEST_SWITCH_S / DT_S)
         assert merge(readings(0), readings(most + 1), DT_S, 0.0).lost_samples == 0
@@ -84,9 +120,17 @@ class TestByHand:
 
 
 def taken(
-    edges_s: list[float], latency_s: float, switch_s: float, phase: float, end_s: float = 0.1
+    edges_s: list[float],
+    latency_s: float,
+    switch_s: float,
+    phase: float,
+    interval_s: float = DT_S,
+    straddling: bool = False,
 ) -> Merged:
-    """What a digitizer makes of 20 mA between the edges and 10 mA outside."""
+    """What a digitizer makes of 20 mA between the edges and 10 mA outside.
+
+    ``straddling``: a reading that is under way when the buffers change goes to the new one.
+    """
 
     def drawn_as(times_s: np.ndarray) -> np.ndarray:
         high = sum(
@@ -96,13 +140,16 @@ def taken(
         return 0.01 * (times_s + high)
 
     parts: list[list[np.ndarray]] = [[], []]
-    start_s = phase * DT_S
-    for number, stop_s in enumerate([*(edge_s + latency_s for edge_s in edges_s), end_s]):
-        parts[number % 2].append(np.arange(start_s, stop_s, DT_S))
-        start_s = stop_s + switch_s + phase * DT_S
+    start_s = phase * interval_s
+    for number, stop_s in enumerate([*(edge_s + latency_s for edge_s in edges_s), 0.1]):
+        part_s = start_s + np.arange(np.ceil((stop_s - start_s) / interval_s)) * interval_s
+        kept = len(part_s) - (straddling and number < len(edges_s))
+        parts[number % 2].append(part_s[:kept])
+        parts[1 - number % 2].append(part_s[kept:])
+        start_s = max(stop_s + switch_s + phase * interval_s, part_s[-1] + interval_s)
     low_s, high_s = (np.concatenate(part) for part in parts)
     low, high = (
-        Readings(times_s, (drawn_as(times_s + DT_S) - drawn_as(times_s)) / DT_S)
+        Readings(times_s, (drawn_as(times_s + interval_s) - drawn_as(times_s)) / interval_s)
         for times_s in (low_s, high_s)
     )
     return merge(low, high, DT_S, LIMIT_S)
@@ -110,7 +157,7 @@ def taken(
 
 def waveform(merged: Merged) -> Waveform:
     return Waveform(
-        0.0, DT_S, merged.current_a.astype(np.float32), merged.marker, SUPPLY_V, 0.1, False,
+        0.0, merged.sample_interval_s, merged.current_a.astype(np.float32), merged.marker, SUPPLY_V, 0.1, False,
         merged.lost_samples, "meter 7", Origin.MODELLED,
         edge_uncertainty_s=merged.edge_uncertainty_s, edge_gap_s=merged.edge_gap_s,
     )  # fmt: skip
@@ -125,6 +172,8 @@ def waveform(merged: Merged) -> Waveform:
     st.floats(0, LIMIT_S),
     st.floats(0, 5e-4),
     st.floats(0, 0.999),
+    st.floats(0.9985, 1.0015),
+    st.booleans(),
 )
 def test_energies_are_within_their_limits(
     before_s: float,
@@ -134,16 +183,19 @@ def test_energies_are_within_their_limits(
     latency_s: float,
     switch_s: float,
     phase: float,
+    rate: float,
+    straddling: bool,
 ) -> None:
     """Any latency up to the limit, any switch: edges, ratio and energies hold the truth."""
     lengths_s = [first_s, second_s]
     edges_s = np.cumsum([before_s, first_s, between_s, second_s]).tolist()
-    wave = waveform(taken(edges_s, latency_s, switch_s, phase))
+    wave = waveform(taken(edges_s, latency_s, switch_s, phase, DT_S * rate, straddling))
     cycles = [round(length_s * CLOCK_HZ) for length_s in lengths_s]
     found = find_windows(wave, 2)
-    known_s = 2 * (wave.edge_uncertainty_s + 0.5 * DT_S)
+    interval_s = wave.sample_interval_s
+    known_s = 2 * (wave.edge_uncertainty_s + 0.5 * interval_s)
     for window, length_s in zip(found, lengths_s, strict=True):
-        assert abs(window.samples * DT_S - length_s) <= known_s + 1e-9
+        assert abs(window.samples * interval_s - length_s) <= known_s + 1e-9
     ratio = clock_ratio(wave, cycles, CLOCK_HZ)
     assert abs(ratio.ratio - 1) <= ratio.tolerance
     plans = [PlannedWindow(number, 1, count) for number, count in enumerate(cycles)]
