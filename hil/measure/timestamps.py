@@ -1,7 +1,8 @@
 """Windows between two timestamps of the EnergyRunner protocol: falling edges of a line idling high.
 
 Sources: docs/energyrunner.md; benchmark/runner of mlcommons/tiny, which takes the last two edges of
-an inference, since a board may give more of them before.
+an inference, however long the line stays low. Here a timestamp is a low of about the time for which
+a firmware holds it, and an inference has two: any other record shows something else.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from hil.core.waveform import Waveform
 
 # Samples a level must last; one sample is what crosstalk looks like.
 MIN_RUN = 2
+# Times the hold: a low that is shorter is a disturbance, a longer one no timestamp.
+LEAST_HOLD, MOST_HOLD = 0.5, 2.0
 
 
 @dataclass(frozen=True)
@@ -31,21 +34,18 @@ class TimestampWindow:
 
 
 def timestamp_window(waveform: Waveform, hold_s: float) -> TimestampWindow:
-    """The window between the last two timestamps, which hold the line low for ``hold_s``.
+    """The window between the two timestamps, which hold the line low for ``hold_s``.
 
     InstrumentError: lost or clipped samples, a meter that is blind around edges, a sample interval
-    that cannot show a timestamp or fewer than two timestamps.
+    that cannot show a timestamp, not two timestamps, a line that is held low otherwise, or a record
+    that may not show the last one.
     """
     _refuse_unusable(waveform, hold_s)
-    falls, lengths = _lows(waveform.marker)
-    falls = falls[lengths >= MIN_RUN]
-    if len(falls) < 2:
-        raise InstrumentError(
-            f"{waveform.meter}: {len(falls)} timestamps in {waveform.duration_s:.4g} s, an "
-            "inference has two; check the marker wire and its level, and that the firmware is the "
-            "one for energy mode, or acquire for longer"
-        )
-    start, stop = (int(fall) for fall in falls[-2:])
+    marker = _without_glitches(waveform.marker)
+    falls, lengths = _lows(marker)
+    lows_s = lengths * waveform.sample_interval_s
+    _refuse_other_lows(waveform, marker, lows_s, hold_s)
+    start, stop = falls[lows_s >= LEAST_HOLD * hold_s].tolist()
     power_w = waveform.power_w
     sample_uj = waveform.sample_interval_s * 1e6
     # The sample beside an edge tells what half a sample more or less would have drawn.
@@ -57,12 +57,48 @@ def timestamp_window(waveform: Waveform, hold_s: float) -> TimestampWindow:
     )
 
 
+def _without_glitches(marker: np.ndarray) -> np.ndarray:
+    """The marker with levels shorter than MIN_RUN at the level around them: highs, then lows."""
+    cleaned = marker.copy()
+    for level in (True, False):
+        borders = np.flatnonzero(cleaned[1:] != cleaned[:-1]) + 1
+        starts, ends = borders[:-1], borders[1:]
+        short = (ends - starts < MIN_RUN) & (cleaned[starts] == level)
+        for start, end in zip(starts[short], ends[short], strict=True):
+            cleaned[start:end] = not level
+    return cleaned
+
+
 def _lows(marker: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """First samples and lengths of the stretches behind a high one in which the marker is low."""
     falls = np.flatnonzero(marker[:-1] & ~marker[1:]) + 1
     rises = np.append(np.flatnonzero(~marker[:-1] & marker[1:]) + 1, len(marker))
     ends = rises[np.searchsorted(rises, falls)]
     return falls, ends - falls
+
+
+def _refuse_other_lows(
+    waveform: Waveform, marker: np.ndarray, lows_s: np.ndarray, hold_s: float
+) -> None:
+    """InstrumentError unless the line shows two timestamps and is high at the end."""
+    behind = round(hold_s / waveform.sample_interval_s) + 1
+    if not marker[-behind:].all():
+        raise InstrumentError(
+            f"{waveform.meter}: the line is not high for a timestamp's {hold_s * 1e6:g} us at the "
+            "end of the record, which may lack its end; acquire for longer"
+        )
+    if (lows_s > MOST_HOLD * hold_s).any():
+        raise InstrumentError(
+            f"{waveform.meter}: the line was low for {lows_s.max() * 1e6:.4g} us, a timestamp is "
+            f"{hold_s * 1e6:g} us; was the board reset, and is this firmware of energy mode?"
+        )
+    stamps = int(np.count_nonzero(lows_s >= LEAST_HOLD * hold_s))
+    if stamps != 2:
+        raise InstrumentError(
+            f"{waveform.meter}: {stamps} timestamps in {waveform.duration_s:.4g} s, an "
+            "inference has two; check the marker wire and its level, and that the firmware is the "
+            "one for energy mode, or acquire for longer"
+        )
 
 
 def _refuse_unusable(waveform: Waveform, hold_s: float) -> None:

@@ -42,19 +42,41 @@ def test_what_is_drawn_between_two_falls_and_the_holding_belongs_to_it() -> None
     assert found.edge_uncertainty_uj == pytest.approx(0.05 * SUPPLY_V * 10, rel=1e-6)
 
 
-def test_the_last_two_count() -> None:
-    """A board may give edges before: its own start, a warm-up."""
-    current = steps(0.01, 0.05, 100, 300)
-    assert timestamp_window(waveform([20, 60, 100, 300], current), 50e-6) == timestamp_window(
-        waveform([100, 300], current), 50e-6
-    )
+@pytest.mark.parametrize("dip", [slice(350, 351), slice(200, 202), slice(50, 52), slice(99, 100)])
+def test_a_dip_is_no_timestamp(dip: slice) -> None:
+    """Of 20 us within the window: it would otherwise begin there."""
+    noisy = waveform([100, 300], steps(0.01, 0.05, 100, 300))
+    noisy.marker[dip] = False
+    assert timestamp_window(noisy, 50e-6).duration_s == pytest.approx(200 * INTERVAL_S, rel=0.006)
 
 
-def test_a_glitch_is_no_timestamp() -> None:
-    current = steps(0.01, 0.05, 100, 300)
-    noisy = waveform([100, 300], current)
-    noisy.marker[350] = False
+@pytest.mark.parametrize("sample", [101, 102, 301, 302, 303])
+def test_a_high_sample_does_not_split_a_timestamp(sample: int) -> None:
+    noisy = waveform([100, 300], steps(0.01, 0.05, 100, 300))
+    noisy.marker[sample] = True
     assert timestamp_window(noisy, 50e-6).duration_s == pytest.approx(200 * INTERVAL_S)
+
+
+@pytest.mark.parametrize("interval_s", [5e-6, 12.5e-6, 25e-6])
+def test_timestamps_at_other_rates(interval_s: float) -> None:
+    seen = waveform(
+        [100, 300], steps(0.01, 0.05, 100, 300), round(50e-6 / interval_s),
+        sample_interval_s=interval_s,
+    )  # fmt: skip
+    assert timestamp_window(seen, 50e-6).duration_s == pytest.approx(200 * interval_s)
+
+
+@pytest.mark.parametrize("size", [302, 304, 305, 310])
+def test_a_record_that_ends_within_or_right_behind_the_closing_timestamp(size: int) -> None:
+    with pytest.raises(InstrumentError, match="not high for a timestamp's 50 us at the end"):
+        timestamp_window(waveform([100, 300], steps(0.01, 0.05, 100, 300, size)), 50e-6)
+
+
+def test_a_line_that_was_held_low_within_the_window() -> None:
+    reset = waveform([100, 300], steps(0.01, 0.05, 100, 300))
+    reset.marker[200:250] = False
+    with pytest.raises(InstrumentError, match="low for 500 us, a timestamp is 50 us; was the boa"):
+        timestamp_window(reset, 50e-6)
 
 
 def test_a_line_that_was_low_before_the_first_timestamp() -> None:
@@ -69,6 +91,7 @@ def test_a_line_that_was_low_before_the_first_timestamp() -> None:
     [
         ([], {}, "0 timestamps"),
         ([100], {}, "1 timestamps in 0.004 s"),
+        ([50, 100, 300], {}, "3 timestamps"),
         ([100, 300], {"lost_samples": 3}, "3 samples were lost"),
         ([100, 300], {"overload": True}, "range above 1 A"),
         ([100, 300], {"sample_interval_s": 1e-3}, "sample_rate_hz to 40000 or more"),
