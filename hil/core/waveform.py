@@ -20,10 +20,10 @@ from hil.core.errors import DataError
 from hil.core.provenance import Origin
 
 # Version of Waveform.to_bytes. 1: first; 2: with series_ohms; 3: with edge_uncertainty_s and
-# edge_gap_s.
-SCHEMA = 3
-READABLE = (1, 2, SCHEMA)
-_ARRAYS = ("current_a", "marker")
+# edge_gap_s; 4: with source_ohms and estimated.
+SCHEMA = 4
+READABLE = (1, 2, 3, SCHEMA)
+_ARRAYS = ("current_a", "marker", "estimated")
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +41,10 @@ class Waveform:
     ``edge_uncertainty_s``: beyond the half interval, every edge of the marker may lie so much
     earlier or later. ``edge_gap_s``: at an edge the current of up to so long a stretch was not
     measured; the samples in its place repeat the nearest measured one.
+
+    ``source_ohms``: by so much the voltage was seen to sag under the current; ``supply_v`` is then
+    the one without a load. ``estimated``: samples that the meter did not take as they are, by
+    their numbers, int64 in rising order.
     """
 
     t0_s: float
@@ -56,6 +60,8 @@ class Waveform:
     series_ohms: float = 0.0
     edge_uncertainty_s: float = 0.0
     edge_gap_s: float = 0.0
+    source_ohms: float = 0.0
+    estimated: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64), repr=False)
 
     def __post_init__(self) -> None:
         current, marker = self.current_a, self.marker
@@ -76,6 +82,13 @@ class Waveform:
                 f"{self.meter}: edges known to {self.edge_uncertainty_s} s with gaps of "
                 f"{self.edge_gap_s} s"
             )
+        if not 0 <= self.source_ohms < math.inf:
+            raise DataError(f"{self.meter}: a supply of {self.source_ohms} ohms")
+        places = np.concatenate(([-1], self.estimated, [len(current)]))
+        if self.estimated.dtype != np.int64 or (np.diff(places) <= 0).any():
+            raise DataError(
+                f"{self.meter}: estimated samples are not rising numbers (int64) below {len(self)}"
+            )
         if not np.isfinite(current).all():
             bad = int(np.flatnonzero(~np.isfinite(current))[0])
             raise DataError(f"{self.meter}: sample {bad} of {len(current)} is {current[bad]}")
@@ -91,14 +104,18 @@ class Waveform:
     @property
     def board_v(self) -> float:
         """Mean voltage at the board."""
-        drop_v = float(np.mean(self.current_a, dtype=np.float64)) * self.series_ohms
+        drop_v = float(np.mean(self.current_a, dtype=np.float64)) * self._drop_ohms
         return self.supply_v - drop_v if len(self) else self.supply_v
 
     @property
     def power_w(self) -> np.ndarray:
         """Average power of each sample in watts, float64."""
         current_a = self.current_a.astype(np.float64)
-        return current_a * (self.supply_v - current_a * self.series_ohms)
+        return current_a * (self.supply_v - current_a * self._drop_ohms)
+
+    @property
+    def _drop_ohms(self) -> float:
+        return self.source_ohms + self.series_ohms
 
     def to_bytes(self) -> bytes:
         """A compressed .npz for the run's attachments; the same waveform gives the same bytes."""
@@ -110,6 +127,7 @@ class Waveform:
             schema=SCHEMA,
             current_a=self.current_a,
             marker=np.packbits(self.marker),
+            estimated=self.estimated,
             **scalars,
         )
         return file.getvalue()
@@ -146,4 +164,6 @@ def _from_arrays(content: dict[str, np.ndarray]) -> Waveform:
         series_ohms=float(content.get("series_ohms", 0.0)),
         edge_uncertainty_s=float(content.get("edge_uncertainty_s", 0.0)),
         edge_gap_s=float(content.get("edge_gap_s", 0.0)),
+        source_ohms=float(content.get("source_ohms", 0.0)),
+        estimated=content.get("estimated", np.zeros(0, np.int64)),
     )

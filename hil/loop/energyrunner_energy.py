@@ -49,6 +49,7 @@ class EnergyWindow:
     duration_s: float
     energy_uj: float
     edge_uncertainty_uj: float
+    estimate_limit_uj: float = 0.0
 
     @property
     def energy_uj_per_inference(self) -> float:
@@ -122,8 +123,9 @@ def measure_energy(
             found = _window(device, image, iterations, first.duration_s / iterations)
             _check_duration(device, found, first, min_window_s)
         window = EnergyWindow(
-            image, iterations, found.duration_s, found.energy_uj, found.edge_uncertainty_uj
-        )
+            image, iterations, found.duration_s, found.energy_uj, found.edge_uncertainty_uj,
+            found.estimate_limit_uj,
+        )  # fmt: skip
         report(
             f"image {image}: {iterations} in {window.duration_s:.6g} s, "
             f"{window.energy_uj_per_inference:.4f} uJ each"

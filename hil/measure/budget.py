@@ -88,12 +88,15 @@ def relative_terms(size_uj: float, accuracy: MeterAccuracy, supply_v: float) -> 
 
 def edges_terms(repeats: Sequence[WindowEnergy]) -> list[Term]:
     """Edges fall anywhere within a sample, in each repeat anew. What a meter does not know around
-    them may err to the same side in all repeats."""
+    them, and what it puts in the place of samples, may err to the same side in all repeats."""
     squares = fmean(window.edge_uncertainty_uj**2 for window in repeats)
     limit_uj = math.sqrt(squares / len(repeats))
     terms = [uniform("edges", limit_uj, "place of the marker's edges within a sample")]
     if blind_uj := fmean(window.edge_limit_uj for window in repeats):
         terms.append(uniform("blind edges", blind_uj, "the meter does not see the marker's level"))
+    if estimated_uj := fmean(window.estimate_limit_uj for window in repeats):
+        note = "the meter's, in the place of samples"
+        terms.append(uniform("estimates", estimated_uj, note))
     return terms
 
 

@@ -21,6 +21,7 @@ from hil.core.errors import InstrumentError
 from hil.core.trial import WindowSample
 from hil.core.waveform import Waveform
 from hil.measure.clock import ClockRatio
+from hil.measure.estimates import estimate_limit_w
 from hil.measure.losses import Missing
 from hil.measure.windows import CLOCK_TOLERANCE, Window, find_windows, fit_duration
 
@@ -45,7 +46,7 @@ class WindowEnergy:
 
     ``edge_uncertainty_uj`` is how much it changes when the edges move within their slack;
     ``edge_limit_uj`` what it may be off, the same way in every repeat, because the meter is blind
-    around the edges.
+    around the edges, and ``estimate_limit_uj`` because some of its samples are estimates.
     """
 
     energy_uj: float
@@ -53,6 +54,7 @@ class WindowEnergy:
     edge_uncertainty_uj: float
     base_power_w: float
     edge_limit_uj: float = 0.0
+    estimate_limit_uj: float = 0.0
 
     @property
     def power_w(self) -> float:
@@ -79,6 +81,7 @@ def per_pass(window: WindowSample) -> WindowEnergy:
         window.edge_uncertainty_uj / passes,
         window.base_power_w,
         window.edge_limit_uj / passes,
+        window.estimate_limit_uj / passes,
     )
 
 
@@ -120,6 +123,7 @@ def _integrate(
         edge_uncertainty_uj=_edge_uncertainty_w(window, before, after) * sample_uj,
         base_power_w=float(np.median(quiet)),
         edge_limit_uj=_edge_limit_w(waveform, power, window, before, after) * sample_uj,
+        estimate_limit_uj=estimate_limit_w(power[first:end], window.estimated) * sample_uj,
     )
 
 
@@ -203,6 +207,8 @@ def measure_windows(
             lost_samples=waveform.lost_samples,
             lost_limit_uj=limit_uj,
             edge_limit_uj=energy.edge_limit_uj,
+            estimated_samples=window.estimated,
+            estimate_limit_uj=energy.estimate_limit_uj,
         )
         for plan, window, (energy, limit_uj) in zip(planned, windows, energies, strict=True)
     )

@@ -13,6 +13,7 @@ import numpy as np
 
 from hil.core.errors import InstrumentError
 from hil.core.waveform import Waveform
+from hil.measure.estimates import count_estimated, estimate_limit_w
 
 # Samples a level must last; one sample is what crosstalk looks like.
 MIN_RUN = 2
@@ -25,27 +26,31 @@ class TimestampWindow:
     """What was drawn between two falling edges.
 
     ``edge_uncertainty_uj`` is how much ``energy_uj`` changes when both edges move within the
-    samples that they lie between, half a sample either way.
+    samples that they lie between, half a sample either way; ``estimate_limit_uj`` how much it may
+    be off because some of the samples are the meter's estimates.
     """
 
     duration_s: float
     energy_uj: float
     edge_uncertainty_uj: float
+    estimate_limit_uj: float = 0.0
 
 
 def timestamp_window(waveform: Waveform, hold_s: float) -> TimestampWindow:
     """The window between the two timestamps, which hold the line low for ``hold_s``.
 
-    InstrumentError: lost or clipped samples, a meter that is blind around edges, a sample interval
+    InstrumentError: lost, clipped or estimated samples (too many of the last), a meter that is blind around edges, a sample interval
     that cannot show a timestamp, not two timestamps, a line that is held low otherwise, or a record
     that may not show the last one.
     """
     _refuse_unusable(waveform, hold_s)
-    marker = _without_glitches(waveform.marker)
+    longest = MOST_HOLD * hold_s / waveform.sample_interval_s
+    marker = _without_glitches(waveform.marker, longest)
     falls, lengths = _lows(marker)
     lows_s = lengths * waveform.sample_interval_s
     _refuse_other_lows(waveform, marker, lows_s, hold_s)
     start, stop = falls[lows_s >= LEAST_HOLD * hold_s].tolist()
+    estimated = count_estimated(waveform, start, stop, "the window")
     power_w = waveform.power_w
     sample_uj = waveform.sample_interval_s * 1e6
     # The sample beside an edge tells what half a sample more or less would have drawn.
@@ -54,18 +59,31 @@ def timestamp_window(waveform: Waveform, hold_s: float) -> TimestampWindow:
         duration_s=(stop - start) * waveform.sample_interval_s,
         energy_uj=float(power_w[start:stop].sum()) * sample_uj,
         edge_uncertainty_uj=float(beside_w) / 2 * sample_uj,
+        estimate_limit_uj=estimate_limit_w(power_w[start:stop], estimated) * sample_uj,
     )
 
 
-def _without_glitches(marker: np.ndarray) -> np.ndarray:
-    """The marker with levels shorter than MIN_RUN at the level around them: highs, then lows."""
+def _without_glitches(marker: np.ndarray, longest: float) -> np.ndarray:
+    """The marker without levels shorter than MIN_RUN: highs within a low, then lows.
+
+    A high between two timestamps is an inference, however short: a low that is longer than
+    ``longest`` samples without its highs keeps them.
+    """
+    bridged = _without_short(marker, True)
+    for fall, length in zip(*_lows(bridged), strict=True):
+        if length > longest:
+            bridged[fall : fall + length] = marker[fall : fall + length]
+    return _without_short(bridged, False)
+
+
+def _without_short(marker: np.ndarray, level: bool) -> np.ndarray:
+    """A copy in which no stretch of ``level`` is shorter than MIN_RUN, but at either end."""
     cleaned = marker.copy()
-    for level in (True, False):
-        borders = np.flatnonzero(cleaned[1:] != cleaned[:-1]) + 1
-        starts, ends = borders[:-1], borders[1:]
-        short = (ends - starts < MIN_RUN) & (cleaned[starts] == level)
-        for start, end in zip(starts[short], ends[short], strict=True):
-            cleaned[start:end] = not level
+    borders = np.flatnonzero(marker[1:] != marker[:-1]) + 1
+    starts, ends = borders[:-1], borders[1:]
+    short = (ends - starts < MIN_RUN) & (marker[starts] == level)
+    for start, end in zip(starts[short], ends[short], strict=True):
+        cleaned[start:end] = not level
     return cleaned
 
 

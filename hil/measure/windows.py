@@ -16,6 +16,7 @@ import numpy as np
 
 from hil.core.errors import InstrumentError
 from hil.core.waveform import Waveform
+from hil.measure.estimates import count_estimated
 
 # Samples a level must last. One sample is what crosstalk from a neighbouring pin looks like.
 MIN_RUN = 2
@@ -37,7 +38,8 @@ class Window:
     Samples ``first..end-1`` are high. ``start`` and ``stop`` are the edges as fractions of
     samples (sample i covers i..i+1), each known to ``slack`` samples either way. ``fitted``:
     their distance is the board's own count. ``blind``: so many samples more, either way, that the
-    meter does not know of each edge (Waveform.edge_uncertainty_s).
+    meter does not know of each edge (Waveform.edge_uncertainty_s). ``estimated``: how many of its
+    samples and border samples are the meter's estimates.
     """
 
     first: int
@@ -47,6 +49,7 @@ class Window:
     slack: float = 0.5
     fitted: bool = False
     blind: float = 0.0
+    estimated: int = 0
 
     @property
     def samples(self) -> float:
@@ -102,7 +105,12 @@ def find_windows(
     )
     _refuse_blind(waveform, windows)
     _refuse_overload(waveform, windows)
-    return windows
+    return tuple(_with_estimated(waveform, *numbered) for numbered in enumerate(windows))
+
+
+def _with_estimated(waveform: Waveform, number: int, window: Window) -> Window:
+    first, end = window.first - window.border, window.end + window.border
+    return replace(window, estimated=count_estimated(waveform, first, end, f"window {number}"))
 
 
 def _level_runs(marker: np.ndarray, min_run: int) -> tuple[np.ndarray, np.ndarray]:

@@ -18,20 +18,20 @@ class Ppk2Options:
 
     ``supply_v``: in mode "source" what the kit puts out, in mode "ampere" what feeds the board,
     as measured by hand (the kit cannot tell it). ``marker``: the logic input, D0 to D7.
-    ``spike_filter``: "vendor" replaces samples after a change of range by a rolling average, as
-    nRF Connect does; "none" keeps what the converter gave.
+    ``spike_filter``: "settled" replaces the three samples after a change of range by the one behind
+    them and tells them as estimates; "none" keeps what the converter gave, spikes and all.
     """
 
     supply_v: float
     mode: str = "source"
     marker: int = 0
-    spike_filter: str = "vendor"
+    spike_filter: str = "settled"
 
     def __post_init__(self) -> None:
         _between("supply_v", self.supply_v, 0.8, 5.0)
         _one_of("mode", self.mode, ("source", "ampere"))
         _between("marker", self.marker, 0, 7)
-        _one_of("spike_filter", self.spike_filter, ("vendor", "none"))
+        _one_of("spike_filter", self.spike_filter, ("settled", "none"))
 
 
 @dataclass(frozen=True)

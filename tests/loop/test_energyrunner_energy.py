@@ -102,7 +102,9 @@ def test_a_window_that_is_not_as_long_as_its_inferences_counts_for_nothing() -> 
         measure_energy(device(board), report=quiet)
 
 
-@pytest.mark.parametrize(("at", "factor"), [(2, 0.015), (2, 0.85), (2, 1.5), (4, 0.985), (4, 1.015)])
+@pytest.mark.parametrize(
+    ("at", "factor"), [(2, 0.015), (2, 0.85), (2, 1.5), (4, 0.985), (4, 1.015)]
+)
 def test_windows_that_others_do_not_confirm(at: int, factor: float) -> None:
     """Two timestamps need not be an inference's: the closing one may lie behind the record's end
     and another one in front. A single inference comes first, then one window an image."""

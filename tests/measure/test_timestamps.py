@@ -57,6 +57,11 @@ def test_a_high_sample_does_not_split_a_timestamp(sample: int) -> None:
     assert timestamp_window(noisy, 50e-6).duration_s == pytest.approx(200 * INTERVAL_S)
 
 
+def test_an_inference_of_one_sample() -> None:
+    seen = waveform([100, 106], steps(0.01, 0.05, 100, 106))
+    assert timestamp_window(seen, 50e-6).duration_s == pytest.approx(6 * INTERVAL_S)
+
+
 @pytest.mark.parametrize("interval_s", [5e-6, 12.5e-6, 25e-6])
 def test_timestamps_at_other_rates(interval_s: float) -> None:
     seen = waveform(
@@ -100,3 +105,14 @@ def test_a_line_that_was_low_before_the_first_timestamp() -> None:
 def test_what_cannot_be_used(falls: list[int], other: dict[str, object], says: str) -> None:
     with pytest.raises(InstrumentError, match=says):
         timestamp_window(waveform(falls, steps(0.01, 0.05, 100, 300), **other), 50e-6)
+
+
+def test_estimates_of_the_meter_are_in_the_limit() -> None:
+    seen = waveform(
+        [100, 300], steps(0.01, 0.05, 120, 300), estimated=np.array([99, 120, 121, 122, 300])
+    )
+    found = timestamp_window(seen, 50e-6)
+    assert found.estimate_limit_uj == pytest.approx(3 * 0.04 * SUPPLY_V * 10, rel=1e-6)
+    many = waveform([100, 300], steps(0.01, 0.05, 100, 300), estimated=np.arange(150, 171))
+    with pytest.raises(InstrumentError, match="21 of the 200 samples of the window are estimates"):
+        timestamp_window(many, 50e-6)

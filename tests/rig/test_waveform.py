@@ -39,6 +39,7 @@ def waveform(samples: int = 11) -> Waveform:
 def test_bytes_bring_it_back(current: np.ndarray) -> None:
     marker = np.arange(len(current)) % 2 == 1
     first = replace(waveform(), current_a=current, marker=marker, edge_gap_s=3e-5)
+    first = replace(first, source_ohms=0.25, estimated=np.flatnonzero(marker))
     again = Waveform.from_bytes(first.to_bytes())
     for field in fields(Waveform):
         assert np.array_equal(getattr(again, field.name), getattr(first, field.name)), field.name
@@ -53,22 +54,29 @@ def test_power_and_duration() -> None:
     behind_a_shunt = replace(made, series_ohms=2.0)
     assert behind_a_shunt.power_w[-1] == pytest.approx(0.1 * (3.3 - 0.2))
     assert behind_a_shunt.board_v == pytest.approx(3.3 - 0.05 * 2.0)  # 50 mA on average
+    sagging = replace(behind_a_shunt, source_ohms=1.0)
+    assert sagging.power_w[-1] == pytest.approx(0.1 * (3.3 - 0.3))
+    assert sagging.board_v == pytest.approx(3.3 - 0.05 * 3.0)
 
 
-LATER = ("series_ohms", "edge_uncertainty_s", "edge_gap_s")  # fields that older schemas lack
+# Fields that older schemas lack.
+LATER = ("series_ohms", "edge_uncertainty_s", "edge_gap_s", "source_ohms", "estimated")
 
 
-@pytest.mark.parametrize(("schema", "missing"), [(1, LATER), (2, LATER[1:])])
+@pytest.mark.parametrize(("schema", "missing"), [(1, LATER), (2, LATER[1:]), (3, LATER[3:])])
 def test_older_schemas_are_still_read(schema: int, missing: tuple[str, ...]) -> None:
-    made = replace(waveform(), series_ohms=2.0, edge_uncertainty_s=1e-5, edge_gap_s=2e-5)
+    made = replace(
+        waveform(), series_ohms=2.0, edge_uncertainty_s=1e-5, edge_gap_s=2e-5, source_ohms=0.5,
+        estimated=np.array([3, 4]),
+    )  # fmt: skip
     content = {f.name: getattr(made, f.name) for f in fields(Waveform) if f.name not in missing}
     content |= {"origin": "measured", "marker": np.packbits(content["marker"]), "schema": schema}
     file = io.BytesIO()
     np.savez(file, **content)
     again = Waveform.from_bytes(file.getvalue())
-    assert {name: getattr(again, name) for name in LATER} == {
-        name: 0.0 if name in missing else getattr(made, name) for name in LATER
-    }
+    for name in LATER:
+        expected = getattr(waveform() if name in missing else made, name)
+        assert np.array_equal(getattr(again, name), expected), name
 
 
 @pytest.mark.parametrize(
@@ -81,6 +89,10 @@ def test_older_schemas_are_still_read(schema: int, missing: tuple[str, ...]) -> 
         ({"sample_interval_s": float("nan")}, "interval of nan"),
         ({"edge_uncertainty_s": -1e-6}, "edges known to -1e-06 s"),
         ({"edge_gap_s": float("inf")}, "gaps of inf s"),
+        ({"source_ohms": -0.1}, "a supply of -0.1 ohms"),
+        ({"estimated": np.array([3, 3])}, "estimated samples are not rising"),
+        ({"estimated": np.array([11])}, "estimated samples are not .* below 11"),
+        ({"estimated": np.array([3.0])}, "estimated samples are not .*int64"),
         ({"current_a": np.full(11, np.nan, np.float32)}, "sample 0 of 11 is nan"),
     ],
 )
@@ -99,5 +111,5 @@ def test_damaged_bytes(cut: int) -> None:
 def test_other_archives() -> None:
     file = io.BytesIO()
     np.savez(file, a=1)
-    with pytest.raises(DataError, match="not a waveform of schema 3, it holds: a"):
+    with pytest.raises(DataError, match="not a waveform of schema 4, it holds: a"):
         Waveform.from_bytes(file.getvalue())

@@ -39,6 +39,7 @@ DUT_POWER_ON = bytes([0x0C, 1])
 POWER_MODES = {"ampere": bytes([0x11, 1]), "source": bytes([0x11, 2])}
 
 RANGES = 5
+SPIKE_SAMPLES = 3
 LSB_V = 1.8 / 163840
 _LINE = re.compile(r"^\s*([A-Za-z]+[0-4]?)\s*:\s*(\S+)\s*$", re.MULTILINE)
 
@@ -99,35 +100,23 @@ def ranges_of(words: np.ndarray) -> np.ndarray:
     return np.minimum((words >> 14) & 7, RANGES - 1).astype(np.intp)
 
 
-def spike_filtered(current_a: np.ndarray, ranges: np.ndarray) -> tuple[np.ndarray, int]:
-    """The vendor's filter: the current, and how many samples of it are estimates.
+def settled(current_a: np.ndarray, ranges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The current without the spikes of changed ranges, and the numbers of the estimated samples.
 
-    A change of range makes a spike, so the first three samples in a new range are replaced by a
-    rolling average (weight 0.18, in range 4 0.06). The first two of range 4 are kept out of the
-    average itself.
+    A change of range makes a spike, so the first SPIKE_SAMPLES in a new range are not believed, as
+    in Nordic's app. Each is replaced by the first one behind them (the app's rolling average holds
+    much of the power before the change). Where the range changes again before there is one, they
+    stay as they are: nothing better is known, and their height must not be forgotten.
     """
-    changes = np.flatnonzero(np.diff(ranges))
-    if len(changes) == 0:
-        return current_a, 0
+    changes = np.flatnonzero(np.diff(ranges)) + 1
+    ends = np.append(changes[1:], len(ranges))
+    behind = changes + SPIKE_SAMPLES
+    known = behind < ends
     out = current_a.copy()
-    average = average4 = float(current_a[0])
-    previous, left, since_change, replaced = int(ranges[0]), 0, 0, 0
-    for n, (value, k) in enumerate(zip(current_a.tolist(), ranges.tolist(), strict=True)):
-        before, before4 = average, average4
-        average += 0.18 * (value - average)
-        average4 += 0.06 * (value - average4)
-        if k != previous:
-            left, since_change = 3, 0
-        elif left:
-            since_change += 1
-        if left:
-            if k == RANGES - 1 and since_change < 2:
-                average, average4 = before, before4
-            out[n] = average4 if k == RANGES - 1 else average
-            left -= 1
-            replaced += 1
-        previous = k
-    return out, replaced
+    for offset in range(SPIKE_SAMPLES):
+        out[changes[known] + offset] = current_a[behind[known]]
+    places = changes[:, None] + np.arange(SPIKE_SAMPLES)
+    return out, places[places < ends[:, None]].astype(np.int64)
 
 
 @dataclass
@@ -175,7 +164,7 @@ class WordRecording:
 
 
 class Ppk2(StreamMeter):
-    """The kit. ``estimated_samples`` of the last acquisition were replaced by the spike filter."""
+    """The kit. What its spike filter replaces is told as the waveform's ``estimated`` samples."""
 
     model = UsbModel("PPK2", 0x1915, 0xC00A, interface="1")
     baud = 115200  # of no consequence on USB
@@ -186,7 +175,6 @@ class Ppk2(StreamMeter):
         self, resource: str, timeout_s: float, slowdown: float, options: Ppk2Options
     ) -> None:
         self.options = options
-        self.estimated_samples = 0
         self._recording = WordRecording(0)
         super().__init__(resource, timeout_s, slowdown)
 
@@ -223,9 +211,9 @@ class Ppk2(StreamMeter):
                 "use another cable or hub"
             )
         current_a = self._calibration.current_a(words, self.options.supply_v)
-        self.estimated_samples = 0
-        if self.options.spike_filter == "vendor":
-            current_a, self.estimated_samples = spike_filtered(current_a, ranges_of(words))
+        estimated = np.zeros(0, np.int64)
+        if self.options.spike_filter == "settled":
+            current_a, estimated = settled(current_a, ranges_of(words))
         clipped = np.clip(current_a, -RANGE_A, RANGE_A)
         return Waveform(
             t0_s=0.0,  # the kit has no clock of its own; each start is its zero
@@ -238,4 +226,5 @@ class Ppk2(StreamMeter):
             lost_samples=lost,
             meter=self.identity,
             origin=self.origin,
+            estimated=estimated,
         )

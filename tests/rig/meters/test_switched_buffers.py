@@ -74,7 +74,7 @@ class TestByHand:
 
     @pytest.mark.parametrize("apart", [-0.4, 0.0, 0.4])
     def test_one_input_is_not_read_twice_at_a_time(self, apart: float) -> None:
-        with pytest.raises(DataError, match="two buffers do not belong together: .* us apart"):
+        with pytest.raises(DataError, match=r"two buffers do not belong together: .* us apart"):
             merge(readings(0, 1, 2), readings(2, 3, 4, at=apart), DT_S, 0.0)
 
     @pytest.mark.parametrize("shift_s", [2e-4, -2e-4])
@@ -157,8 +157,8 @@ def taken(
 
 def waveform(merged: Merged) -> Waveform:
     return Waveform(
-        0.0, merged.sample_interval_s, merged.current_a.astype(np.float32), merged.marker, SUPPLY_V, 0.1, False,
-        merged.lost_samples, "meter 7", Origin.MODELLED,
+        0.0, merged.sample_interval_s, merged.current_a.astype(np.float32), merged.marker,
+        SUPPLY_V, 0.1, False, merged.lost_samples, "meter 7", Origin.MODELLED,
         edge_uncertainty_s=merged.edge_uncertainty_s, edge_gap_s=merged.edge_gap_s,
     )  # fmt: skip
 

@@ -35,7 +35,7 @@ def load(folder: Path, kind: str, options: str) -> Rig:
 
 def test_each_kind_has_its_own(tmp_path: Path) -> None:
     rig = load(tmp_path, "ppk2", '[meter.options]\nsupply_v = 3\nmode = "ampere"')
-    assert rig.meter.options == Ppk2Options(3.0, "ampere", 0, "vendor")
+    assert rig.meter.options == Ppk2Options(3.0, "ampere", 0, "settled")
     rig = load(tmp_path, "lpm01a", "[meter.options]\nsupply_v = 1.8")
     assert rig.meter.options == Lpm01aOptions(1.8, "none")
     assert load(tmp_path, "joulescope", "").meter.options == JoulescopeOptions(0, 3.3)

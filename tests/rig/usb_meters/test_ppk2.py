@@ -17,12 +17,13 @@ from hil.rig import recovery
 from hil.rig.meter_options import Ppk2Options
 from hil.rig.meters import usb_serial
 from hil.rig.meters.ppk2 import (
+    SPIKE_SAMPLES,
     Calibration,
     Ppk2,
     WordRecording,
     ranges_of,
     regulator_set,
-    spike_filtered,
+    settled,
 )
 from hil.sim.instruments.power_trace import PowerTrace
 from hil.sim.instruments.ppk2 import Ppk2Simulator
@@ -84,23 +85,25 @@ class TestProtocol:
     def test_the_voltage_command(self, supply_v: float, command: str) -> None:
         assert regulator_set(supply_v).hex() == command
 
-    def test_the_vendors_filter_by_hand(self) -> None:
-        current = np.array([10.0, 10.0, 100.0, 20.0, 20.0, 20.0, 20.0])
-        out, replaced = spike_filtered(current, np.array([2, 2, 3, 3, 3, 3, 3]))
-        # 0.18 * 100 + 0.82 * 10 = 26.2, then towards 20.
-        assert out.tolist() == pytest.approx([10, 10, 26.2, 25.084, 24.16888, 20, 20])
-        assert replaced == 3
+    def test_three_samples_in_a_new_range_are_taken_for_the_fourth(self) -> None:
+        current = np.array([10.0, 10.0, 100.0, 20.0, 21.0, 22.0, 20.0])
+        out, estimated = settled(current, np.array([2, 2, 3, 3, 3, 3, 3]))
+        assert out.tolist() == [10, 10, 22, 22, 22, 22, 20]
+        assert estimated.tolist() == [2, 3, 4] and estimated.dtype == np.int64
 
-    def test_the_vendors_filter_into_range_4(self) -> None:
-        current = np.array([10.0, 10.0, 100.0, 50.0, 50.0, 50.0])
-        out, _ = spike_filtered(current, np.array([3, 3, 4, 4, 4, 4]))
-        # Two samples stay out of the average; the third counts: 0.06 * 50 + 0.94 * 10 = 12.4.
-        assert out.tolist() == pytest.approx([10, 10, 10, 10, 12.4, 50])
+    def test_a_range_that_is_left_before_it_has_settled(self) -> None:
+        """Its readings are all that is known of it: an estimate of 10 would be none."""
+        current = np.array([10.0, 90.0, 80.0, 80.0, 30.0, 10.0, 10.0, 11.0, 10.0])
+        out, estimated = settled(current, np.array([2, 3, 3, 3, 2, 2, 2, 2, 2]))
+        assert out.tolist() == [10, 90, 80, 80, 11, 11, 11, 11, 10]
+        assert estimated.tolist() == [1, 2, 3, 4, 5, 6]
+        out, estimated = settled(current[:4], np.array([2, 3, 4, 4]))  # and where the record ends
+        assert np.array_equal(out, current[:4]) and estimated.tolist() == [1, 2, 3]
 
     def test_without_a_change_of_range_nothing_is_estimated(self) -> None:
         current = np.arange(5.0)
-        out, replaced = spike_filtered(current, np.full(5, 2))
-        assert np.array_equal(out, current) and replaced == 0
+        out, estimated = settled(current, np.full(5, 2))
+        assert np.array_equal(out, current) and len(estimated) == 0
 
 
 class TestCounter:
@@ -193,7 +196,7 @@ class TestOnAPty:
         for start_s, end_s, current_a in steps:
             inside = waveform.current_a[round(start_s * 1e5) + 2 : round(end_s * 1e5) - 2]
             assert np.mean(inside) == pytest.approx(current_a, rel=4e-3)
-        assert meter.estimated_samples == 0
+        assert len(waveform.estimated) == 0
         meter.close()
         server.close()
 
@@ -201,10 +204,24 @@ class TestOnAPty:
         kit.spike = 5.0
         meter.arm(0.03)
         filtered = meter.read()
-        assert meter.estimated_samples == 3 * 2  # one window: into another range and back
+        assert len(filtered.estimated) == 3 * 2  # one window: into another range and back
         meter.options = Ppk2Options(SUPPLY_V, spike_filter="none")
         meter.arm(0.03)
         assert meter.read().current_a[5:].max() > 0.1 > filtered.current_a.max()
+
+    def test_estimates_are_in_the_windows_and_their_limits(
+        self, kit: Ppk2Simulator, meter: Ppk2
+    ) -> None:
+        kit.spike = 0.5
+        meter.arm(0.05)
+        windows = measure_windows(meter.read(), plans(), 1e8, 0)
+        for window, (start_s, end_s, current_a) in zip(windows, WINDOWS, strict=True):
+            # Those of the new range, and of the old one again what is a border sample.
+            assert window.estimated_samples == SPIKE_SAMPLES + 1
+            limit_uj = window.estimated_samples * SUPPLY_V * (current_a - IDLE_A) * 10
+            assert window.estimate_limit_uj == pytest.approx(limit_uj, rel=0.02)
+            true_uj = SUPPLY_V * current_a * (end_s - start_s) * 1e6
+            assert window.energy_uj == pytest.approx(true_uj, rel=3e-3)
 
     def test_lost_samples_are_told(self, kit: Ppk2Simulator, meter: Ppk2) -> None:
         kit.lose(10)
