@@ -39,9 +39,9 @@ class TimestampWindow:
 def timestamp_window(waveform: Waveform, hold_s: float) -> TimestampWindow:
     """The window between the two timestamps, which hold the line low for ``hold_s``.
 
-    InstrumentError: lost, clipped or estimated samples (too many of the last), a meter that is blind around edges, a sample interval
-    that cannot show a timestamp, not two timestamps, a line that is held low otherwise, or a record
-    that may not show the last one.
+    InstrumentError: lost or clipped samples, too many estimated ones, a meter that is blind around
+    edges, a sample interval that cannot show a timestamp, not two timestamps, a line that is held
+    low otherwise, or a record that may not show the last one.
     """
     _refuse_unusable(waveform, hold_s)
     longest = MOST_HOLD * hold_s / waveform.sample_interval_s

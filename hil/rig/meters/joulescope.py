@@ -28,6 +28,7 @@ from hil.core.provenance import Origin
 from hil.core.waveform import Waveform
 from hil.rig.meter import Acquisition, acquire
 from hil.rig.meter_options import JoulescopeOptions
+from hil.rig.meters.supply_fit import fit_supply
 
 ID_RATE_HZ = 2_000_000
 POLL_S = 0.02
@@ -284,18 +285,23 @@ class Joulescope:
 
     def _waveform(self, current: np.ndarray, voltage: np.ndarray, marker: np.ndarray) -> Waveform:
         shape = (self._points, self._group)
-        amperes = current.reshape(shape).mean(axis=1, dtype=np.float64)
+        amperes, volts, watts = (
+            values.reshape(shape).mean(axis=1, dtype=np.float64)
+            for values in (current, voltage, current.astype(np.float64) * voltage)
+        )
         levels = marker.reshape(self._points, -1)
         levels = levels[:, levels.shape[1] // 2]  # at the middle of each interval
         good = np.isfinite(amperes) & np.isfinite(levels)
         clipped = np.clip(amperes[good], -self.range_a, self.range_a)
+        supply = fit_supply(amperes[good], volts[good], watts[good])
         with self._talking("samples"):
             return Waveform(
                 t0_s=0.0,  # sample ids count from the start of the streams
                 sample_interval_s=self.sample_interval_s,
                 current_a=clipped.astype(np.float32),
                 marker=levels[good] > 0.5,
-                supply_v=_supply_v(current, voltage),
+                supply_v=supply.open_v,
+                source_ohms=supply.ohms,
                 range_a=self.range_a,
                 overload=bool((np.abs(amperes[good]) >= self.range_a).any()),
                 lost_samples=int(np.count_nonzero(~good)),
@@ -386,12 +392,3 @@ class Joulescope:
                 f"{self.resource}: {what}: {error}; check the cable and that no other program "
                 "uses it"
             ) from error
-
-
-def _supply_v(current: np.ndarray, voltage: np.ndarray) -> float:
-    """The voltage weighted by the charge, so that voltage times charge is the energy drawn."""
-    good = np.isfinite(current) & np.isfinite(voltage)
-    charge = float(current[good].sum(dtype=np.float64))
-    if charge <= 0.0:
-        return float(voltage[good].mean(dtype=np.float64)) if good.any() else math.nan
-    return float(np.dot(current[good].astype(np.float64), voltage[good])) / charge

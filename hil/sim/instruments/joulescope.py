@@ -57,6 +57,7 @@ class SimulatedLibrary:
         self.is_open = False
         self.finalized = False
         self.mute = False
+        self.source_ohms = 0.0  # by which the voltage sags under the current
         self.gone = False  # unplugged: every call fails
         self._model = path.split("/")[1]
         self._jump: tuple[str, int, int] | None = None
@@ -200,7 +201,8 @@ class SimulatedLibrary:
         if self._started == math.inf:  # all of this comes before the trace
             start_s = -1.0 - count * interval_s
         if signal == "s/v":
-            return np.full(count, self.trace.supply_v, np.float32)
+            sag_v = self.source_ohms * self.trace.current_a(start_s, interval_s, count)
+            return (self.trace.supply_v - sag_v).astype(np.float32)
         if signal == "s/i":
             current = self.trace.current_a(start_s, interval_s, count)
             current = np.minimum(current, self._most_a).astype(np.float32)

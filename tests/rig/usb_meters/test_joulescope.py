@@ -135,6 +135,24 @@ def test_the_profile_comes_back(library: SimulatedLibrary) -> None:
     meter.close()
 
 
+def test_a_supply_that_sags_under_the_load(js220: SimulatedLibrary) -> None:
+    """Half an ohm: with one voltage the smaller window would read 0.3 % too little."""
+    js220.source_ohms = 0.5
+    meter = opened(js220)
+    meter.configure(100_000, 0.1)
+    waveform = acquired(meter, js220, 0.053)
+    assert waveform.source_ohms == pytest.approx(0.5, rel=1e-3)
+    assert waveform.supply_v == pytest.approx(SUPPLY_V, rel=1e-5)
+    plans = [PlannedWindow(0, 1, round((b - a) * 1e8)) for a, b, _ in WINDOWS]
+    for window, (start_s, end_s, current_a) in zip(
+        measure_windows(waveform, plans, 1e8, 0), WINDOWS, strict=True
+    ):
+        true_uj = (SUPPLY_V - 0.5 * current_a) * current_a * (end_s - start_s) * 1e6
+        assert window.energy_uj == pytest.approx(true_uj, rel=1e-4)
+        assert window.base_power_w == pytest.approx((SUPPLY_V - 1e-3) * IDLE_A, rel=1e-4)
+    meter.close()
+
+
 def test_the_fastest_rate(library: SimulatedLibrary) -> None:
     meter = opened(library, marker=1, io_v=3.3)
     meter.configure(1_000_000, 0.1)
