@@ -1,4 +1,4 @@
-"""The line of a supply under load: by hand, the record's energy kept, and where there is no line."""
+"""The line of a supply under load: by hand, the record's energy kept, and where there is none."""
 
 from __future__ import annotations
 
