@@ -181,7 +181,9 @@ def _check_first(
 def _check_duration(
     device: Device, found: TimestampWindow, first: TimestampWindow, least_s: float
 ) -> None:
-    if found.duration_s < least_s or abs(found.duration_s / first.duration_s - 1) > SPEED_TOLERANCE:
+    # Each end is known to a sample, of which a timestamp has two or more.
+    most_off_s = SPEED_TOLERANCE * first.duration_s + HOLD_S
+    if found.duration_s < least_s or abs(found.duration_s - first.duration_s) > most_off_s:
         raise InstrumentError(
             f"{device.provenance.meter}: a window lasted {found.duration_s:.6g} s by the marker, "
             f"the first one with as many inferences {first.duration_s:.6g} s, and {least_s:g} s is "
