@@ -25,6 +25,7 @@ def gdb(
     ] = "",
 ) -> None:
     """Load an ELF into a simulated chip and let a debugger run it; ends with its connection."""
+    from hil.sim.compiling import told_of_compiling
     from hil.sim.gdb.server import serve_elf
 
     def write(data: bytes) -> None:
@@ -34,7 +35,8 @@ def gdb(
     def ready(number: int) -> None:
         print(f"{board}: waiting for a debugger at 127.0.0.1:{number}", flush=True)
 
-    serve_elf(elf, board, port, wait_seconds, write, ready, data_cache)
+    with told_of_compiling(lambda text: print(text, file=sys.stderr, flush=True)):
+        serve_elf(elf, board, port, wait_seconds, write, ready, data_cache)
 
 
 def register_gdb(sim_app: typer.Typer) -> None:

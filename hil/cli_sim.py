@@ -62,14 +62,15 @@ def sim_run(
 ) -> None:
     """Run any ELF on a simulated chip; prints its UART output, cycles and how it ended.
 
-    The exit status is the firmware's own exit code, 125 after a fault, 0 when it waits for input
-    or a limit has stopped it. A profile changes no cycle count, nor does a trace, but for the
+    The exit status is the firmware's own exit code, 125 after a fault, 124 after a deadlock (it
+    waits, nothing is due, it receives no byte), 0 when it waits for input or a limit has stopped it. A profile changes no cycle count, nor does a trace, but for the
     STM32F7's with --data-cache average: it cuts long blocks, which may move a count a little.
     """
     import shutil
 
     from hil.core.elf import load_segments
     from hil.sim.chip import TraceWindow
+    from hil.sim.compiling import told_of_compiling
     from hil.sim.profile import Functions
     from hil.sim.runner import Limits, run_elf
     from hil.sim.trace import trace_lines
@@ -92,7 +93,8 @@ def sim_run(
             None if trace_inside is None else _span(functions, trace_inside, elf),
         )
     limits = Limits(max_ms / 1e3, max_cycles)
-    ended = run_elf(elf, board, write, limits, profile, window, data_cache, core_v)
+    with told_of_compiling(lambda text: print(text, file=sys.stderr, flush=True)):
+        ended = run_elf(elf, board, write, limits, profile, window, data_cache, core_v)
     if trace is not None:
         _write_trace(trace, trace_lines(ended.trace))
     for line in [*ended.lines(), *ended.fault_lines(functions)]:

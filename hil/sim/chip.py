@@ -107,6 +107,10 @@ class Chip(Protocol):
         """The first core's clock now, in Hz."""
 
     @property
+    def listening(self) -> bool:
+        """Whether a console byte would be received; a chip that is WAITING without is stuck."""
+
+    @property
     def fault(self) -> Fault | None:
         """The fault behind ``Stop.FAULT``."""
 

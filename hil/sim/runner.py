@@ -1,7 +1,7 @@
 """Run any ELF on a virtual chip without a bench: ``hil sim run FILE.elf --board gap8``.
 
 The console's output goes out as it comes. There is no input: a firmware that waits for a byte
-is at its end here. The ELF need not know of this bench: one that never ends is stopped when its
+is at its end here, and one that waits without receiving is in a deadlock. The ELF need not know of this bench: one that never ends is stopped when its
 time or cycles are over, and the report says where its cores were. ``profile`` counts cycles by
 address, a ``window`` keeps a trace.
 """
@@ -23,7 +23,12 @@ from hil.sim.profile import CoreClassCycles, Functions, ProfiledChip, legend, ta
 from hil.sim.trace import TracedChip, TracedInstruction
 
 SLICE_S = 0.002
-EXIT_FAULT = 125  # no firmware's own exit code is that high by convention
+# No firmware's own exit code is that high by convention.
+EXIT_DEADLOCK, EXIT_FAULT = 124, 125
+DEADLOCK = (
+    "deadlock: the firmware waits, nothing is due that could wake it, and it receives no console "
+    "byte"
+)
 HOT_LOOPS = 3  # a core class
 # What a chip calls the cycles of its first core's clock.
 CLOCK_COUNTERS = ("cycles", "fc_clock_cycles")
@@ -58,6 +63,7 @@ class RunReport:
     counters: dict[str, int]
     timing_model: str
     limits: Limits
+    deadlocked: bool = False
     positions: tuple[str, ...] = ()
     profile: tuple[CoreClassCycles, ...] = ()
     trace: tuple[TracedInstruction, ...] = ()
@@ -65,9 +71,11 @@ class RunReport:
 
     @property
     def status(self) -> int:
-        """For a shell: the firmware's exit code, 125 for a fault, 0 for waiting or time over."""
+        """For a shell: the firmware's exit code, 125 for a fault, 124 for a deadlock, else 0."""
         if self.stop is Stop.FAULT:
             return EXIT_FAULT
+        if self.deadlocked:
+            return EXIT_DEADLOCK
         return self.exit_code or 0
 
     def lines(self) -> list[str]:
@@ -78,9 +86,10 @@ class RunReport:
             Stop.EXITED: f"exit code {self.exit_code}",
             Stop.FAULT: f"fault: {self.fault}",
         }
+        end = DEADLOCK if self.deadlocked else ends[self.stop]
         counts = [f"{name}: {value:,}" for name, value in self.counters.items()]
         return [
-            f"{self.board}: {ends[self.stop]}",
+            f"{self.board}: {end}",
             *(f"  {place}" for place in self.positions),
             *counts,
             f"simulated: {self.time_s:.6f} s in {self.wall_s:.2f} s",
@@ -175,6 +184,7 @@ def run_chip(
         counters={name: int(value) for name, value in chip.counters().items()},
         timing_model=getattr(chip, "timing_model", "not stated by the chip"),
         limits=limits,
+        deadlocked=stop is Stop.WAITING and not chip.listening,
         positions=positions,
         profile=chip.profile() if profile and isinstance(chip, ProfiledChip) else (),
         trace=tuple(chip.trace()) if trace and isinstance(chip, TracedChip) else (),

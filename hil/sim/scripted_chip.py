@@ -206,6 +206,10 @@ class ScriptedChip:
         return self._time_s
 
     @property
+    def listening(self) -> bool:
+        return True
+
+    @property
     def fault(self) -> Fault | None:
         return self._fault
 

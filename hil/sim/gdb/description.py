@@ -18,6 +18,7 @@ def target_xml(chip: Debugger) -> bytes:
         '<!DOCTYPE target SYSTEM "gdb-target.dtd">',
         '<target version="1.0">',
         f"<architecture>{chip.architecture}</architecture>",
+        "<osabi>none</osabi>",  # else GDB takes RISC-V for Linux, which it steps by itself
     ]
     numbered = enumerate(chip.registers)
     for feature, members in groupby(numbered, lambda member: member[1].feature):

@@ -3,7 +3,8 @@
 All-stop mode; a core is a thread, numbered from 1. The chip is held from ``attach`` on and runs
 from a continue packet until a breakpoint, a fault, an exit, or the client's interrupt. What the
 stub does not know is answered with the empty packet, as the protocol asks; what it cannot do,
-with ``E.`` and the reason.
+with ``E.`` and the reason. That is no answer to a read of memory unless the client has announced
+``error-message+`` (GDB does from version 16 on): else E01, and ``monitor why`` tells the reason.
 
 Stop signals: 5 breakpoint, step or reset; 2 interrupt; 11 fault (the reason goes out as console
 text before it); an exit of the firmware is W with its code.
@@ -25,6 +26,7 @@ SIGINT, SIGTRAP, SIGSEGV = 2, 5, 11
 HELP = (
     "monitor reset [halt]   reset the chip; it stays stopped until it is continued\n"
     "monitor halt           nothing to do: the chip is stopped whenever this can be asked\n"
+    "monitor why            why the last thing that was refused was refused\n"
 )
 
 
@@ -45,6 +47,8 @@ class Stub:
     def _reset_session(self) -> None:
         self._acknowledge = True
         self._last = b""
+        self._takes_reasons = False
+        self._refusal = "nothing has been refused"
         self._selected = 0  # core of g, G, p, P
         self._breakpoints: set[int] = set()
         self._decoder.drop()
@@ -113,10 +117,16 @@ class Stub:
         try:
             answer = self._answer(data)
         except (SimulationError, TargetError) as error:
-            answer = _error(str(error))
+            answer = self._refuse(data, str(error))
         except (ValueError, IndexError, UnicodeDecodeError):
-            answer = _error(f"malformed packet {data[:20]!r}")
+            answer = self._refuse(data, f"malformed packet {data[:20]!r}")
         return b"" if answer is None else self._reply(answer)
+
+    def _refuse(self, data: bytes, reason: str) -> bytes:
+        self._refusal = reason
+        if data[:1] == b"m" and not self._takes_reasons:
+            return b"E01"
+        return _error(reason)
 
     def _reply(self, data: bytes) -> bytes:
         self._last = frame(data)
@@ -132,10 +142,12 @@ class Stub:
         known = _BY_LETTER.get(data[:1])
         return b"" if known is None else known(self, data[1:])
 
-    def _supported(self, _text: bytes) -> bytes:
+    def _supported(self, text: bytes) -> bytes:
+        self._takes_reasons = b"error-message+" in text[1:].split(b";")
         return (
             b"PacketSize=%x;QStartNoAckMode+;qXfer:features:read+;qXfer:memory-map:read+;"
-            b"swbreak+;hwbreak+;vContSupported+" % PACKET_BYTES
+            b"swbreak+;hwbreak+;vContSupported+;"
+            b"error-message+" % PACKET_BYTES
         )
 
     def _no_ack(self, _text: bytes) -> bytes:
@@ -393,7 +405,9 @@ class Stub:
             return b"OK"
         if words == ["halt"]:
             return b"OK"
-        said = HELP if words == ["help"] else f"no command {' '.join(words)!r}\n{HELP}"
+        said = {"help": HELP, "why": f"{self._refusal}\n"}.get(
+            " ".join(words), f"no command {' '.join(words)!r}\n{HELP}"
+        )
         return said.encode().hex().encode()
 
     def _detach(self, _text: bytes) -> bytes:

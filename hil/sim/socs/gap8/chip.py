@@ -317,6 +317,11 @@ class Gap8:
         return self._bus.supply.volts
 
     @property
+    def listening(self) -> bool:
+        """See :class:`hil.sim.chip.Chip`: a receive is queued and the receiver is on."""
+        return self._bus.uart.listening
+
+    @property
     def fault(self) -> Fault | None:
         """The fault behind ``Stop.FAULT``."""
         return self._fault

@@ -35,6 +35,7 @@ _ABI = (
     *(f"s{n}" for n in range(2, 12)), "t3", "t4", "t5", "t6",
 )  # fmt: skip
 _POINTERS = {"ra": "code_ptr", "sp": "data_ptr", "gp": "data_ptr", "tp": "data_ptr"}
+_PERIPHERALS = 0x00100000  # bytes of the addresses beside a core, as in access.py
 _MODES = {L.HELD: "held", L.RUNNING: "running", L.SLEEPING: "asleep"}
 
 _memory_word = access.memory_word.py_func
@@ -54,9 +55,13 @@ class Gap8Debugger:
     program_in_ram = True
     pc_number = len(_ABI)
     regions = (
+        Region(0, L.FC_TCDM_BYTES, "ram"),  # the FC's own view of its memory
+        Region(0x00200000, _PERIPHERALS, "ram"),  # and of its peripherals
         Region(L.L1_BASE, L.L1_BYTES, "ram"),
-        Region(0x1A000000, 0x00400000, "ram"),  # peripherals
+        Region(access.CLUSTER_PERIPHERALS, _PERIPHERALS, "ram"),
+        Region(0x1A000000, 0x00400000, "ram"),  # peripherals of the SoC
         Region(L.FC_TCDM_BASE, L.FC_TCDM_BYTES, "ram"),
+        Region(access.FC_PERIPHERALS, _PERIPHERALS, "ram"),
         Region(L.L2_BASE, L.L2_BYTES, "ram"),
     )
 

@@ -378,6 +378,12 @@ class Stm32F7:
         return self._timeline.clock_hz
 
     @property
+    def listening(self) -> bool:
+        """See :class:`hil.sim.chip.Chip`: the receiver is on; its interrupt too, asleep."""
+        console = self._parts.console
+        return console.listening and (console.receive_interrupt_enabled or not self._asleep)
+
+    @property
     def fault(self) -> Fault | None:
         """The fault behind ``Stop.FAULT``."""
         return self._core.fault

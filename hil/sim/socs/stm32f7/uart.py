@@ -122,7 +122,7 @@ class Usart:
     def feed(self, data: bytes) -> None:
         """Bytes start on the RX wire now, behind those already on it."""
         frame_s = self.byte_s
-        if frame_s is None or not self._receiving() or self._half_duplex:
+        if frame_s is None or not self.listening:
             self.counts.lost_unready += len(data)
             return
         at_s = max(self._timeline.now_s, self._wire_free_s)
@@ -150,6 +150,16 @@ class Usart:
     def next_arrival_s(self) -> float | None:
         """When the next byte on the RX wire arrives."""
         return self._arriving[0][0] if self._arriving else None
+
+    @property
+    def listening(self) -> bool:
+        """A byte on the RX wire would be received."""
+        return self._receiving() and self.byte_s is not None and not self._half_duplex
+
+    @property
+    def receive_interrupt_enabled(self) -> bool:
+        """A received byte raises the interrupt line."""
+        return self._file.bit("CR1", RXNEIE)
 
     @property
     def interrupt_enabled(self) -> bool:

@@ -64,6 +64,11 @@ class Uart:
         """Whether a byte is on either wire."""
         return bool(self._rx_wire) or self._tx_wire_free_fs > self._machine.now_fs
 
+    @property
+    def listening(self) -> bool:
+        """Whether a byte that arrives would be stored."""
+        return bool(self._setup & SETUP_RX and self._rx)
+
     def feed(self, data: bytes) -> None:
         """Bytes start to arrive now, back to back."""
         if not self._setup & SETUP_RX:
@@ -85,7 +90,7 @@ class Uart:
 
     def _arrive(self) -> None:
         _, value = self._rx_wire.popleft()
-        if not self._setup & SETUP_RX or not self._rx:
+        if not self.listening:
             self.lost += 1
             return
         transfer = self._rx[0]
