@@ -63,8 +63,9 @@ def sim_run(
     """Run any ELF on a simulated chip; prints its UART output, cycles and how it ended.
 
     The exit status is the firmware's own exit code, 125 after a fault, 124 after a deadlock (it
-    waits, nothing is due, it receives no byte), 0 when it waits for input or a limit has stopped it. A profile changes no cycle count, nor does a trace, but for the
-    STM32F7's with --data-cache average: it cuts long blocks, which may move a count a little.
+    waits, nothing is due, it receives no byte), 0 when it waits for input or a limit has stopped
+    it. A profile changes no cycle count, nor does a trace, but for the STM32F7's with --data-cache
+    average: it cuts long blocks, which may move a count a little.
     """
     import shutil
 

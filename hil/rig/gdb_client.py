@@ -77,7 +77,8 @@ class GdbClient:
             raise
 
     def _greet(self) -> None:
-        features = self.ask(b"qSupported:swbreak+;hwbreak+;error-message+", may_refuse=True).split(b";")
+        offered = b"qSupported:swbreak+;hwbreak+;error-message+"
+        features = self.ask(offered, may_refuse=True).split(b";")
         sizes = [f[len(b"PacketSize=") :] for f in features if f.startswith(b"PacketSize=")]
         self.packet_bytes = int(sizes[0], 16) if sizes else DEFAULT_PACKET_BYTES
         self._has_map = b"qXfer:memory-map:read+" in features

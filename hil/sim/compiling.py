@@ -10,7 +10,7 @@ TOLD = "compiling the simulator; this takes about a minute, once"
 
 @contextmanager
 def told_of_compiling(tell: Callable[[str], object]) -> Iterator[None]:
-    """``tell`` gets TOLD when numba first compiles something here; code from its cache is silent."""
+    """``tell`` gets TOLD when numba first compiles something; code from its cache is silent."""
     from numba.core import event
 
     class Once(event.Listener):  # type: ignore[misc]

@@ -1,9 +1,9 @@
 """Run any ELF on a virtual chip without a bench: ``hil sim run FILE.elf --board gap8``.
 
 The console's output goes out as it comes. There is no input: a firmware that waits for a byte
-is at its end here, and one that waits without receiving is in a deadlock. The ELF need not know of this bench: one that never ends is stopped when its
-time or cycles are over, and the report says where its cores were. ``profile`` counts cycles by
-address, a ``window`` keeps a trace.
+is at its end here, and one that waits without receiving is in a deadlock. The ELF need not know
+of this bench: one that never ends is stopped when its time or cycles are over, and the report says
+where its cores were. ``profile`` counts cycles by address, a ``window`` keeps a trace.
 """
 
 from __future__ import annotations

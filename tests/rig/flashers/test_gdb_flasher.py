@@ -27,8 +27,9 @@ from hil.sim.socs.stm32f7 import Stm32F746
 
 from .elf import CODE, write_elf
 
+SUPPORTED = b"qSupported:swbreak+;hwbreak+;error-message+"
 GREETING = {
-    b"qSupported:swbreak+;hwbreak+": b"PacketSize=40",
+    SUPPORTED: b"PacketSize=40",
     b"qGDBServerVersion": b"",
     b"?": b"S05",
 }
@@ -137,7 +138,7 @@ class TestClient:
             if asked.startswith(b"qXfer"):
                 return b"+" + answer(asked)
             greeting = {**GREETING, b"p10": b"78563412", b"p11": b"xx"}
-            greeting[b"qSupported:swbreak+;hwbreak+"] += b";qXfer:features:read+"
+            greeting[SUPPORTED] += b";qXfer:features:read+"
             return b"+" + packet(greeting.get(asked, b""))
 
         with scripted(told) as server:
@@ -321,6 +322,12 @@ class TestOnTheVirtualChip:
         chip.power(False)
         with pytest.raises(UnreachableError, match=r"refused .*no power"):
             GdbFlasher(server, False, 30.0).flash(firmware)
+
+    def test_why_memory_cannot_be_read(self, served: tuple[PoweredChip, str]) -> None:
+        client = GdbClient(served[1], 30.0)
+        with pytest.raises(FlashError, match=r"refused b'm40023801,2': .*0x40023801"):
+            client.read_memory(0x40023801, 2)
+        client.close()
 
     def test_a_ram_image_cannot_be_started_before_it_was_loaded(self) -> None:
         with pytest.raises(FlashError, match="runs from RAM"):

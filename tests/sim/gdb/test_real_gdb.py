@@ -9,6 +9,8 @@ import subprocess
 import threading
 
 import pytest
+from gap8_program import assemble
+from xpulp_assembler import translate
 
 import boards
 from codegen.build import build
@@ -19,10 +21,9 @@ from hil.nn.random_layers import random_network
 from hil.sim.gdb.server import serve_elf
 
 GDB = shutil.which("gdb-multiarch")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(GDB is None, reason="gdb-multiarch is not installed (apt-get install it)"),
-]
+pytestmark = pytest.mark.skipif(
+    GDB is None, reason="gdb-multiarch is not installed (apt-get install it)"
+)
 LOOKS = {
     # command, what GDB must print
     "stm32f746": [
@@ -51,6 +52,33 @@ def image(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return load_segments(firmware.elf)
 
 
+# A loop of four turns, its last instruction at ``loop_end``; then a return from machine mode.
+STEPS = """
+fc_main:
+    li a1, 0
+    li t3, 4
+    lp.setup x0, t3, 12
+loop_start:
+    addi a1, a1, 1
+    nop
+loop_end:
+    nop
+    la t0, returned
+    csrw 0x341, t0
+leave:
+    mret
+    li a1, 99
+returned:
+    la t0, word
+    sw a1, 0(t0)
+    li a0, 0
+    j exit_program
+pe_main: j pe_main
+    .balign 4
+word: .word 0
+"""
+
+
 def debug(image: ElfImage, board: str, commands: list[str]) -> tuple[str, bytes]:
     """What GDB printed for ``commands``, and the firmware's console."""
     ready: queue.Queue[int] = queue.Queue()
@@ -71,6 +99,58 @@ def debug(image: ElfImage, board: str, commands: list[str]) -> tuple[str, bytes]
     return done.stdout, bytes(console)
 
 
+@pytest.fixture(scope="module")
+def steps(tmp_path_factory: pytest.TempPathFactory) -> ElfImage:
+    return load_segments(assemble(tmp_path_factory.mktemp("steps"), translate(STEPS)))
+
+
+def test_steps_at_a_loop_end_and_at_mret(steps: ElfImage) -> None:
+    """One instruction each, as the chip goes: GDB does not know where these two lead."""
+    said, _ = debug(
+        steps,
+        "gap8",
+        [
+            "break *loop_end",
+            "continue",
+            "delete",
+            "stepi",
+            'printf "looped %d, turn %d\\n", $pc == &loop_start, $a1',
+            "stepi",
+            'printf "next turn %d\\n", $a1',
+            "tbreak *leave",
+            "continue",
+            "stepi",
+            'printf "returned %d, turn %d\\n", $pc == &returned, $a1',
+            "kill",
+        ],
+    )
+    for expected in ("looped 1, turn 1", "next turn 2", "returned 1, turn 4"):
+        assert expected in said, said
+
+
+def test_devices_reasons_and_software_watchpoints(steps: ElfImage) -> None:
+    said, _ = debug(
+        steps,
+        "gap8",
+        [
+            'printf "FC timer %x\\n", *(int *)0x1b200400',
+            'printf "cluster timer %x\\n", *(int *)0x10200400',
+            "set can-use-hw-watchpoints 0",
+            "watch *(int *)&word",
+            "continue",
+            "delete",
+            "kill",
+        ],
+    )
+    assert "FC timer 0" in said and "cluster timer 0" in said, said
+    assert "Old value = 0" in said and "New value = 4" in said, said
+    # A command that fails ends GDB's batch.
+    said, _ = debug(steps, "gap8", ["output *(int *)0x1a102200", "monitor why", "kill"])
+    assert "Cannot access memory at address 0x1a102200" in said, said
+    assert "uDMA UART access while its uDMA clock" in said, said
+
+
+@pytest.mark.slow
 def test_a_session(image: ElfImage) -> None:
     board = "gap8" if image.machine == "EM_RISCV" else "stm32f746"
     entry, main = image.entry & ~1, image.symbol("main") & ~1

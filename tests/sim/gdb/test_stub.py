@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -62,9 +63,25 @@ class TestFraming:
         ],
     )  # fmt: skip
     def test_what_cannot_be_done_is_refused_with_a_reason(self, arm: Client, packet: bytes) -> None:
+        arm.ask(b"qSupported:error-message+")
         answer = arm.ask(packet)
         assert answer.startswith(b"E.") and len(answer) > 8
         assert arm.ask(b"?") == STOPPED
+
+    def test_a_refused_read_of_memory_has_its_reason_where_the_client_can_take_it(
+        self, arm: Client
+    ) -> None:
+        """GDB manual, "Standard Replies": no E.text to m without error-message+."""
+
+        def why() -> str:
+            return bytes.fromhex(arm.ask(b"qRcmd," + b"why".hex().encode()).decode()).decode()
+
+        assert why() == "nothing has been refused\n"
+        arm.ask(b"qSupported:swbreak+;no-error-message+")
+        assert arm.ask(b"m60000000,4") == b"E01" and "0x60000000" in why()
+        assert arm.ask(b"P99=0000").startswith(b"E.") and "no register" in why()
+        assert b"error-message+" in arm.ask(b"qSupported:swbreak+;error-message+").split(b";")
+        assert b"0x60000000" in arm.ask(b"m60000000,4")
 
     @pytest.mark.parametrize("packet", [b"Z2,20000000,4", b"z3,20000000,4", b"vRun", b"Hx1"])
     def test_what_is_unknown_is_answered_empty(self, arm: Client, packet: bytes) -> None:
@@ -77,13 +94,15 @@ class TestDescription:
         assert root.findtext("architecture") == "arm"
         names = [reg.get("name") for reg in root.iter("reg")]
         assert names[:17] == [*(f"r{n}" for n in range(13)), "sp", "lr", "pc", "xpsr"]
-        assert root[1].get("name") == "org.gnu.gdb.arm.m-profile"
+        assert root[2].get("name") == "org.gnu.gdb.arm.m-profile"
         total = sum(int(reg.get("bitsize", 0)) for reg in root.iter("reg")) // 8
         assert len(arm.ask(b"g")) == 2 * total
 
     def test_riscv_registers(self, riscv: Client) -> None:
         root = document(riscv, b"features:read:target.xml")
         assert root.findtext("architecture") == "riscv:rv32"
+        assert [child.tag for child in root][:2] == ["architecture", "osabi"]  # as in the DTD
+        assert root.findtext("osabi") == "none"
         names = [reg.get("name") for reg in root.iter("reg")]
         assert names[0] == "zero" and names[A0] == "a0" and names[RISCV_PC] == "pc"
 
@@ -102,6 +121,21 @@ class TestDescription:
             (0x08000000, 0x20000, 0x8000), (0x08020000, 0x20000, 0x20000),
             (0x08040000, 0xC0000, 0x40000),
         ]  # fmt: skip
+
+    def test_every_device_of_gap8_is_in_the_memory_map(self, riscv: Client) -> None:
+        """GDB asks only for addresses that are in it. Bases: archi/chips/gap of the GAP SDK."""
+        map_ = document(riscv, b"memory-map:read:")
+        spans = [
+            (int(m.get("start", ""), 0), int(m.get("length", ""), 0)) for m in map_.iter("memory")
+        ]
+        spans.sort()
+        assert all(a + size <= b for (a, size), (b, _) in pairwise(spans))
+        cluster_timer, hwce, fc_timer, soc_fifo = 0x10200400, 0x10201000, 0x1B200400, 0x1B200F00
+        fc_timer_beside_it, uart, fc_memory_at_0 = 0x00200400, 0x1A102200, 0x00000010
+        for device in (cluster_timer, hwce, fc_timer, soc_fifo, fc_timer_beside_it, uart,
+                       fc_memory_at_0):  # fmt: skip
+            assert any(start <= device < start + size for start, size in spans), hex(device)
+        assert riscv.ask(b"m%x,4" % fc_timer_beside_it) == riscv.ask(b"m%x,4" % fc_timer)
 
     def test_documents_come_in_pieces(self, arm: Client) -> None:
         whole = arm.ask(b"qXfer:features:read:target.xml:0,3000")
@@ -133,7 +167,7 @@ class TestMemory:
         assert int.from_bytes(value, "little") & 0xFF == 0x83
         assert arm.ask(b"M40023830,4:20000000") == b"OK"  # RCC_AHB1ENR: GPIOF
         assert arm.ask(b"m40023830,4") == b"20000000"
-        assert arm.ask(b"m40023801,2").startswith(b"E.")
+        assert arm.ask(b"m40023801,2") == b"E01"
 
     def test_flash_is_erased_by_sectors_and_written_once(self, arm: Client) -> None:
         assert arm.ask(b"M8000000,1:00").startswith(b"E.")
