@@ -57,13 +57,16 @@ class Measured:
         return found
 
     def segment_uj(self, first: int, end: int) -> Interval | None:
-        """Device microjoules of layers ``first..end-1``; None if one has no energy."""
+        """Device microjoules of layers ``first..end-1`` with what the meter may be wrong.
+
+        None if one has no energy.
+        """
         return self._segment(first, end, energy=True)
 
     def _segment(self, first: int, end: int, energy: bool) -> Interval | None:
         key = (first, end, energy)
         if key not in self._segments:
-            of = segments.segment_energy_uj if energy else segments.segment_latency_s
+            of = segments.trusted_energy_uj if energy else segments.segment_latency_s
             self._segments[key] = of(self.table, first, end)
         return self._segments[key]
 

@@ -66,6 +66,11 @@ class Interval:
         """How far the interval reaches over the median."""
         return self.hi - self.median
 
+    def at_least(self, half: float) -> Interval:
+        """No narrower than ``half`` to either side; n and confidence stay those of the samples."""
+        lo, hi = min(self.lo, self.median - half), max(self.hi, self.median + half)
+        return Interval(self.median, lo, hi, self.n, self.confidence)
+
     def scaled(self, factor: float) -> Interval:
         """Every bound times ``factor`` >= 0, as for a change of unit."""
         if factor < 0:

@@ -128,7 +128,8 @@ class WindowSample:
     voltage (0 in older journals). ``clock_ratio`` is the meter's clock to the board's, from
     ``clock_windows`` windows of the same acquisition; 0 of them: not estimated. ``lost_samples``
     were lost in the acquisition and accepted; the energy may be off by ``lost_limit_uj`` for it.
-    ``edge_limit_uj``: by what it may be off because the meter is blind around the edges;
+    ``edge_limit_uj``: by what it may be off, the same way in every repeat, because the meter is
+    blind around the edges, they bounce, the clocks drift or the current comes late;
     ``estimate_limit_uj``: because ``estimated_samples`` of the window are the meter's estimates.
     """
 

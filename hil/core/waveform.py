@@ -3,7 +3,8 @@
 Sample ``i`` covers the time from ``t0_s + i * sample_interval_s`` to the start of the next one.
 Its current is the average over that time and its marker is the pin's level at the middle of it,
 so an edge between two samples of different level lies half an interval around the border of
-the two, and energies need no correction for a delay between the channels. A meter that knows its
+the two. A current that comes late, by a delay between the channels or capacitance in the supply, is
+in it as it was seen: hil.measure.settling judges it. A meter that knows its
 edges less well than that says so in ``edge_uncertainty_s`` and ``edge_gap_s``.
 """
 

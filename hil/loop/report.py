@@ -32,7 +32,7 @@ from hil.loop.recorded import (
 )
 from hil.loop.workloads import label
 from hil.measure.reconcile import Reconciliation, reconcile
-from hil.measure.segments import prefix_energy_uj, segment_cycles
+from hil.measure.segments import prefix_energy_uj, segment_cycles, trusted_energy_uj
 from hil.measure.table import cost_table
 from hil.measure.windows import find_windows
 from hil.nn.network_file import load_network
@@ -88,9 +88,9 @@ def _board(run: Run, network: Network, table: CostTable) -> page.BoardReport:
         title=facts["title"],
         provenance=table.provenance,
         elf_sha256=facts["elf_sha256"],
-        layers=tuple(_layer(network, row) for row in table.rows),
+        layers=tuple(_layer(network, table, row) for row in table.rows),
         network_cycles=table.network_cycles,
-        network_energy_uj=table.network_energy_uj,
+        network_energy_uj=_network_energy(table),
         network_budget=table.network_budget,
         network_active_budget=table.network_active_budget,
         meter_accuracy="" if accuracy is None else accuracy.source,
@@ -111,7 +111,13 @@ def _board(run: Run, network: Network, table: CostTable) -> page.BoardReport:
     )
 
 
-def _layer(network: Network, row: CostRow) -> page.LayerRow:
+def _network_energy(table: CostTable) -> Interval | None:
+    """As wide as its uncertainty budget at least."""
+    energy, budget = table.network_energy_uj, table.network_budget
+    return energy if energy is None or budget is None else energy.at_least(budget.expanded_uj)
+
+
+def _layer(network: Network, table: CostTable, row: CostRow) -> page.LayerRow:
     return page.LayerRow(
         index=row.index,
         name=row.name,
@@ -122,7 +128,7 @@ def _layer(network: Network, row: CostRow) -> page.LayerRow:
         compute_cycles=row.compute_cycles,
         copy_cycles=row.copy_cycles,
         other_cycles=row.other_cycles,
-        energy_uj=row.energy_uj,
+        energy_uj=trusted_energy_uj(table, row.index, row.index + 1),
         base_energy_uj=row.base_energy_uj,
         energy_budget=row.energy_budget,
         active_budget=row.active_budget,

@@ -45,7 +45,7 @@ from hil.core.waveform import Waveform
 from hil.loop.expected import Expected
 from hil.loop.settings import Settings
 from hil.loop.workloads import is_network_window, label
-from hil.measure.clock import ClockRatio, clock_ratio
+from hil.measure.clock import ClockRatio, clock_ratio, ratio_of_sweeps
 from hil.measure.energy import PlannedWindow, measure_windows
 from hil.measure.losses import accepted_losses
 from hil.measure.overhead import meter_sees, overhead_of
@@ -255,7 +255,13 @@ class Session:
         marker_cycles = median(empty.fall for empty in parts.empties)
         max_lost = self._max_lost(waveform)
         parts.windows += measure_windows(
-            waveform, plans, clock_hz, 0, max_lost=max_lost, marker_cycles=marker_cycles
+            waveform,
+            plans,
+            clock_hz,
+            0,
+            max_lost=max_lost,
+            marker_cycles=marker_cycles,
+            gap_s=self._gap_s,
         )
 
     def _passes(self, workload: Workload, parts: _Parts) -> None:
@@ -308,6 +314,8 @@ class Session:
             0,
             max_lost=self._max_lost(waveform),
             marker_cycles=self._marker_cycles(),
+            expected=self._expected_ratio(waveform),
+            gap_s=self._gap_s,
         )
         self._check_output(workload)
 
@@ -335,6 +343,7 @@ class Session:
             ratio=ratio,
             max_lost=self._max_lost(waveform),
             marker_cycles=self._marker_cycles(),
+            gap_s=self._gap_s,
         )
         self._check_output(workload)
 
@@ -351,6 +360,17 @@ class Session:
         )
         ratio.check()
         return ratio
+
+    def _expected_ratio(self, waveform: Waveform) -> ClockRatio | None:
+        """What the sweeps so far tell of the clocks, to check a window that has no ratio."""
+        ours = (t for t in self.journal.finished.values() if t.provenance == self.provenance)
+        windows = (window for trial in ours if trial.ok for window in trial.timed_windows())
+        return ratio_of_sweeps(windows, waveform.edge_uncertainty_s)
+
+    @property
+    def _gap_s(self) -> float:
+        """How long the board is quiet before a window."""
+        return self.settings.gap_us * 1e-6
 
     def _max_lost(self, waveform: Waveform) -> int:
         """Lost samples that the rig file accepts."""

@@ -1,9 +1,9 @@
 """The active energy: what the work adds to what the board draws without working.
 
 It is a difference of two readings of one meter. What scales both (gain, shunt, supply, time base)
-acts on the difference; what is added to both (the offset) cancels. An edge or a nominal clock that
-is a little off moves power at the base into the window and the base's share along with it: of such
-causes the budget keeps what the total energy's has for its edges, on the safe side. Energy and base
+acts on the difference; what is added to both (the offset) cancels. An edge that is a little
+off moves power at the base into the window and the base's share along with it: of such causes the
+budget keeps what the total energy's has for its edges, on the safe side. Energy and base
 are read from different samples and count as independent; a drift that both share cancels, so that
 this too errs to the safe side.
 """

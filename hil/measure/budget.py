@@ -87,13 +87,13 @@ def relative_terms(size_uj: float, accuracy: MeterAccuracy, supply_v: float) -> 
 
 
 def edges_terms(repeats: Sequence[WindowEnergy]) -> list[Term]:
-    """Edges fall anywhere within a sample, in each repeat anew. What a meter does not know around
-    them, and what it puts in the place of samples, may err to the same side in all repeats."""
-    squares = fmean(window.edge_uncertainty_uj**2 for window in repeats)
-    limit_uj = math.sqrt(squares / len(repeats))
-    terms = [uniform("edges", limit_uj, "place of the marker's edges within a sample")]
-    if blind_uj := fmean(window.edge_limit_uj for window in repeats):
-        terms.append(uniform("blind edges", blind_uj, "the meter does not see the marker's level"))
+    """None averages out. Where edges fall within a sample may be the same in all repeats (a meter
+    that starts along with the board); where it is not, the spread has it too. What else is not
+    known of them, and what a meter puts in the place of samples, may err to the same side."""
+    edges_uj = math.sqrt(fmean(window.edge_uncertainty_uj**2 for window in repeats))
+    terms = [uniform("edges", edges_uj, "place of the marker's edges within a sample")]
+    if limit_uj := fmean(window.edge_limit_uj for window in repeats):
+        terms.append(uniform("edge limits", limit_uj, "not seen, bouncing, drifting or late there"))
     if estimated_uj := fmean(window.estimate_limit_uj for window in repeats):
         note = "the meter's, in the place of samples"
         terms.append(uniform("estimates", estimated_uj, note))
@@ -124,14 +124,12 @@ def energy_budget(
     clock: ClockRatio | None = None,
     overhead: MarkerOverhead | None = None,
     lost_uj: float = 0.0,
-    placing_uj: float = 0.0,
 ) -> UncertaintyBudget:
     """The budget of the mean energy of the same window in ``repeats`` (at least 2).
 
     ``clock``: the ratio by which the windows were placed. ``overhead``: what was subtracted from
-    each. ``lost_uj``: what accepted lost samples may change. ``placing_uj``: what a window placed
-    by the board's nominal clock may be off. DataError with fewer repeats: one window says nothing
-    about its noise.
+    each. ``lost_uj``: what accepted lost samples may change. DataError with fewer repeats: one
+    window says nothing about its noise.
     """
     if len(repeats) < 2:
         raise DataError(
@@ -150,8 +148,6 @@ def energy_budget(
         *edges_terms(repeats),
         *extra_terms(energy_uj, clock, overhead, lost_uj),
     ]
-    if placing_uj:
-        terms.append(uniform("nominal clock", placing_uj, "window placed without a clock ratio"))
     return UncertaintyBudget(energy_uj, tuple(terms))
 
 
@@ -179,24 +175,12 @@ def budget_of_pass(
         clock_of(windows),
         overhead,
         lost_of_pass(windows),
-        placing_uj=fmean(_placing_uj(w) for w in windows),
     )
 
 
 def lost_of_pass(windows: Sequence[WindowSample]) -> float:
     """Limit by accepted losses: all estimates may err to one side, nothing averages out."""
     return fmean(window.lost_limit_uj / window.iterations for window in windows)
-
-
-def _placing_uj(window: WindowSample) -> float:
-    """A wrong nominal clock moves both edges outwards or inwards, at most half a sample each.
-
-    The same clock is wrong in every repeat, so this does not average out. 0 with a clock ratio.
-    """
-    if window.clock_windows:
-        return 0.0
-    sample_s = window.duration_s / window.meter_samples
-    return window.base_power_w * sample_s * 1e6 / window.iterations
 
 
 def clock_of(windows: Sequence[WindowSample]) -> ClockRatio | None:

@@ -29,6 +29,8 @@ from hil.measure.energy import WindowEnergy, per_pass
 
 # The meter tells an empty window's energy when it takes at least so many samples of it.
 MIN_SAMPLES = 10
+# Most that code which marks and counts draws beside what a window or its base does.
+MOST_POWER = 1.3
 
 
 @dataclass(frozen=True)
@@ -45,15 +47,16 @@ class MarkerOverhead:
     ) -> MarkerOverhead:
         """From ``cycles``, known to a standard ``uncertainty`` of cycles, for one window.
 
-        What the board draws meanwhile lies between its base and the window's power: the middle
-        of both, uniform in between.
+        What the board draws meanwhile is taken for the middle of its base and the window's power.
+        Code that works and waits otherwise than both may draw more than either: the limit of a
+        uniform distribution reaches beyond the larger one.
         """
         if not (cycles >= 0 and clock_hz > 0):
             raise InstrumentError(f"a marker overhead of {cycles} cycles at {clock_hz} Hz")
         duration_s = cycles / clock_hz
         middle_w = (window.power_w + window.base_power_w) / 2
-        half_w = abs(window.power_w - window.base_power_w) / 2
-        power_uj = half_w / math.sqrt(3) * duration_s * 1e6
+        off_w = MOST_POWER * max(window.power_w, window.base_power_w) - middle_w
+        power_uj = off_w / math.sqrt(3) * duration_s * 1e6
         cycles_uj = middle_w * uncertainty / clock_hz * 1e6
         return cls(duration_s, middle_w * duration_s * 1e6, math.hypot(power_uj, cycles_uj))
 
@@ -131,7 +134,7 @@ def in_window(overhead: Overhead, window: WindowSample, clock_hz: float) -> Mark
     """What is not work in ``window``: the marker once, a look at the counter a pass.
 
     The energy is the meter's of empty windows in proportion to the cycles, or else that of the
-    cycles at a power between base and window.
+    cycles at an assumed power (MarkerOverhead.stated).
     """
     passes = window.iterations
     cycles = overhead.marker_cycles + passes * overhead.pass_cycles

@@ -49,6 +49,20 @@ def segment_energy_uj(table: CostTable, first: int, end: int) -> Interval | None
     return summed(samples) if len(samples) == len(rows) else None
 
 
+def trusted_energy_uj(table: CostTable, first: int, end: int) -> Interval | None:
+    """segment_energy_uj, as wide at least as the layers' uncertainty budgets, where all have one.
+
+    Repeats show nothing of what a meter has wrong in all of them (its gain), which matters beside
+    an energy that it has not measured (a radio's). Errors of one meter go to one side: they add up.
+    """
+    energy = segment_energy_uj(table, first, end)
+    budgets = [row.energy_budget for row in segment_rows(table, first, end)]
+    known = [budget for budget in budgets if budget is not None]
+    if energy is None or len(known) < len(budgets):
+        return energy
+    return energy.at_least(fsum(budget.expanded_uj for budget in known))
+
+
 def prefix_latency_s(table: CostTable, layers: int) -> Interval:
     """Device latency of a partition with ``layers`` layers on the board."""
     return segment_latency_s(table, 0, layers)

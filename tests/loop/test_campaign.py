@@ -62,6 +62,10 @@ def test_every_energy_has_a_budget(measured, subject):
     board = report_data(measured).boards[0]
     assert board.meter_accuracy == "docs/virtual-meter.md"
     assert board.network_budget == table.network_budget
+    assert board.network_energy_uj.above >= table.network_budget.expanded_uj * (1 - 1e-9)
+    for shown, row in zip(board.layers, table.rows, strict=True):
+        least_uj = max(row.energy_budget.expanded_uj, row.energy_uj.above)
+        assert shown.energy_uj.above == pytest.approx(least_uj)
     assert board.network_active_budget == table.network_active_budget
     assert table.network_active_budget.energy_uj < table.network_budget.energy_uj
     frame = table.to_frame()

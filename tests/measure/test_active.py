@@ -43,7 +43,7 @@ def test_terms_by_hand() -> None:
         "supply": 0.12 / root3,
         "time base": 0.006 / root3,
         "resolution": math.sqrt(2) * 1e-6 * SUPPLY_V * 1e-3 * 1e6 / root3,
-        "edges": 0.6 / root3 / root3,
+        "edges": 0.6 / root3,
         "clock ratio": 60 * 1e-4 / math.sqrt(3) / 1.01,
         "marker overhead": 0.25,
         "lost samples": 0.9 / root3,

@@ -19,7 +19,7 @@ from hil.measure.energy import PlannedWindow, WindowEnergy, measure_windows
 from hil.measure.losses import Missing
 from hil.measure.overhead import MarkerOverhead
 from hil.measure.timestamps import timestamp_window
-from hil.measure.windows import Window, find_windows, fit_duration
+from hil.measure.windows import Window, check_duration, find_windows, fit_duration
 
 DT_S, CLOCK_HZ, SUPPLY_V = 1e-4, 1e8, 2.0
 BLIND = 3  # samples either way
@@ -68,12 +68,28 @@ def test_a_meter_that_samples_the_marker_has_no_such_limit() -> None:
 
 def test_the_boards_count_places_edges_within_what_is_unknown() -> None:
     window = Window(100, 306, 100.0, 306.0, blind=3.0)
-    fitted = fit_duration(window, 0, 200 * DT_S, wave())
-    assert (fitted.start, fitted.stop, fitted.slack) == (103.0, 303.0, 0.0)
-    farther = fit_duration(replace(window, end=312, stop=312.0), 0, 200 * DT_S, wave())
-    assert (farther.start, farther.stop) == (103.5, 308.5)
+    fitted = fit_duration(window, 6.0)
+    assert (fitted.start, fitted.stop, fitted.slack, fitted.blind) == (103.0, 303.0, 0.0, 3.0)
+    farther = replace(window, end=312, stop=312.0)
+    assert check_duration(farther, 0, 200 * DT_S, wave()) == pytest.approx(12.0)
+    placed = fit_duration(farther, 12.0)
+    # 5 samples are left over: they may be at either edge.
+    assert (placed.start, placed.stop, placed.blind) == (103.5, 308.5, 5.5)
     with pytest.raises(InstrumentError, match=r"window 0 lasts 0\.0213"):
-        fit_duration(replace(window, end=313, stop=313.0), 0, 200 * DT_S, wave())
+        check_duration(replace(window, end=313, stop=313.0), 0, 200 * DT_S, wave())
+
+
+@pytest.mark.parametrize("late", [(3, 0), (0, 3)])
+@pytest.mark.parametrize("clock", [-0.015, 0.0, 0.015])
+def test_without_a_ratio_the_count_moves_no_edge(late: tuple[int, int], clock: float) -> None:
+    """A nominal clock that is off would add its own error to that of the edges."""
+    seen = wave(length=200)
+    marker = np.zeros(400, np.bool_)
+    marker[100 + late[0] : 300 + late[1]] = True
+    plan = PlannedWindow(0, 1, round(PLAN.cycles * (1 + clock)))
+    (sample,) = measure_windows(replace(seen, marker=marker), [plan], CLOCK_HZ, 0)
+    assert abs(sample.energy_uj - TRUE_UJ) <= sample.edge_limit_uj
+    assert sample.duration_s == pytest.approx((200 + late[1] - late[0]) * DT_S)
 
 
 def test_the_clock_ratio_is_no_better_than_the_edges_allow() -> None:
@@ -134,10 +150,10 @@ def test_terms_of_the_budgets() -> None:
         active_budget_of_pass(samples, MeterAccuracy()),
     ):
         assert budget is not None
-        (term,) = [term for term in budget.terms if term.name == "blind edges"]
+        (term,) = [term for term in budget.terms if term.name == "edge limits"]
         assert term.standard_uj == pytest.approx(limit_uj / sqrt(3))
     sharp = budget_of_pass([measured(wave(blind=0))] * 2, MeterAccuracy())
-    assert sharp is not None and "blind edges" not in {term.name for term in sharp.terms}
+    assert sharp is not None and "edge limits" not in {term.name for term in sharp.terms}
 
 
 def test_the_markers_overhead_keeps_it() -> None:

@@ -36,6 +36,7 @@ from hil.core.trial import (
     trial_key,
 )
 from hil.measure import segments
+from hil.measure.budget import MeterAccuracy
 from hil.measure.table import cost_table
 
 ORIGIN = Provenance(
@@ -157,6 +158,35 @@ def test_prefix_sums_are_taken_run_by_run() -> None:
     assert segments.prefix_latency_s(table, 3).median == pytest.approx(600e-6)
     assert segments.prefix_latency_s(table, 0) == Interval.exact(0.0)
     assert segments.prefix_energy_uj(table, 3) is None
+
+
+def test_an_energy_is_trusted_no_better_than_the_meter() -> None:
+    """Three repeats that agree to 0.2 %, by a meter that may be 3 % off in all of them."""
+    values = (499.0, 500.0, 501.0)
+    sweeps = trial(
+        workload(TrialKind.ENERGY, iterations=(10, 10, 10)),
+        windows=tuple(
+            dataclasses.replace(window(layer, n, uj), supply_v=3.3)
+            for n, uj in enumerate(values)
+            for layer in range(3)
+        ),
+    )
+    by_repeats = cost_table(network(), ORIGIN, [LAYERS, sweeps])
+    plain = segments.segment_energy_uj(by_repeats, 0, 2)
+    assert plain is not None and (plain.lo, plain.median, plain.hi) == (99.8, 100.0, 100.2)
+    assert segments.trusted_energy_uj(by_repeats, 0, 2) == plain
+
+    table = cost_table(network(), ORIGIN, [LAYERS, sweeps], MeterAccuracy(gain=0.03))
+    budget = table.row(0).energy_budget
+    assert budget is not None and budget.expanded_uj > 2 * 0.03 * 50 / math.sqrt(3)
+    trusted = segments.trusted_energy_uj(table, 0, 2)
+    assert trusted is not None and (trusted.median, trusted.n) == (100.0, 3)
+    # Both layers are off to the same side.
+    assert trusted.above == trusted.below == pytest.approx(2 * budget.expanded_uj)
+    # What compares two runs of one meter keeps the repeats' interval.
+    assert table.row(0).energy_uj == by_repeats.row(0).energy_uj
+    assert segments.prefix_energy_uj(table, 2) == plain
+    assert plain.at_least(0.1) == plain
 
 
 def test_layers_measured_in_other_runs_join_as_independent() -> None:

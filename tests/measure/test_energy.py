@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hil.core.errors import InstrumentError
 from hil.core.provenance import Origin
 from hil.core.waveform import Waveform
+from hil.measure.clock import ClockRatio
 from hil.measure.energy import PlannedWindow, measure_windows, window_energies
 from hil.measure.windows import find_windows, fit_duration
 
@@ -71,7 +72,7 @@ def test_the_boards_count_places_the_edges() -> None:
     current = np.array([2, 2, 2, 4, 10, 10, 10, 10, 6, 2, 2, 2]) * 1e-3
     wave = waveform(current, "000011111000")
     (window,) = find_windows(wave, 1)
-    fitted = fit_duration(window, 0, 4.75 * DT_S, wave)
+    fitted = fit_duration(window, window.samples - 4.75)
     assert (fitted.start, fitted.stop, fitted.slack) == pytest.approx((4.125, 8.875, 0.375))
     (energy,) = window_energies(wave, [fitted])
     # 3 V * 10 mA * 475 us, although neither edge is where it was put.
@@ -82,7 +83,7 @@ def test_the_boards_count_places_the_edges() -> None:
 
 def test_different_power_on_both_sides_is_the_remaining_uncertainty() -> None:
     wave = waveform(np.array([1] * 5 + [9] * 10 + [3] * 5) * 1e-3, "0" * 5 + "1" * 10 + "0" * 5)
-    fitted = fit_duration(find_windows(wave, 1)[0], 0, 10 * DT_S, wave)
+    fitted = fit_duration(find_windows(wave, 1)[0], 0.0)
     (energy,) = window_energies(wave, [fitted])
     assert energy.energy_uj == pytest.approx(27.0, rel=1e-6)
     assert energy.edge_uncertainty_uj == pytest.approx(0.5 * 3 * 2e-3 * 100, rel=1e-6)
@@ -95,7 +96,7 @@ def test_true_energy_lies_within_the_edge_uncertainty(
 ) -> None:
     wave = sampled([start, start + length], high_a, low_a, 220)
     plan = PlannedWindow(3, 8, round(length * DT_S * 1e8))
-    (window,) = measure_windows(wave, [plan], 1e8, repeat=2)
+    (window,) = measure_windows(wave, [plan], 1e8, repeat=2, ratio=ClockRatio(1.0, 0.0, 1))
     true_uj = SUPPLY_V * high_a * length * DT_S * 1e6
     grid_uj = 2e-3 * SUPPLY_V * DT_S * 1e6 * max(high_a, low_a)  # of the model's own sampling
     assert abs(window.energy_uj - true_uj) <= window.edge_uncertainty_uj + grid_uj
@@ -111,7 +112,7 @@ def test_knowing_the_duration_beats_counting_samples() -> None:
         wave = sampled([start, start + 50.5], 0.02, 0.015, 100)
         windows = find_windows(wave, 1)
         true_uj = SUPPLY_V * 0.02 * 50.5 * DT_S * 1e6
-        known = [fit_duration(windows[0], 0, 50.5 * DT_S, wave)]
+        known = [fit_duration(windows[0], windows[0].samples - 50.5)]
         plain.append(abs(window_energies(wave, windows)[0].energy_uj - true_uj))
         fitted.append(abs(window_energies(wave, known)[0].energy_uj - true_uj))
     assert np.mean(fitted) < np.mean(plain) / 100

@@ -161,11 +161,18 @@ def _wrong_empties(name: str, trial: Trial, counted: _Counted) -> Iterator[str]:
             yield f"{name}: the chip never sent {empty}"
 
 
+def _time_off(window: WindowSample) -> float:
+    """How far a window's time may be off, as a part of it: by its ratio, or by its two edges."""
+    if window.clock_windows:
+        return math.sqrt(3) * window.clock_uncertainty
+    return 1 / window.meter_samples
+
+
 def _agrees(window: WindowSample, right: WindowSample, tolerance: Tolerance) -> bool:
     """Per pass, since the passes of a window follow from cycles measured before.
 
-    Energy is taken apart into power and time: a clock ratio from two short windows is wide, and
-    moves the time alone.
+    Energy is taken apart into power and time: a clock ratio from two short windows is wide, edges
+    without one lie anywhere in a sample, and both move the time alone.
     """
     passes, right_passes = window.iterations, right.iterations
     power_w, right_w = window.energy_uj / window.duration_s, right.energy_uj / right.duration_s
@@ -173,7 +180,7 @@ def _agrees(window: WindowSample, right: WindowSample, tolerance: Tolerance) -> 
         right.edge_uncertainty_uj / right.energy_uj
     )
     time_s, right_s = window.duration_s / passes, right.duration_s / right_passes
-    clocks = math.sqrt(3) * (window.clock_uncertainty + right.clock_uncertainty)
+    clocks = _time_off(window) + _time_off(right)
     misfit_cycles = abs(window.cycles / passes / (right.cycles / right_passes) - 1)
     base_w = abs(window.base_power_w - right.base_power_w)
     return (
