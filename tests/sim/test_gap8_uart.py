@@ -12,6 +12,8 @@ from gap8_program import Gap8Programs
 from gap8_registers import UDMA_CLOCKS, pass_time, read, spinning, write
 from targets import ChipTarget, Target
 
+from hil.sim.socs.gap8 import Gap8
+
 BIT_CYCLES = 434  # 115200 baud at 50 MHz
 BYTES = bytes(range(0xA0, 0xA0 + 13))
 
@@ -163,3 +165,65 @@ def test_a_character_has_the_bits_asked_for(virtual_gap8: ChipTarget, bits: int)
     pass_time(chip, 0.02 * characters_s)
     assert chip.uart_drain() == bytes([0xAA & (1 << bits) - 1])
     assert read(chip, at + 4) == 0xFF00 & (1 << bits + 8) - 1 | 0xAA & (1 << bits) - 1
+
+
+UART, TEXT = 0x1A102200, 0x1C030000
+SETUP_8N1 = (BIT_CYCLES - 1) << 16 | 0x306
+BYTE_S = 10 * BIT_CYCLES / 50e6
+
+
+def sending(chip: Gap8, data: bytes) -> Gap8:
+    """``chip`` with a transfer of ``data`` just begun, at 115200 baud."""
+    spinning(chip)
+    write(chip, UDMA_CLOCKS, 1 << 4)
+    write(chip, UART + 0x24, SETUP_8N1)
+    chip.debugger.write_memory(TEXT, data)
+    for register, value in ((0x10, TEXT), (0x14, len(data)), (0x18, 0x10)):
+        write(chip, UART + register, value)
+    return chip
+
+
+def test_a_buffer_used_again_too_early_is_sent(virtual_gap8: ChipTarget) -> None:
+    """Bytes are fetched when the wire is free for them."""
+    chip = sending(virtual_gap8.chip, b"ABCD")
+    pass_time(chip, 1.5 * BYTE_S)
+    chip.debugger.write_memory(TEXT, b"wxyz")
+    pass_time(chip, 2.6 * BYTE_S)
+    assert chip.uart_drain() == b"AByz"
+
+
+def test_clearing_ends_behind_the_byte_on_the_wire(virtual_gap8: ChipTarget) -> None:
+    chip = sending(virtual_gap8.chip, b"ABCD")
+    pass_time(chip, 1.5 * BYTE_S)
+    write(chip, UART + 0x18, 0x20)
+    assert read(chip, UART + 0x18) == 0 and read(chip, UART + 0x20) == 1
+    pass_time(chip, 0.6 * BYTE_S)
+    assert read(chip, UART + 0x20) == 0
+    pass_time(chip, 5 * BYTE_S)
+    assert chip.uart_drain() == b"AB"
+    write(chip, UART + 0x18, 0x10)
+    pass_time(chip, 4.1 * BYTE_S)
+    assert chip.uart_drain() == b"ABCD", "the next transfer is a whole one"
+
+
+def test_a_new_rate_holds_from_the_next_byte_on(virtual_gap8: ChipTarget) -> None:
+    chip = sending(virtual_gap8.chip, b"ABCD")
+    pass_time(chip, 0.5 * BYTE_S)
+    write(chip, UART + 0x24, (BIT_CYCLES // 2 - 1) << 16 | 0x306)
+    pass_time(chip, 0.49 * BYTE_S)
+    assert chip.uart_drain() == b""
+    pass_time(chip, 0.02 * BYTE_S)
+    assert chip.uart_drain() == b"A"
+    pass_time(chip, 1.01 * BYTE_S)
+    assert chip.uart_drain() == b"BC"
+
+
+def test_a_transmitter_switched_off_goes_on_later(virtual_gap8: ChipTarget) -> None:
+    chip = sending(virtual_gap8.chip, b"ABCD")
+    pass_time(chip, 0.5 * BYTE_S)
+    write(chip, UART + 0x24, SETUP_8N1 & ~(1 << 8))
+    pass_time(chip, 3 * BYTE_S)
+    assert chip.uart_drain() == b"A" and read(chip, UART + 0x20) == 0
+    write(chip, UART + 0x24, SETUP_8N1)
+    pass_time(chip, 3.1 * BYTE_S)
+    assert chip.uart_drain() == b"BCD"

@@ -25,6 +25,7 @@ from hil.sim.socs.gap8.devices.bus import Bus
 from hil.sim.socs.gap8.devices.gpio import PINS
 from hil.sim.socs.gap8.loop_check import LoopCheck
 from hil.sim.socs.gap8.machine import BusFault, Machine
+from hil.sim.socs.gap8.polling import PollWatch
 from hil.sim.trace import TracedInstruction
 
 # The engine's address map as a plain Python function.
@@ -33,9 +34,6 @@ _memory_word = access.memory_word.py_func
 BIN_ROOM = 4096
 POISON_REGISTER = 0xBAADF00D
 FC_HART = 32 << 5
-# An FC that reads the same value from the same register at the same place again, within this
-# many instructions and without any device write between, is polling.
-POLL_INSTRUCTIONS = 96
 DECODE_AHEAD = 32  # instructions decoded at a time
 
 TIMING_MODEL = (
@@ -61,6 +59,7 @@ class Gap8:
         self._machine = Machine(self._state)
         self._bus = Bus(self._machine, core_v)
         self._loops = LoopCheck(self._state)
+        self._watch = PollWatch(self._machine)
         self.debugger = Gap8Debugger(
             self._state, self._machine, self._bus, self._run_until, self.poke_bytes
         )
@@ -106,6 +105,7 @@ class Gap8:
         at = 4 * word + (address & 3)
         self._state.mem.view(np.uint8)[at : at + len(data)] = np.frombuffer(data, dtype=np.uint8)
         self._state.code[:] = 0
+        self._watch.forget()
 
     def program_flash(self, address: int, data: bytes) -> None:
         """Puts bytes into the HyperFlash (64 MB, 0 is its first byte); SimulationError outside."""
@@ -145,8 +145,7 @@ class Gap8:
         if self._machine.profile is not None:
             self._machine.profile[:] = 0
             tracing.start(self._machine.profile, self._window)
-        self._polls: dict[tuple[int, int], tuple[int, int]] = {}
-        self._polling = False
+        self._watch.forget()
         self._copy_image()
         self._start_fc()
 
@@ -181,11 +180,13 @@ class Gap8:
         until = round(time_s * L.FS_PER_S)
         if until <= self._machine.now_fs:
             return
-        self._machine.at(until, lambda: None)  # something to wait for
-        self._delay_polling_fc(until)
+        self._machine.at(until, lambda: True)  # something to wait for
         while self._machine.now_fs < until:
-            if self._run_until(until) in (Stop.EXITED, Stop.FAULT):
+            stop = self._run_until(until)
+            if stop in (Stop.EXITED, Stop.FAULT):
                 return
+            if stop is Stop.BREAK:
+                self._delay(L.FC, until)  # met when the chip runs
 
     def _run_until(self, limit_fs: int) -> Stop:
         if self._fault is not None:
@@ -195,12 +196,11 @@ class Gap8:
         chip = self._state.chip
         chip[L.LIMIT_FS] = limit_fs
         while True:
-            if self._polling:
+            if self._watch.polling:
                 due = self._machine.next_due_fs()
                 if due is None:
                     return Stop.WAITING
-                self._polling = False
-                self._delay_polling_fc(min(due, limit_fs))
+                self._watch.skip(min(due, limit_fs))
             reason = engine.run(*self._state.arrays(), self._machine.profile)
             if reason == L.RUN_LIMIT:
                 return Stop.BUDGET
@@ -215,8 +215,8 @@ class Gap8:
                 if self._fault is not None:
                     return Stop.FAULT
             elif reason == L.RUN_DEVICE:
-                self._machine.run_due()
-                self._polls.clear()
+                if not self._machine.run_due():
+                    self._watch.forget()
             elif reason == L.RUN_ACCESS:
                 stop = self._serve_access()
                 if stop is not None:
@@ -256,13 +256,14 @@ class Gap8:
         answer_fs = self._bus.answer_fs(address)
         try:
             if chip[L.ACCESS_STORE]:
-                self._polls.clear()
+                self._watch.forget()
                 self._bus.write(address, int(chip[L.ACCESS_VALUE]))
             else:
                 value = self._bus.read(address)
                 self._state.regs[c * 32 + int(chip[L.ACCESS_RD])] = value
                 self._state.regs[c * 32] = 0
-                self._note_poll(c, address, value)
+                if c == L.FC and self._cluster_idle():
+                    self._watch.loaded(address, value)
         except BusFault as refusal:
             self._fault = Fault(str(refusal), int(chip[L.ACCESS_PC]), c, address)
             return Stop.FAULT
@@ -276,23 +277,6 @@ class Gap8:
         at = L.READY + c
         ready = self._machine.cycle_at(domain, until_fs)
         self._state.core[at] = max(int(self._state.core[at]), ready)
-
-    def _delay_polling_fc(self, until_fs: int) -> None:
-        if self._state.core[L.FC * L.CORE_SPAN + L.MODE] == L.RUNNING:
-            self._delay(L.FC, until_fs)
-
-    def _note_poll(self, c: int, address: int, value: int) -> None:
-        """Recognises an FC that spins on a device register while nothing else can happen."""
-        if c != L.FC or not self._cluster_idle():
-            return
-        core, base = self._state.core, L.FC * L.CORE_SPAN
-        count = int(core[base + L.N_INSTRUCTIONS])
-        key = (int(self._state.chip[L.ACCESS_PC]), address)
-        before = self._polls.get(key)
-        self._polls[key] = (value, count)
-        if before is None or before[0] != value or count - before[1] > POLL_INSTRUCTIONS:
-            return
-        self._polling = address in POLLED_REGISTERS
 
     def _cluster_idle(self) -> bool:
         s = self._state
@@ -347,7 +331,7 @@ class Gap8:
 
     def uart_feed(self, data: bytes) -> None:
         """Put bytes on the RX wire: they arrive back to back at the configured baud from now."""
-        self._polls.clear()
+        self._watch.forget()
         self._bus.uart.feed(data)
 
     def drive_gpio(self, pin: int, level: bool | None) -> None:
@@ -357,7 +341,7 @@ class Gap8:
         """
         if not 0 <= pin < PINS:
             raise SimulationError(f"gap8: no GPIO {pin}; there are 0 to {PINS - 1}")
-        self._polls.clear()
+        self._watch.forget()
         self._bus.gpio.drive(pin, level)
         self._machine.at(self._machine.now_fs, lambda: None)  # a polling FC looks again
 
@@ -449,9 +433,6 @@ class Gap8:
             cycles += self._machine.cycle(domain) - int(core[base + L.AWAKE_SINCE])
         return cycles
 
-
-# Registers on which firmware waits: UART RX CFG and SADDR, TX CFG, STATUS.
-POLLED_REGISTERS = frozenset({0x1A102200, 0x1A102208, 0x1A102218, 0x1A102220})
 
 _COUNTED = (
     ("instructions", L.N_INSTRUCTIONS),

@@ -22,6 +22,9 @@ STOPPED_FS = 1 << 57
 # The engine's address map as a plain Python function.
 _memory_word = access.memory_word.py_func
 
+# What a device does at its time. True: it was quiet, and only registers of the device have changed.
+Action = Callable[[], bool | None]
+
 
 class BusFault(Exception):
     """A device refuses an access; becomes the chip's fault."""
@@ -34,7 +37,7 @@ class Machine:
         self.state = state
         self.exit_code: int | None = None
         self.profile: np.ndarray | None = None  # counts of profiling.py in a profiled run
-        self._pending: list[tuple[int, int, Callable[[], None]]] = []
+        self._pending: list[tuple[int, int, Action]] = []
         self._order = itertools.count()
         self._periods_fs = [int(fs) for fs in state.chip[L.PERIOD_FS : L.PERIOD_FS + 2]]
         self._gated: np.ndarray | None = None  # when the cluster's cores could issue
@@ -128,7 +131,7 @@ class Machine:
         chip[L.PERIOD_FS + domain] = period_fs
         self._tell(domain)
 
-    def at(self, time_fs: int, action: Callable[[], None]) -> None:
+    def at(self, time_fs: int, action: Action) -> None:
         """Runs ``action`` when chip time reaches ``time_fs``."""
         heapq.heappush(self._pending, (max(time_fs, self.now_fs), next(self._order), action))
         self._publish()
@@ -137,12 +140,14 @@ class Machine:
         """When the next scheduled action is due."""
         return self._pending[0][0] if self._pending else None
 
-    def run_due(self) -> None:
-        """Runs every action that is due."""
+    def run_due(self) -> bool:
+        """Runs every action that is due; whether all of them were quiet."""
+        quiet = True
         while self._pending and self._pending[0][0] <= self.now_fs:
             _, _, action = heapq.heappop(self._pending)
-            action()
+            quiet = bool(action()) and quiet
         self._publish()
+        return quiet
 
     def _publish(self) -> None:
         self.state.chip[L.DEVICE_DUE_FS] = self._pending[0][0] if self._pending else L.NEVER

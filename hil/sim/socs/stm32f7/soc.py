@@ -110,6 +110,7 @@ class Stm32F7:
         self._next_bin = 0
         self._end_s = 0.0
         self._waiting = self._asleep = self._reset_asked = False
+        self._idles = False  # time passes though the firmware waits
         behind_dwt = DWT_BASE + DWT_BYTES
         device_areas = [
             (PERIPHERALS, PERIPHERAL_BYTES),
@@ -150,7 +151,7 @@ class Stm32F7:
         self._core.start(*self._memories.vectors())
 
     def _connect_peripherals(self) -> None:
-        self._watch = PollWatch()
+        self._watch = PollWatch(self._core)
         self._parts = Peripherals(
             self.variant, self._console_name, self._core, self._timeline, self, self._incidents
         )
@@ -260,7 +261,6 @@ class Stm32F7:
         """See :meth:`hil.sim.chip.Chip.run`."""
         core = self._core
         self._end_s = self._timeline.now_s + duration_s
-        self._watch.forget()
         while True:
             if self._asleep:
                 stop = self._sleep()
@@ -311,19 +311,19 @@ class Stm32F7:
     def console_polled(self, status: int) -> None:
         """The firmware has read the console's status register (ChipEvents)."""
         core = self._core
-        if not self._watch.seen(core.accesses, core.now_cycles, status):
+        if not self._watch.seen(status):
             return
         event_s = self._parts.console.next_event_s()
-        interrupt = self._next_interrupt()
+        endless = event_s is None and math.isinf(self._next_interrupt())
         received = status & 0x20
-        if event_s is None and not received and math.isinf(interrupt):
+        if endless and not received and not self._idles:
             self._waiting = True
             core.request_stop()
             return
-        until = min(interrupt, self._timeline.cycles_at(self._end_s))
+        until = self._limit()
         if event_s is not None:
             until = min(until, self._timeline.cycles_at(event_s))
-        core.add_cycles(self._watch.skip(until - core.now_cycles))
+        self._watch.skip(until)
 
     def _sleep(self) -> Stop | None:
         """Sleep until something wakes the core: None then, else why ``run`` returns."""
@@ -354,10 +354,18 @@ class Stm32F7:
         """See :meth:`hil.sim.chip.Chip.idle_until`. Ends early at a byte on the RX wire."""
         arrival_s = self._parts.console.next_arrival_s()
         until_s = time_s if arrival_s is None else min(time_s, arrival_s)
+        stop = None
+        if not self._asleep:
+            self._idles = True
+            try:
+                stop = self.run(max(0.0, until_s - self.time_s))
+            finally:
+                self._idles = False
+        until = self._timeline.cycles_at(until_s)
         if self._asleep:
-            self._doze(self._timeline.cycles_at(until_s))
-        else:  # a polling loop draws run current
-            self._core.add_cycles(max(0.0, self._timeline.cycles_at(until_s) - self._core.cycles))
+            self._doze(until)
+        elif stop is Stop.BREAK:  # met again when the chip runs
+            self._core.add_cycles(max(0.0, until - self._core.cycles))
             self._collect_energy()
 
     # Wires

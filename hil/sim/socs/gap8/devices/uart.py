@@ -1,6 +1,7 @@
 """The uDMA UART (channel 4, 0x1A102200): no FIFOs, bytes move between the wire and L2.
 
-Each direction takes two queued transfers. A received byte with no transfer queued is lost, as
+Each direction takes two queued transfers. A byte to be sent is fetched when the wire is free for
+it, at the rate then set; clearing ends the transfers behind it. A received byte with no transfer queued is lost, as
 on the chip. A received byte is stored with the whole 32-bit word it starts (measured), so one-byte
 transfers need a word each.
 """
@@ -114,26 +115,25 @@ class Uart:
         word = int(self._machine.state.mem[L.L2_WORD + ((address - L.L2_BASE) >> 2)])
         return (word >> (8 * (address & 3))) & 0xFF
 
-    def _start_tx(self) -> None:
-        """Puts the first queued transfer on the wire; it ends when its last byte begins."""
-        if not self._setup & SETUP_TX or not self._tx:
-            return
-        transfer, byte_fs = self._tx[0], self.byte_fs()
-        begin = max(self._machine.now_fs, self._tx_wire_free_fs)
-        for i in range(transfer.size):
-            leaves = begin + (i + 1) * byte_fs
-            value = self._load_byte(transfer.address + i) & ((1 << self._data_bits) - 1)
-            self._sent.append((leaves, value))
-        self._tx_wire_free_fs = begin + transfer.size * byte_fs
-        self._machine.at(self._tx_wire_free_fs - byte_fs, lambda: self._end_tx(transfer))
-        self._machine.at(self._tx_wire_free_fs, lambda: None)  # STATUS changes here
+    def _send_next(self) -> bool:
+        """Fetches the next byte from L2 and puts it on the wire, if that is free and one may go.
 
-    def _end_tx(self, transfer: _Transfer) -> None:
-        if not self._tx or self._tx[0] is not transfer:
-            return  # the queue was cleared meanwhile
+        A transfer ends when its last byte begins. Whether this was quiet (``Machine.at``).
+        """
+        busy = self._tx_wire_free_fs > self._machine.now_fs
+        if busy or not self._setup & SETUP_TX or not self._tx:
+            return True
+        transfer = self._tx[0]
+        value = self._load_byte(transfer.address + transfer.done)
+        transfer.done += 1
+        self._tx_wire_free_fs = self._machine.now_fs + self.byte_fs()
+        self._sent.append((self._tx_wire_free_fs, value & ((1 << self._data_bits) - 1)))
+        self._machine.at(self._tx_wire_free_fs, self._send_next)
+        if transfer.done < transfer.size:
+            return True
         self._tx.popleft()
         self._machine.soc_events.raise_event(EVENT_TX)
-        self._start_tx()
+        return False
 
     def _queue(self, side: int) -> deque[_Transfer]:
         return self._rx if side == RX else self._tx
@@ -155,7 +155,7 @@ class Uart:
         """Registers of both channels; CFG starts or clears transfers."""
         if offset == SETUP:
             self._setup = value
-            self._start_tx_if_idle()
+            self._send_next()
         elif offset in (RX + CFG, TX + CFG):
             self._configure(offset - CFG, value)
         elif offset in (RX + SADDR, TX + SADDR):
@@ -164,10 +164,6 @@ class Uart:
             self._registers[offset] = value & 0x1FFFF
         else:
             raise BusFault(f"UART has no writable register +0x{offset:x}")
-
-    def _start_tx_if_idle(self) -> None:
-        if self._setup & SETUP_TX and self._tx and self._tx_wire_free_fs <= self._machine.now_fs:
-            self._start_tx()
 
     def _configure(self, side: int, value: int) -> None:
         queue = self._queue(side)
@@ -183,5 +179,5 @@ class Uart:
         if len(queue) == QUEUE:
             raise BusFault("UART transfer queued while two are pending")
         queue.append(_Transfer(address, size))
-        if side == TX and len(queue) == 1:
-            self._start_tx()
+        if side == TX:
+            self._send_next()
