@@ -87,9 +87,7 @@ class CoreDebug:
 
     def snapshot(self) -> tuple[bytes, int]:
         """r0 to lr and xpsr, also inside a peripheral access, and sp; faster than one by one."""
-        status = uclib.uc_reg_read_batch(
-            self._uc._uch, self._numbers, self._places, len(_SNAPSHOT)
-        )
+        status = uclib.uc_reg_read_batch(self._uc._uch, self._numbers, self._places, len(_SNAPSHOT))
         if status:
             raise UcError(status)
         return bytes(self._snapshot), self._snapshot[SP_NUMBER]

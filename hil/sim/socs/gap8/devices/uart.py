@@ -1,9 +1,9 @@
 """The uDMA UART (channel 4, 0x1A102200): no FIFOs, bytes move between the wire and L2.
 
 Each direction takes two queued transfers. A byte to be sent is fetched when the wire is free for
-it, at the rate then set; clearing ends the transfers behind it. A received byte with no transfer queued is lost, as
-on the chip. A received byte is stored with the whole 32-bit word it starts (measured), so one-byte
-transfers need a word each.
+it, and goes at the rate then set; clearing ends the transfers behind it. A received byte with no
+transfer queued is lost, as on the chip. A received byte is stored with the whole 32-bit word it
+starts (measured), so one-byte transfers need a word each.
 """
 
 from __future__ import annotations
