@@ -98,6 +98,9 @@ class Chip(Protocol):
     def idle_until(self, time_s: float) -> None:
         """Let a WAITING chip wait until ``time_s`` (since reset), drawing its idle power."""
 
+    def pass_time(self, time_s: float) -> None:
+        """Let a chip without firmware be on until ``time_s`` (since reset); nothing executes."""
+
     @property
     def time_s(self) -> float:
         """Chip time since reset in seconds."""

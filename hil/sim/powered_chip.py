@@ -227,7 +227,23 @@ class PoweredChip:
             end = int(np.ceil(time_s / self.bin_s))
             self._held.append(np.full(max(0, end - self._end), self._hung_j or 0.0))
         elif time_s > self.time_s:
-            self.chip.idle_until(time_s - self._epoch * self.bin_s)
+            until_s = time_s - self._epoch * self.bin_s
+            if self.blank:
+                self.chip.pass_time(until_s)
+            else:
+                self._wait(until_s)
+
+    def _wait(self, until_s: float) -> None:
+        """A firmware that waits goes round its loop, and may end there."""
+        try:
+            self.chip.idle_until(until_s)
+        except SimulationError as error:
+            self._unmodelled_stop(error)
+            return
+        if self.chip.fault is not None:
+            self.stop = Stop.FAULT
+        elif self.chip.exit_code is not None:
+            self.stop = Stop.EXITED
 
     # -- what the meter sees ----------------------------------------------------------------
 

@@ -201,6 +201,9 @@ class ScriptedChip:
     def idle_until(self, time_s: float) -> None:
         self._spend(time_s - self._time_s, IDLE_W)
 
+    def pass_time(self, time_s: float) -> None:
+        self.idle_until(time_s)
+
     @property
     def time_s(self) -> float:
         return self._time_s

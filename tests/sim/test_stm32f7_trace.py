@@ -14,7 +14,7 @@ from hil.core.errors import SimulationError
 from hil.sim.chip import Stop, TraceWindow
 from hil.sim.hot_loops import innermost_loops
 from hil.sim.profile import Functions, by_function, total
-from hil.sim.runner import Limits, run_elf
+from hil.sim.runner import EXIT_DEADLOCK, Limits, run_elf
 from hil.sim.socs.stm32f7 import Stm32F746
 
 # No start-up code, no console, no way to end: the vectors, two loops, and a sleep for good.
@@ -182,7 +182,7 @@ def test_command(elf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     call = ["sim", "run", str(elf), "--board", "stm32f746", "--profile", "--trace", str(out)]
     call += ["--trace-from", "products", "--trace-count", "3"]
     done = CliRunner().invoke(app, call)
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == EXIT_DEADLOCK, done.output  # the program ends in WFI
     assert len(out.read_text().splitlines()) == 4
     assert "loop in products" in done.stdout and "asleep at 0x080000" in done.stdout
     refused = CliRunner().invoke(app, [*call[:5], "--trace", "-", "--trace-from", "nowhere"])

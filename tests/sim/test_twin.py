@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from hil.core.errors import SimulationError
-from hil.sim.chip import Chip, EnergyBins, MarkerEdge, Stop
+from hil.sim.chip import Chip, EnergyBins, Fault, MarkerEdge, Stop
 from hil.sim.chips import CHIPS, make_chip
 from hil.sim.marked import MarkedEnergy, MarkedWindow
 from hil.sim.powered_chip import PoweredChip
@@ -227,6 +227,31 @@ class TestPoweredChip:
         chip.idle_until(before_s + 0.01)
         chip.drain()
         assert chip.time_s == pytest.approx(before_s + 0.01)
+
+    @pytest.mark.parametrize("board", ["gap8", "stm32f746"])
+    def test_a_blank_chip_draws_power_and_its_time_goes_on(self, board: str) -> None:
+        """A meter may be read before anything was flashed."""
+        chip = PoweredChip(make_chip(board))
+        drawn_j = []
+        for _ in range(3):
+            before_s = chip.time_s
+            chip.idle_until(before_s + 1e-3)
+            assert chip.time_s == pytest.approx(before_s + 1e-3, abs=2e-5)
+            drawn_j.append(chip.drain()[0].energy_j.sum())
+        assert chip.halted is None and chip.blank
+        assert min(drawn_j) > 0 and max(drawn_j) < 1.2 * min(drawn_j)
+
+    def test_a_chip_that_faults_while_it_waits_is_halted(
+        self, image: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        chip = PoweredChip(ScriptedChip())
+        chip.flash(image)
+        run_until_waiting(chip)
+        fault = Fault("a load from nowhere", 0x1234, 0, 0x30)
+        monkeypatch.setattr(chip.chip, "idle_until", lambda _: None)
+        monkeypatch.setattr(chip.chip, "_fault", fault)
+        chip.idle_until(chip.time_s + 0.01)
+        assert chip.halted is not None and "a load from nowhere" in chip.halted
 
     def test_what_the_simulator_does_not_model_halts_the_chip(
         self, image: Path, monkeypatch: pytest.MonkeyPatch

@@ -188,6 +188,11 @@ class Gap8:
             if stop is Stop.BREAK:
                 self._delay(L.FC, until)  # met when the chip runs
 
+    def pass_time(self, time_s: float) -> None:
+        """See :meth:`hil.sim.chip.Chip.pass_time`."""
+        self._delay(L.FC, round(time_s * L.FS_PER_S))
+        self.idle_until(time_s)
+
     def _run_until(self, limit_fs: int) -> Stop:
         if self._fault is not None:
             return Stop.FAULT

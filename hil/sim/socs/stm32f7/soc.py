@@ -361,12 +361,15 @@ class Stm32F7:
                 stop = self.run(max(0.0, until_s - self.time_s))
             finally:
                 self._idles = False
-        until = self._timeline.cycles_at(until_s)
         if self._asleep:
-            self._doze(until)
+            self._doze(self._timeline.cycles_at(until_s))
         elif stop is Stop.BREAK:  # met again when the chip runs
-            self._core.add_cycles(max(0.0, until - self._core.cycles))
-            self._collect_energy()
+            self.pass_time(until_s)
+
+    def pass_time(self, time_s: float) -> None:
+        """See :meth:`hil.sim.chip.Chip.pass_time`; it draws run current."""
+        self._core.add_cycles(max(0.0, self._timeline.cycles_at(time_s) - self._core.cycles))
+        self._collect_energy()
 
     # Wires
 
