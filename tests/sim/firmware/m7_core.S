@@ -5,17 +5,6 @@
 
     .equ ICSR_PENDSVSET, 1 << 28
 
-    .macro own_vectors // and no fault of before
-    ldr r0, =SCB
-    ldr r1, =vectors
-    str r1, [r0, #8]
-    mov r1, #-1
-    str r1, [r0, #0x28]
-    str r1, [r0, #0x2C]
-    dsb
-    isb
-    .endm
-
 vectors: // at a multiple of 128
     .rept 11
     .word faulted

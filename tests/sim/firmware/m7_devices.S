@@ -34,17 +34,6 @@ program identity // r0 CPUID
     ldr r0, [r1]
     b stop
 
-    .macro own_vectors // and no fault of before
-    ldr r0, =SCB
-    ldr r1, =vectors
-    str r1, [r0, #8]
-    mov r1, #-1
-    str r1, [r0, #0x28]
-    str r1, [r0, #0x2C]
-    dsb
-    isb
-    .endm
-
 program undefined
     own_vectors
     .global undefined_at

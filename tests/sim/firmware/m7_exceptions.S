@@ -15,18 +15,6 @@ vectors: // at a multiple of 512
 program stop
     b stop
 
-    .macro own_vectors // r5: SHCSR, which faults have their own handler; and no fault of before
-    ldr r0, =SCB
-    ldr r1, =vectors
-    str r1, [r0, #8]
-    mov r1, #-1
-    str r1, [r0, #0x28]
-    str r1, [r0, #0x2C]
-    str r5, [r0, #0x24]
-    dsb
-    isb
-    .endm
-
     .macro float_on // CPACR
     ldr r0, =SCB
     mov r1, #0xF << 20
@@ -81,31 +69,31 @@ fault:
     bx lr
 
 program undefined
-    own_vectors
+    own_vectors r5
     .global at_undefined
 at_undefined:
     udf #3
     b stop
 
 program load // r6: from where
-    own_vectors
+    own_vectors r5
     .global at_load
 at_load:
     ldr r7, [r6]
     b stop
 
 program store // r6: where to
-    own_vectors
+    own_vectors r5
     str r6, [r6]
     dsb
     b stop
 
 program branch // r6: where to
-    own_vectors
+    own_vectors r5
     bx r6
 
 program float_off
-    own_vectors
+    own_vectors r5
     nop
     .global at_float
 at_float:
@@ -115,7 +103,7 @@ at_float:
     .macro aligned name, code:vararg // r6: where to, or from
 program \name
     float_on
-    own_vectors
+    own_vectors r5
     \code
     dsb
     b stop
@@ -131,7 +119,7 @@ program \name
     aligned load_float, vldr s0, [r6]
 
 program kept // r0: 15 if registers and flags came back
-    own_vectors
+    own_vectors r5
     ldr r10, =1f
     movs r0, #1
     movs r2, #2
@@ -147,7 +135,7 @@ program kept // r0: 15 if registers and flags came back
     b stop
 
 program process_stack // r6: its top; r4, r5: the stack pointer before and behind the fault
-    own_vectors
+    own_vectors r5
     ldr r10, =1f
     msr psp, r6
     movs r0, #2
@@ -163,7 +151,7 @@ program process_stack // r6: its top; r4, r5: the stack pointer before and behin
 
 program float_kept // r0: 3.0; the handler writes s0
     float_on
-    own_vectors
+    own_vectors r5
     ldr r10, =1f
     mov r11, #0x7F000000
     vmov.f32 s0, #1.0
@@ -174,7 +162,7 @@ program float_kept // r0: 3.0; the handler writes s0
     b stop
 
 program called_in_it_block // r6: 5 if the block went on behind SVC
-    own_vectors
+    own_vectors r5
     movs r6, #1
     cmp r6, r6
     itete eq
@@ -189,7 +177,7 @@ program called_in_it_block // r6: 5 if the block went on behind SVC
 // trail goes; r6: 0, or an address that never became what was waited for.
 
 program script
-    own_vectors
+    own_vectors r5
     bl play
     b stop
 
