@@ -11,6 +11,7 @@ import typer
 from hil.core.errors import SimulationError
 
 if TYPE_CHECKING:
+    from hil.sim.chip import TraceWindow
     from hil.sim.profile import Functions
 
 EXAMPLE = """Examples: hil sim run firmware.elf --board gap8 --max-ms 50 --profile;
@@ -70,7 +71,6 @@ def sim_run(
     import shutil
 
     from hil.core.elf import load_segments
-    from hil.sim.chip import TraceWindow
     from hil.sim.compiling import told_of_compiling
     from hil.sim.profile import Functions
     from hil.sim.runner import Limits, run_elf
@@ -84,15 +84,7 @@ def sim_run(
     functions = Functions.from_elf(elf)
     window = None
     if trace is not None:
-        is_cycle = trace_from.isdecimal()
-        if trace_inside is not None and not is_cycle:
-            raise SimulationError("--trace-inside: with --trace-from CYCLE only, not a symbol")
-        window = TraceWindow(
-            trace_count,
-            int(trace_from) if is_cycle else 0,
-            None if is_cycle else _span(functions, trace_from, elf)[0],
-            None if trace_inside is None else _span(functions, trace_inside, elf),
-        )
+        window = _window(functions, elf, trace_from, trace_count, trace_inside)
     limits = Limits(max_ms / 1e3, max_cycles)
     with told_of_compiling(lambda text: print(text, file=sys.stderr, flush=True)):
         ended = run_elf(elf, board, write, limits, profile, window, data_cache, core_v)
@@ -105,6 +97,23 @@ def sim_run(
         for line in ended.profile_lines(functions, top, width):
             print(line, flush=True)
     raise typer.Exit(ended.status)
+
+
+def _window(
+    functions: Functions, elf: Path, start: str, count: int, inside: str | None
+) -> TraceWindow:
+    """The window of a trace from ``start``, a cycle or a symbol."""
+    from hil.sim.chip import TraceWindow
+
+    is_cycle = start.isdecimal()
+    if inside is not None and not is_cycle:
+        raise SimulationError("--trace-inside: with --trace-from CYCLE only, not a symbol")
+    return TraceWindow(
+        count,
+        int(start) if is_cycle else 0,
+        None if is_cycle else _span(functions, start, elf)[0],
+        None if inside is None else _span(functions, inside, elf),
+    )
 
 
 def _span(functions: Functions, name: str, elf: Path) -> tuple[int, int]:

@@ -95,7 +95,9 @@ def test_a_current_that_pulses_slowly_is_settled() -> None:
     for period in (10, 24, 37, 60, 100):
         for duty in (0.1, 0.3, 0.5, 0.8):
             for phase in range(period):
-                late_power_w(1.0 * ((time + phase) % period < duty * period), "meter 7")
+                gap = 1.0 * ((time + phase) % period < duty * period)
+                late = late_power_w(gap, "meter 7")
+                assert late == pytest.approx(gap[:24].sum() - gap[24:].sum())
 
 
 def test_noise_is_settled() -> None:

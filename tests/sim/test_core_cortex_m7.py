@@ -45,6 +45,7 @@ def test_narrow_writes_clear_their_own_status_bits(programs: Programs) -> None:
 def test_wfe_goes_on_behind_an_event(programs: Programs, program: str) -> None:
     """SEV, and the entry into and return from a handler, set the event register."""
     programs.run(program)
+    assert programs.results("pc") == (programs.symbols["stop"],)
 
 
 @pytest.mark.parametrize(

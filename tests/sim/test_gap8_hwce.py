@@ -20,18 +20,6 @@ ROW_BYTES = 64  # from line to line of an output
 
 # Parameters: L1's content in L2, and a table of (HWCE register, value) up to a negative one.
 SOURCE = f"""
-    .macro copy_l1 from, to
-    mv t0, \\from
-    mv t1, \\to
-    li t2, {L1_BYTES // 4}
-9:  lw t3, 0(t0)
-    sw t3, 0(t1)
-    addi t0, t0, 4
-    addi t1, t1, 4
-    addi t2, t2, -1
-    bnez t2, 9b
-    .endm
-
 # Acquires a job, writes the table, triggers and sleeps to the job's end.
 convolve:
     beqz a0, 1f
@@ -39,7 +27,7 @@ convolve:
 1:  lw s0, 0(a1)
     lw s3, 4(a1)
     li s1, {L1}
-    copy_l1 s0, s1
+    copy_words s0, s1, {L1_BYTES // 4}
     li t0, 0x10200018      # its clock on
     li t1, 0xC00
     sw t1, 0(t0)
@@ -67,7 +55,7 @@ convolve:
     sw t1, 4(a2)
     lw t1, 0xC(s2)
     sw t1, 8(a2)
-    copy_l1 s1, s0
+    copy_words s1, s0, {L1_BYTES // 4}
     ret
 
 without_clock:

@@ -21,18 +21,6 @@ LONG, LONG_CYCLES = 1024, 128  # bytes of a transfer, and how long the engine ha
 FIT = 11  # commands of one core without a stall: one under way, eight in common, two of its own
 
 SOURCE = f"""
-    .macro copy_words from, to, words
-    mv t0, \\from
-    mv t1, \\to
-    li t2, \\words
-9:  lw t3, 0(t0)
-    sw t3, 0(t1)
-    addi t0, t0, 4
-    addi t1, t1, 4
-    addi t2, t2, -1
-    bnez t2, 9b
-    .endm
-
 # Parameters: L1 as it is before, as it is behind, command, L1 address, L2 address, lines.
 # Results: the number of the transfer, status before and after it is freed.
 transfer:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from hil.core.errors import RigError
+from hil.rig.flasher_spec import FlasherSpec
 from hil.rig.rigfile import load_rig
 
 RIG = """
@@ -26,7 +28,7 @@ range_a = 1.0
 STM32, GAP8 = "stm32f746", "gap8"
 
 
-def load(folder: Path, board: str, flasher: str, more: str = "") -> object:
+def load(folder: Path, board: str, flasher: str, more: str = "") -> FlasherSpec:
     path = folder / "mine.toml"
     path.write_text(RIG.format(board=board, flasher=flasher) + more)
     return load_rig(str(path)).flasher
@@ -45,7 +47,8 @@ def load(folder: Path, board: str, flasher: str, more: str = "") -> object:
     ],
 )
 def test_good_tables(tmp_path: Path, board: str, flasher: str) -> None:
-    load(tmp_path, board, flasher)
+    spec = load(tmp_path, board, flasher)
+    assert {key: getattr(spec, key) for key in tomllib.loads(flasher)} == tomllib.loads(flasher)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,18 @@
 # control core and ends at `stop`; functions for the cluster go through `on_cluster`.
 
     .option norvc
+    .macro copy_words from, to, words
+    mv t0, \from
+    mv t1, \to
+    li t2, \words
+9:  lw t3, 0(t0)
+    sw t3, 0(t1)
+    addi t0, t0, 4
+    addi t1, t1, 4
+    addi t2, t2, -1
+    bnez t2, 9b
+    .endm
+
     .section .text, "ax"
     .globl stop
 stop:
