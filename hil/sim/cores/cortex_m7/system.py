@@ -274,11 +274,6 @@ class SystemControlSpace:
         """DEMCR.TRCENA."""
         return self._file.bit("DEMCR", TRCENA)
 
-    @property
-    def vector_table(self) -> int:
-        """VTOR."""
-        return self._file["VTOR"]
-
     def set_vector_table(self, address: int) -> None:
         """VTOR as the boot option leaves it."""
         self._file["VTOR"] = address

@@ -61,11 +61,6 @@ class Uart:
         return bits * divider * self._machine.period_fs(L.DOMAIN_FC)
 
     @property
-    def wires_busy(self) -> bool:
-        """Whether a byte is on either wire."""
-        return bool(self._rx_wire) or self._tx_wire_free_fs > self._machine.now_fs
-
-    @property
     def listening(self) -> bool:
         """Whether a byte that arrives would be stored."""
         return bool(self._setup & SETUP_RX and self._rx)
